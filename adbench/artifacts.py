@@ -1,0 +1,218 @@
+"""Trained parts, content-addressed: made once, shared by every detector that asks for the same thing.
+
+The key of a part is a hash of what it is made from (kind, code version, config, data fingerprint, seed, parents). Files
+are safetensors beside a JSON file that names them and their SHA-256 and is written last, so a kill at any moment leaves
+either the old state or the new one. A file that does not match its hash is reported, removed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from adbench.errors import ArtifactError
+
+Tensors = Mapping[str, Tensor]
+Notify = Callable[[str], None]
+
+
+def canonical_hash(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """What a part is made from."""
+
+    kind: str
+    version: int
+    """Version of the code that makes it: raise it when the same inputs would give another part."""
+    config: Mapping[str, Any]
+    data: str
+    """Fingerprint of the images it is made from."""
+    seed: int
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Name -> key of the parts it is made with."""
+
+    @property
+    def key(self) -> str:
+        """`<kind>-<16 hex digits>`, also the part's folder name."""
+        return f"{self.kind}-{canonical_hash(self.as_dict())[:16]}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "config": dict(self.config),
+            "data": self.data,
+            "seed": self.seed,
+            "parents": dict(self.parents),
+        }
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader or a crash sees the old content or the new, never a part. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class _Damaged(Exception):
+    """A file does not match its hash, or cannot be parsed."""
+
+
+class Saved:
+    """One named set of tensors with JSON metadata in a folder: `<name>.json` naming `<name>-<sha>.safetensors`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self._index = folder / f"{name}.json"
+
+    def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Replace what was saved. Raises ArtifactError where the folder cannot be written."""
+        data = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+        sha = hashlib.sha256(data).hexdigest()
+        file = self.folder / f"{self.name}-{sha[:16]}.safetensors"
+        try:
+            write_atomic(file, data)
+            index = {"file": file.name, "sha256": sha, "meta": dict(meta)}
+            write_atomic(self._index, json.dumps(index, indent=1, sort_keys=True).encode())
+        except OSError as error:
+            raise ArtifactError(
+                f"Trained parts must be saved, but {self.folder} cannot be written ({error.strerror}). "
+                "Free space there, or name another folder with --cache."
+            ) from error
+        for old in self.folder.glob(f"{self.name}-*.safetensors"):
+            if old != file:
+                old.unlink(missing_ok=True)
+
+    def exists(self) -> bool:
+        return self._index.is_file()
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and metadata. Raises _Damaged."""
+        try:
+            index = json.loads(self._index.read_bytes())
+            data = (self.folder / index["file"]).read_bytes()
+            if hashlib.sha256(data).hexdigest() != index["sha256"]:
+                raise _Damaged("it does not match its hash")
+            return tensors_from_bytes(data), index["meta"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _Damaged(str(error) or type(error).__name__) from error
+
+    def remove(self) -> None:
+        self._index.unlink(missing_ok=True)
+        for file in self.folder.glob(f"{self.name}-*.safetensors"):
+            file.unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """Where a part's training saves its state, and finds it again after it was cut off."""
+
+    def __init__(self, folder: Path, notify: Notify) -> None:
+        self._saved, self._notify = Saved(folder, "checkpoint"), notify
+
+    def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        self._saved.save(tensors, meta)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the last saved state, or None where there is none (or it is damaged, which is said)."""
+        if not self._saved.exists():
+            return None
+        try:
+            return self._saved.read()
+        except _Damaged as error:
+            self._notify(f"checkpoint {self._saved.folder.name} is damaged ({error}): training starts again")
+            self._saved.remove()
+            return None
+
+    def remove(self) -> None:
+        self._saved.remove()
+
+
+class ArtifactStore:
+    """A folder of parts. Safe for several processes: one makes a part, the others wait for it."""
+
+    def __init__(self, root: Path, notify: Notify = lambda message: None) -> None:
+        self.root, self.notify = root, notify
+
+    @classmethod
+    def temporary(cls) -> ArtifactStore:
+        """A store in a temporary folder, removed when the store is."""
+        folder = tempfile.TemporaryDirectory(prefix="adbench-")
+        store = cls(Path(folder.name))
+        store._folder = folder  # type: ignore[attr-defined]  # removes itself with the store
+        return store
+
+    def folder(self, spec: PartSpec) -> Path:
+        return self.root / spec.key
+
+    def has(self, spec: PartSpec) -> bool:
+        return Saved(self.folder(spec), "part").exists()
+
+    def get(self, spec: PartSpec, make: Callable[[Checkpoint], Tensors]) -> dict[str, Tensor]:
+        """Return the part's tensors, calling `make` with its checkpoint where it is absent or damaged."""
+        found = self._load(spec)
+        if found is not None:
+            return found
+        with self._locked(spec):
+            found = self._load(spec)
+            if found is not None:
+                return found
+            checkpoint = Checkpoint(self.folder(spec), self.notify)
+            tensors = dict(make(checkpoint))
+            Saved(self.folder(spec), "part").save(tensors, {"spec": spec.as_dict()})
+            checkpoint.remove()
+            return tensors
+
+    def remove(self, spec: PartSpec) -> None:
+        shutil.rmtree(self.folder(spec), ignore_errors=True)
+
+    def _load(self, spec: PartSpec) -> dict[str, Tensor] | None:
+        saved = Saved(self.folder(spec), "part")
+        if not saved.exists():
+            return None
+        try:
+            return saved.read()[0]
+        except _Damaged as error:
+            self.notify(f"part {spec.key} is damaged ({error}): it is made again")
+            saved.remove()
+            return None
+
+    def _locked(self, spec: PartSpec) -> Any:
+        folder = self.folder(spec)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            try:
+                return lock.acquire(timeout=0)
+            except Timeout:
+                self.notify(f"another run is making {spec.key}: waiting for it")
+                return lock.acquire()
+        except OSError as error:
+            raise ArtifactError(
+                f"The artifact store must be a writable folder, but {self.root} is not ({error.strerror}). "
+                "Name another with --cache."
+            ) from error

@@ -1,0 +1,198 @@
+"""The dataset contract: three splits of single-channel images, and where they come from.
+
+A dataset is a plugin (entry-point group `adbench.datasets`): a subclass of `Dataset` with a frozen `Config`, an `info`
+card, and one verb, `load`, which reads the data as distributed and returns `Splits`. Arrays may be memory-mapped.
+Training and validation are healthy; overlap between splits is an error (`Splits.check`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from adbench.errors import DataError
+
+
+class DatasetConfig(BaseModel):
+    """Base of every dataset's configuration: frozen, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a user must know before using a dataset."""
+
+    summary: str
+    licence: str
+    citation: str
+    modality: str
+    access: str
+    """How to get the data; "none needed" for generated data."""
+    version: str
+    """Version of the adapter's rules: raise it when the same files would give other pixels or splits."""
+    spacing_mm: float | None = None
+    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Published results by method name, e.g. {"ddpm": {"best_dice": 0.920, "auprc": 0.955}}."""
+    reported_source: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its truth; every array is (1, H, W)."""
+
+    image: NDArray[np.float32]
+    lesion: NDArray[np.bool_]
+    brain: NDArray[np.bool_] | None
+    subject: str
+    ignore: NDArray[np.bool_] | None = None
+
+
+def content_hash(image: NDArray[Any]) -> str:
+    """SHA-256 (hex) of an array's dtype, shape and bytes."""
+    digest = hashlib.sha256(f"{image.dtype.str}{image.shape}".encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Split:
+    """A stack of images and, for test data, their truth.
+
+    images: (N, 1, H, W) float32 in [0, 1]. lesions, brains, ignores: (N, 1, H, W) bool, or None where the split is
+    healthy or the set has none. subjects: N names, several images may share one. hashes: N content hashes of the
+    *source* images (before any synthetic lesion), by which leakage between splits is found.
+    """
+
+    images: NDArray[np.float32]
+    subjects: Sequence[str]
+    hashes: Sequence[str]
+    lesions: NDArray[np.bool_] | None = None
+    brains: NDArray[np.bool_] | None = None
+    ignores: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != np.float32:
+            raise DataError(
+                f"Images must be a float32 stack (N, 1, H, W), got {self.images.dtype} {self.images.shape}."
+            )
+        if len(self.subjects) != n or len(self.hashes) != n:
+            raise DataError(
+                f"Each of {n} images needs a subject and a hash, got {len(self.subjects)} and {len(self.hashes)}."
+            )
+        for name in ("lesions", "brains", "ignores"):
+            array = getattr(self, name)
+            if array is not None and (array.shape != self.images.shape or array.dtype != np.bool_):
+                raise DataError(
+                    f"{name} must be bool {self.images.shape} like the images, got {array.dtype} {array.shape}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        def at(stack: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+            return None if stack is None else stack[index]
+
+        lesion = at(self.lesions)
+        return Sample(
+            image=self.images[index],
+            lesion=np.zeros(self.images.shape[1:], bool) if lesion is None else lesion,
+            brain=at(self.brains),
+            subject=self.subjects[index],
+            ignore=at(self.ignores),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all pixels, masks and subjects, 16 hex digits: two splits are equal where these are."""
+        digest = hashlib.sha256("\0".join(self.subjects).encode())
+        for stack in (self.images, self.lesions, self.brains, self.ignores):
+            digest.update(b"-" if stack is None else repr(stack.shape).encode())
+            if stack is not None:
+                for start in range(0, len(stack), 1024):
+                    digest.update(np.ascontiguousarray(stack[start : start + 1024]).tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Healthy training and validation images, and test images with lesions (and clean ones beside them)."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def items(self) -> tuple[tuple[str, Split], ...]:
+        return (("train", self.train), ("validation", self.validation), ("test", self.test))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """One hash of all three splits, 16 hex digits."""
+        return hashlib.sha256("".join(s.fingerprint for _, s in self.items()).encode()).hexdigest()[:16]
+
+    def manifest(self) -> dict[str, dict[str, str]]:
+        """Split -> image key (`subject`, or `subject#i` where a subject has several) -> source content hash."""
+        return {name: _named_hashes(split) for name, split in self.items()}
+
+    def check(self) -> None:
+        """Raise DataError where a split is empty, a healthy split holds lesions, or two splits share data."""
+        for name, split in self.items():
+            if len(split) == 0:
+                raise DataError(f"Every split needs at least one image, but {name} is empty: add data.")
+        for name, split in (("train", self.train), ("validation", self.validation)):
+            if split.lesions is not None and bool(np.any(split.lesions)):
+                raise DataError(f"The {name} split must be healthy, but it holds lesion pixels.")
+        if self.test.lesions is None or not bool(np.any(self.test.lesions)):
+            raise DataError("The test split must hold at least one lesion pixel, but it has none.")
+        _check_disjoint("subject", {name: split.subjects for name, split in self.items()})
+        _check_disjoint("image content", {name: split.hashes for name, split in self.items()})
+
+
+def _named_hashes(split: Split) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for i, (subject, digest) in enumerate(zip(split.subjects, split.hashes, strict=True)):
+        named[subject if subject not in named else f"{subject}#{i}"] = digest
+    return named
+
+
+def _check_disjoint(what: str, values: Mapping[str, Sequence[str]]) -> None:
+    owner: dict[str, str] = {}
+    for split, names in values.items():
+        for name in set(names):
+            if owner.setdefault(name, split) != split:
+                raise DataError(
+                    f"Splits must not overlap, but {what} {name!r} is in both {owner[name]} and {split}. "
+                    "Remove it from one of them."
+                )
+
+
+ConfigT = TypeVar("ConfigT", bound=DatasetConfig)
+
+
+class Dataset(ABC, Generic[ConfigT]):
+    """One benchmark dataset. `Config` fields are options of `--set data.<field>=<value>`."""
+
+    Config: ClassVar[type[DatasetConfig]] = DatasetConfig
+    info: ClassVar[DatasetInfo]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Preset name -> config values; a preset that is not named here leaves the defaults."""
+
+    def __init__(self, config: ConfigT, data_root: Path | None = None) -> None:
+        """`data_root` is the folder as downloaded (`--data-root` or ADBENCH_DATA); None where none was given."""
+        self.config = config
+        self.data_root = data_root
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Read the data. Raises DataError saying what was looked for, and where."""

@@ -1,0 +1,56 @@
+"""Every error that adbench raises for something a user can mend.
+
+A message states the rule, the value received and the next step, in a sentence or two. The command line prints the
+message alone; anything that is not an `AdbenchError` is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdbenchError(Exception):
+    """Base of all errors with a message meant for the user."""
+
+
+class UnknownPluginError(AdbenchError):
+    """No detector or dataset is registered under the name."""
+
+
+class PluginError(AdbenchError):
+    """A plugin cannot be imported, is registered twice, or breaks its contract."""
+
+
+class ConfigError(AdbenchError):
+    """A configuration key is unknown, or its value has the wrong type or range."""
+
+
+class DataError(AdbenchError):
+    """Data are missing, unreadable, of the wrong kind, or leak between splits."""
+
+
+class ScoreError(AdbenchError):
+    """A detector returned a score map with the wrong shape, or with NaN or infinity."""
+
+
+class ArtifactError(AdbenchError):
+    """The artifact store cannot be read or written."""
+
+
+class TrainingError(AdbenchError):
+    """Training diverged."""
+
+
+class DeviceError(AdbenchError):
+    """The requested device is absent or too small."""
+
+
+class RecordError(AdbenchError):
+    """A record or a page cannot be read, written or understood."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" where a known name is close to `name`, else an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

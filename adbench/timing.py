@@ -1,0 +1,190 @@
+"""What a detector costs: wall time by stage, peak memory, network passes and FLOPs, by one protocol.
+
+One minibatch of 100 slices already on the device; warm-ups, then synchronise, clock, run, synchronise. Slow methods get
+fewer repeats and warm-ups, and the record says how many. Times are comparable only within one device.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+Score = Callable[[Tensor], object]
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until all work queued on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass
+class StageClock:
+    """Accumulates seconds and network passes by stage while `running`; costs nothing otherwise."""
+
+    running: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, device: torch.device, passes: int = 0) -> Iterator[None]:
+        """Add the time of the block to `name`; stages must not be nested."""
+        if not self.running:
+            yield
+            return
+        synchronise(device)
+        start = time.perf_counter()
+        yield
+        synchronise(device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.passes[name] = self.passes.get(name, 0) + passes
+
+    def reset(self) -> None:
+        self.seconds, self.passes = {}, {}
+
+
+@dataclass(frozen=True)
+class TimingProtocol:
+    """How scoring is timed."""
+
+    slices: int = 100
+    warmups: int = 3
+    repeats: int = 10
+    budget_s: float = 120.0
+    """Repeats and warm-ups are cut (never under one) to stay near this many seconds."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for `slices` images in one minibatch, and what went into them."""
+
+    slices: int
+    batch_size: int
+    """The minibatch in use; smaller than `slices` only where that did not fit into memory."""
+    warmups: int
+    repeats: int
+    median_s: float
+    min_s: float
+    max_s: float
+    stages_s: dict[str, float]
+    passes: dict[str, int]
+    flops: int
+    """Of all `slices` images: FLOPs of one image, counted by PyTorch, times their number."""
+    peak_memory_bytes: int
+    """Above what was in use before: allocated on CUDA, resident on the CPU (sampled)."""
+    latency_s: float
+    """Median seconds for a single image."""
+
+
+@contextmanager
+def peak_memory(device: torch.device, peak: list[int]) -> Iterator[None]:
+    """Append to `peak` the most bytes in use during the block above those in use before it."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield
+        peak.append(torch.cuda.max_memory_allocated(device) - before)
+        return
+    process, done, most = psutil.Process(), threading.Event(), [0]
+    before = process.memory_info().rss
+
+    def sample() -> None:
+        while not done.wait(0.005):
+            most[0] = max(most[0], process.memory_info().rss)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        peak.append(max(0, most[0] - before))
+
+
+def clocked(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, device work included."""
+    synchronise(device)
+    start = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def plan_repeats(first_s: float, protocol: TimingProtocol) -> tuple[int, int]:
+    """Return (further warm-ups, repeats) after a first warm-up of `first_s`, within the budget."""
+    fits = int(protocol.budget_s / max(first_s, 1e-9)) - 1
+    repeats = max(1, min(protocol.repeats, fits - (protocol.warmups - 1)))
+    warmups = protocol.warmups - 1 if repeats == protocol.repeats else 0
+    return warmups, repeats
+
+
+def measure(score: Score, images: Tensor, clock: StageClock, protocol: TimingProtocol) -> Timing:
+    """Time `score` on `images` (N, 1, H, W), on their device, in one minibatch where that fits into memory."""
+    device = images.device
+    batch_size, first_s, memory = _first_call(score, images)
+    warmups, repeats = plan_repeats(first_s, protocol)
+
+    def run() -> None:
+        for start in range(0, len(images), batch_size):
+            score(images[start : start + batch_size])
+
+    for _ in range(warmups):
+        run()
+    clock.running = True
+    clock.reset()
+    seconds = [clocked(run, device) for _ in range(repeats)]
+    clock.running = False
+    return Timing(
+        slices=len(images),
+        batch_size=batch_size,
+        warmups=warmups + 1,
+        repeats=repeats,
+        median_s=statistics.median(seconds),
+        min_s=min(seconds),
+        max_s=max(seconds),
+        stages_s={name: s / repeats for name, s in clock.seconds.items()},
+        passes={name: n // repeats for name, n in clock.passes.items() if n},
+        flops=count_flops(lambda: score(images[:1])) * len(images),
+        peak_memory_bytes=memory,
+        latency_s=_latency(score, images[:1], protocol),
+    )
+
+
+def _first_call(score: Score, images: Tensor) -> tuple[int, float, int]:
+    """The first warm-up: the largest batch that fits (halved until it does), its seconds and peak bytes."""
+    batch_size = len(images)
+    while True:
+        peak: list[int] = []
+        try:
+            with peak_memory(images.device, peak):
+                first_s = clocked(lambda n=batch_size: score(images[:n]), images.device)  # type: ignore[misc]
+            return batch_size, first_s * len(images) / batch_size, peak[0]
+        except torch.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+            batch_size //= 2
+            torch.cuda.empty_cache()
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """FLOPs of one call as PyTorch counts them (matrix products, convolutions, attention)."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _latency(score: Score, image: Tensor, protocol: TimingProtocol) -> float:
+    first = clocked(lambda: score(image), image.device)
+    fits = int(0.25 * protocol.budget_s / max(first, 1e-9))
+    repeats = max(1, min(protocol.repeats, fits))
+    return statistics.median(clocked(lambda: score(image), image.device) for _ in range(repeats))
