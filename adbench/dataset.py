@@ -57,6 +57,16 @@ class Sample:
     ignore: NDArray[np.bool_] | None = None
 
 
+def _stack_hash(stack: NDArray[Any] | None) -> str:
+    """SHA-256 (hex) of a stack, read in chunks since it may be memory-mapped; "-" where there is none."""
+    if stack is None:
+        return "-"
+    digest = hashlib.sha256(f"{stack.dtype.str}{stack.shape}".encode())
+    for start in range(0, len(stack), 1024):
+        digest.update(np.ascontiguousarray(stack[start : start + 1024]).tobytes())
+    return digest.hexdigest()
+
+
 def content_hash(image: NDArray[Any]) -> str:
     """SHA-256 (hex) of an array's dtype, shape and bytes."""
     digest = hashlib.sha256(f"{image.dtype.str}{image.shape}".encode())
@@ -79,6 +89,8 @@ class Split:
     lesions: NDArray[np.bool_] | None = None
     brains: NDArray[np.bool_] | None = None
     ignores: NDArray[np.bool_] | None = None
+    image_level_only: NDArray[np.bool_] | None = None
+    """(N,) bool: clean images that stand beside the others for image-level scores and leave the pixel metrics."""
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -116,13 +128,14 @@ class Split:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all pixels, masks and subjects, 16 hex digits: two splits are equal where these are."""
-        digest = hashlib.sha256("\0".join(self.subjects).encode())
-        for stack in (self.images, self.lesions, self.brains, self.ignores):
-            digest.update(b"-" if stack is None else repr(stack.shape).encode())
-            if stack is not None:
-                for start in range(0, len(stack), 1024):
-                    digest.update(np.ascontiguousarray(stack[start : start + 1024]).tobytes())
-        return digest.hexdigest()[:16]
+        masks = (self.lesions, self.brains, self.ignores, self.image_level_only)
+        parts = [self.image_fingerprint, *self.subjects, *map(_stack_hash, masks)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    @cached_property
+    def image_fingerprint(self) -> str:
+        """SHA-256 over the pixels alone, 16 hex digits: trained parts depend on nothing else."""
+        return _stack_hash(self.images)[:16]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,251 @@
+"""Intervals over subjects: draw subjects with replacement, re-weight their counts, read the metrics again.
+
+A resample is a row of integer weights, one for each subject, so a resampled curve is a matrix product of the weights
+and the per-subject counts. No score is read again. All resamples advance together along the curve, a block of cells
+at a time, which keeps the memory independent of the number of bins in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from adbench.errors import ScoreError
+
+if TYPE_CHECKING:
+    from adbench.metrics import ScoreHistogram
+
+Interval = tuple[float, float]
+_BLOCK = 256  # cells a step: 1,000 resamples x 256 cells x 8 bytes is 2 MB an array, which stays in the cache
+_NAMES = ("best_dice", "auprc", "auroc")
+
+
+@dataclass(frozen=True)
+class ImageMetrics:
+    """Image-level ranking; `None` where a class is missing, never NaN.
+
+    Attributes:
+        image_auroc: area under the ROC curve, ties counted half; None without both classes.
+        image_auprc: step-wise average precision; None without an anomalous image.
+        image_auroc_interval: 95 % percentile interval, or None.
+        image_auprc_interval: 95 % percentile interval, or None.
+        image_prevalence: fraction of images that are anomalous.
+    """
+
+    image_auroc: float | None
+    image_auprc: float | None
+    image_auroc_interval: Interval | None
+    image_auprc_interval: Interval | None
+    image_prevalence: float
+
+
+def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int = 0) -> NDArray[np.int64]:
+    """How often each subject is drawn in each resample, shape (n_resamples, number of subjects).
+
+    Columns follow `sorted(set(subjects))`, and the draw depends on nothing but their number and `seed`: two methods
+    scored on the same subjects get the same resamples, whatever order they were scored in.
+    """
+    n_subjects = len(set(subjects))
+    if n_subjects == 0:
+        return np.zeros((n_resamples, 0), np.int64)
+    drawn = np.random.default_rng(seed).integers(n_subjects, size=(n_resamples, n_subjects))
+    cells = drawn + n_subjects * np.arange(n_resamples)[:, None]
+    return np.bincount(cells.ravel(), minlength=n_resamples * n_subjects).reshape(n_resamples, n_subjects)
+
+
+def bootstrap(
+    hist: ScoreHistogram, n_resamples: int = 1000, seed: int = 0, weights: NDArray[np.int64] | None = None
+) -> dict[str, Interval | None]:
+    """95 % percentile intervals over subjects of `best_dice`, `auprc` and `auroc`, on the binned curves.
+
+    Args:
+        hist: counts of the test set.
+        n_resamples: resamples to draw; ignored when `weights` is given.
+        seed: of the draw; ignored when `weights` is given.
+        weights: (n_resamples, number of subjects), columns in the order of `hist.subjects`.
+
+    Returns:
+        metric -> (low, high). A resample in which a metric is undefined (it drew no lesion) leaves that metric's
+        interval; None when that is so in every resample.
+
+    Raises:
+        ScoreError: `weights` has another number of columns than there are subjects.
+    """
+    values = _resampled_metrics(hist, _weights_for(hist, n_resamples, seed, weights))
+    return {name: _interval(values[name]) for name in _NAMES}
+
+
+def paired_difference(
+    hist_a: ScoreHistogram,
+    hist_b: ScoreHistogram,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    weights: NDArray[np.int64] | None = None,
+) -> dict[str, Interval | None]:
+    """95 % percentile intervals of metric(a) - metric(b), both read on the same resamples of the same subjects.
+
+    Arguments and result are those of `bootstrap`. An interval that leaves out zero separates the two methods.
+
+    Raises:
+        ScoreError: the two were scored on different subjects, or `weights` does not fit them.
+    """
+    if hist_a.subjects != hist_b.subjects:
+        odd = sorted(set(hist_a.subjects) ^ set(hist_b.subjects))
+        raise ScoreError(
+            f"A paired difference needs the same subjects on both sides; {len(odd)} are on one only, such as "
+            f"{odd[0]!r}. Score both methods on the same split."
+        )
+    weights = _weights_for(hist_a, n_resamples, seed, weights)
+    a, b = _resampled_metrics(hist_a, weights), _resampled_metrics(hist_b, weights)
+    return {name: _interval(a[name] - b[name]) for name in _NAMES}
+
+
+def image_metrics(
+    scores: NDArray[np.floating],
+    anomalous: NDArray[np.bool_],
+    n_resamples: int = 1000,
+    seed: int = 0,
+    subjects: Sequence[str] | None = None,
+) -> ImageMetrics:
+    """Exact image-level AUROC and AUPRC with 95 % intervals.
+
+    Args:
+        scores: (N,), one finite number an image, higher = more anomalous.
+        anomalous: (N,) bool.
+        n_resamples: resamples to draw.
+        seed: of the draw.
+        subjects: (N,) names; when given, whole subjects are drawn, as slices of one brain are not independent.
+            Otherwise single images are drawn.
+
+    Raises:
+        ScoreError: shapes differ, a score is NaN or infinite, or there is no image.
+    """
+    scores, anomalous = np.asarray(scores), np.asarray(anomalous).astype(bool)
+    names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
+    _check_images(scores, anomalous, names)
+    values = _resampled_curves(*_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed))
+    auroc, auprc = _image_points(scores, anomalous)
+    return ImageMetrics(
+        image_auroc=auroc,
+        image_auprc=auprc,
+        image_auroc_interval=None if auroc is None else _interval(values["auroc"]),
+        image_auprc_interval=None if auprc is None else _interval(values["auprc"]),
+        image_prevalence=float(anomalous.mean()),
+    )
+
+
+def _image_points(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """(AUROC, AUPRC), None where undefined."""
+    from sklearn.metrics import average_precision_score, roc_auc_score  # here, as its import takes about a second
+
+    if not anomalous.any():
+        return None, None
+    auprc = float(average_precision_score(anomalous, scores))
+    return (None if anomalous.all() else float(roc_auc_score(anomalous, scores))), auprc
+
+
+def _check_images(scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]) -> None:
+    if scores.ndim != 1 or scores.shape != anomalous.shape or len(names) != scores.size or scores.size == 0:
+        raise ScoreError(
+            f"Image scores, labels and subjects must be one of each an image; received shapes {scores.shape}, "
+            f"{anomalous.shape} and ({len(names)},). Pass one score for every image of the test set."
+        )
+    if not np.isfinite(scores).all():
+        bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise ScoreError(f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score.")
+
+
+def _image_counts(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]
+) -> tuple[sp.csc_array, sp.csc_array]:
+    """Positives and negatives (subjects, distinct scores), scores descending: the exact curve."""
+    distinct, column = np.unique(scores, return_inverse=True)
+    rows_of, row = np.unique(np.asarray(names), return_inverse=True)
+    where = (row, distinct.size - 1 - column)
+    shape = (rows_of.size, distinct.size)
+    positives = sp.coo_array((anomalous.astype(np.float64), where), shape=shape).tocsc()
+    negatives = sp.coo_array((1.0 - anomalous, where), shape=shape).tocsc()
+    return positives, negatives
+
+
+def _weights_for(
+    hist: ScoreHistogram, n_resamples: int, seed: int, weights: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    if weights is None:
+        return resample_weights(hist.subjects, n_resamples, seed)
+    if weights.ndim != 2 or weights.shape[1] != len(hist.subjects):
+        raise ScoreError(
+            f"Bootstrap weights need one column a subject ({len(hist.subjects)}); received shape {weights.shape}. "
+            "Take them from resample_weights(hist.subjects)."
+        )
+    return weights
+
+
+def _resampled_metrics(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    return _resampled_curves(*_subject_counts(hist), weights)
+
+
+def _subject_counts(hist: ScoreHistogram) -> tuple[sp.csc_array, sp.csc_array]:
+    """Positives and negatives (subjects, bins in use), bins from the highest score down."""
+    rows = [hist.bins(subject) for subject in hist.subjects]
+    if not rows:
+        return sp.csc_array((0, 0)), sp.csc_array((0, 0))
+    codes = np.concatenate([codes for codes, _, _ in rows])
+    used, column = np.unique(codes, return_inverse=True)
+    starts = np.cumsum([0] + [codes.size for codes, _, _ in rows])
+    shape = (len(rows), used.size)
+    # ascending codes become descending columns
+    positives, negatives = (
+        sp.csr_array(
+            (np.concatenate([row[part] for row in rows]).astype(np.float64), used.size - 1 - column, starts), shape=shape
+        ).tocsc()
+        for part in (1, 2)
+    )
+    return positives, negatives
+
+
+def _resampled_curves(
+    positives: sp.csc_array, negatives: sp.csc_array, weights: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """best_dice, auprc and auroc of every resample, each (n_resamples,), NaN where undefined.
+
+    Counts are (subjects, cells), cells from the highest score down; weights are (n_resamples, subjects).
+    """
+    w = weights.astype(np.float64)
+    all_pos, all_neg = w @ positives.sum(axis=1), w @ negatives.sum(axis=1)
+    tp, fp, dice, ap, pairs = (np.zeros(len(w)) for _ in range(5))
+    for pos, neg in _blocks(w, positives, negatives):
+        tps = tp[:, None] + np.cumsum(pos, axis=1)
+        fps = fp[:, None] + np.cumsum(neg, axis=1)
+        flagged = np.maximum(tps + fps, 1)  # a resample that drew nothing so far has tps = 0: any divisor does
+        np.maximum(dice, (2 * tps / np.maximum(all_pos[:, None] + flagged, 1)).max(axis=1), out=dice)
+        ap += (pos * tps / flagged).sum(axis=1)
+        pairs += (neg * (tps - pos / 2)).sum(axis=1)
+        tp, fp = tps[:, -1], fps[:, -1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        dice = np.where(all_pos > 0, dice, np.nan)
+        return {"best_dice": dice, "auprc": ap / all_pos, "auroc": pairs / (all_pos * all_neg)}
+
+
+def _blocks(
+    weights: NDArray[np.float64], positives: sp.csc_array, negatives: sp.csc_array
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Resampled counts (n_resamples, up to _BLOCK) of successive blocks of cells."""
+    for start in range(0, positives.shape[1], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        # dense on purpose: the product is then one BLAS call, faster than a sparse one at these fill rates
+        yield weights @ positives[:, block].toarray(), weights @ negatives[:, block].toarray()
+
+
+def _interval(values: NDArray[np.float64]) -> Interval | None:
+    """The 2.5th and 97.5th percentile of the defined values, or None when there is none."""
+    defined = values[~np.isnan(values)]
+    if defined.size == 0:
+        return None
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)

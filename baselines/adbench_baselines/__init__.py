@@ -1,0 +1,1 @@
+"""First-party detectors of adbench: one module a method, shared networks and diffusion steps beside them."""

@@ -1,0 +1,270 @@
+"""VQ-VAE, the compression model of the latent methods (van den Oord et al. 2017; Pinaya et al. 2022, section 2.1).
+
+MONAI's encoder and decoder with our own quantiser. MONAI 1.6's `EMAQuantizer` starts the cluster sizes at 0 while the
+sums start at the weights, so codes that the first batch does not use explode; here sizes and sums start together, the
+codebook starts from encodings of the data, and codes that are no longer used restart from encodings of the data.
+
+| code          | paper                          |
+|---------------|--------------------------------|
+| `z_e`         | E(x), before quantisation      |
+| `codebook`    | e_k, k = 1..K                  |
+| `x_hat`       | G(z)                           |
+| `factor`      | f                              |
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.detector import Images, PartPlan, Runtime
+from adbench.errors import ConfigError, TrainingError
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from adbench_baselines.training import LoopOptions, precision, train
+
+VERSION = 1
+"""Raise it when the same configuration would train another network."""
+
+
+class VQVAEConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factor: int = Field(4, description="f, downsampling of the image: 2, 4 or 8")
+    channels: int = Field(256, ge=1, description="channels of every level")
+    residual_layers: int = Field(2, ge=0, description="residual layers a level")
+    codes: int = Field(64, ge=2, description="K, size of the codebook")
+    latent_channels: int = Field(8, ge=1, description="n_z, width of a code")
+    commitment: float = Field(0.25, ge=0, description="beta, weight of the commitment loss")
+    codebook_decay: float = Field(0.99, gt=0, lt=1, description="decay of the codebook's moving averages")
+    steps: int = Field(60_000, ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    final_learning_rate: float = Field(0.1, ge=0, le=1, description="fraction kept at the end of a half cosine")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 for none")
+    augmentation: float = Field(0.5, ge=0, le=1, description="probability of a small affine change an image")
+
+    def model_post_init(self, context: Any) -> None:
+        if self.factor not in (2, 4, 8):
+            raise ValueError("factor must be 2, 4 or 8")
+
+
+class Quantiser(nn.Module):
+    """Nearest-code quantisation with a codebook that follows its members (van den Oord et al. 2017, appendix A.1)."""
+
+    codebook: Tensor
+    sizes: Tensor
+    sums: Tensor
+
+    def __init__(self, codes: int, channels: int, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("codebook", torch.zeros(codes, channels))
+        self.register_buffer("sizes", torch.zeros(codes))
+        self.register_buffer("sums", torch.zeros(codes, channels))
+
+    def indices(self, z_e: Tensor) -> Tensor:
+        """Return (B, h, w) int64, the nearest code of every position of (B, n_z, h, w)."""
+        flat = z_e.float().movedim(1, -1)
+        distances = self.codebook.square().sum(1) - 2 * flat @ self.codebook.T  # + |z_e|^2, the same for all codes
+        return distances.argmin(-1)
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """Return (B, n_z, h, w) float32, the codes at (B, h, w) indices."""
+        return F.embedding(indices, self.codebook).movedim(-1, 1)
+
+    def forward(self, z_e: Tensor) -> Tensor:
+        return self.embed(self.indices(z_e))
+
+    @torch.no_grad()
+    def start(self, z_e: Tensor, generator: torch.Generator) -> None:
+        """Begin with encodings of the data as codes, each with a cluster of one."""
+        self.codebook.copy_(self._draw(z_e, len(self.codebook), generator))
+        self.sizes.fill_(1.0)
+        self.sums.copy_(self.codebook)
+
+    @torch.no_grad()
+    def update(self, z_e: Tensor, indices: Tensor, generator: torch.Generator) -> None:
+        """Move every code towards the mean of its members; restart codes whose size has decayed below 0.1."""
+        flat, index = z_e.float().movedim(1, -1).flatten(0, -2), indices.flatten()
+        counts = torch.zeros_like(self.sizes).index_add_(0, index, torch.ones_like(index, dtype=self.sizes.dtype))
+        sums = torch.zeros_like(self.sums).index_add_(0, index, flat)
+        self.sizes.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        dead = self.sizes < 0.1
+        if bool(dead.any()):
+            self.sums[dead] = self._draw(z_e, int(dead.sum()), generator)
+            self.sizes[dead] = 1.0
+        self.codebook.copy_(self.sums / self.sizes[:, None])
+
+    @staticmethod
+    def _draw(z_e: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        flat = z_e.detach().float().movedim(1, -1).flatten(0, -2)
+        return flat[torch.randint(len(flat), (n,), generator=generator).to(flat.device)]
+
+
+class VQVAE(nn.Module):
+    """Images (B, 1, H, W) in [0, 1] <-> quantised latents (B, n_z, H/f, W/f)."""
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        from monai.networks.nets.vqvae import Decoder, Encoder  # MONAI takes seconds to import
+
+        levels = config.factor.bit_length() - 1
+        shared = {
+            "spatial_dims": 2,
+            "channels": (config.channels,) * levels,
+            "num_res_layers": config.residual_layers,
+            "num_res_channels": (config.channels,) * levels,
+            "dropout": 0.0,
+            "act": "RELU",
+        }
+        self.config = config
+        self.encoder = Encoder(
+            in_channels=1,
+            out_channels=config.latent_channels,
+            downsample_parameters=((2, 4, 1, 1),) * levels,
+            **shared,
+        )
+        self.decoder = Decoder(
+            in_channels=config.latent_channels,
+            out_channels=1,
+            upsample_parameters=((2, 4, 1, 1, 0),) * levels,
+            output_act=None,
+            **shared,
+        )
+        self.quantiser = Quantiser(config.codes, config.latent_channels, config.codebook_decay)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return quantised latents (B, n_z, h, w) float32."""
+        with precision(images.device):
+            z_e = self.encoder(images)
+        return self.quantiser(z_e)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, requantise: bool = False) -> Tensor:
+        """Return images (B, 1, H, W) float32 of latents; `requantise` moves each to its nearest code before."""
+        z = self.quantiser(z) if requantise else z
+        with precision(z.device):
+            x_hat = self.decoder(z)
+        return x_hat.float()
+
+    def losses(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return L1 + beta * commitment, and let the codebook follow (it needs no gradient)."""
+        z_e = self.encoder(images).float()
+        if not bool(self.quantiser.sizes.any()):
+            self.quantiser.start(z_e, generator)
+        indices = self.quantiser.indices(z_e)
+        z = self.quantiser.embed(indices)
+        if self.training:
+            self.quantiser.update(z_e.detach(), indices, generator)
+        x_hat = self.decoder(z_e + (z - z_e).detach())  # straight-through
+        return (images - x_hat.float()).abs().mean() + self.config.commitment * F.mse_loss(z_e, z.detach())
+
+
+def augment(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Turn by up to 5 degrees, shift by up to 1 px and scale by up to 1 %, each image with `probability`.
+
+    The border is repeated, since the background of CT slices is not 0.
+    """
+    n, _, height, width = images.shape
+
+    def uniform(limit: float) -> Tensor:
+        return (2 * torch.rand(n, generator=generator) - 1) * limit
+
+    used = torch.rand(n, generator=generator) < probability
+    angle, scale = uniform(torch.pi / 36), 1 + uniform(0.01)
+    shift = torch.stack([uniform(2 / width), uniform(2 / height)], dim=1)  # 1 px in units of [-1, 1]
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    theta = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    theta = torch.cat([theta, shift[..., None]], 2).to(images.device)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    changed = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return torch.where(used[:, None, None, None].to(images.device), changed, images)
+
+
+def check_size(config: VQVAEConfig, shape: tuple[int, ...]) -> None:
+    """Raise ConfigError where the image size is no multiple of f."""
+    if shape[-1] % config.factor or shape[-2] % config.factor:
+        raise ConfigError(f"Image sides must be multiples of factor={config.factor}, got {shape[-2]} x {shape[-1]}.")
+
+
+def part_spec(config: VQVAEConfig, healthy: Images, seed: int) -> PartSpec:
+    return PartSpec("vqvae", VERSION, config.model_dump(), healthy.fingerprint, seed)
+
+
+def part_plan(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> PartPlan:
+    """The part as `--dry-run` shows it."""
+
+    def step() -> Any:
+        module = VQVAE(config).to(runtime.device).train()
+        batch = torch.rand(config.batch_size, *healthy.shape[1:], device=runtime.device)
+
+        def run() -> None:
+            with precision(runtime.device):
+                loss = module.losses(batch, torch.Generator().manual_seed(0))
+            loss.backward()
+
+        return run
+
+    return PartPlan(part_spec(config, healthy, runtime.seed), config.steps, step)
+
+
+def fetch(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> tuple[VQVAE, PartSpec]:
+    """Return the trained VQ-VAE from the artifact store, training it where it is not there."""
+    check_size(config, healthy.shape)
+    spec = part_spec(config, healthy, runtime.seed)
+    torch.manual_seed(runtime.seed)
+    module = VQVAE(config)
+    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, healthy, runtime, checkpoint))
+    module.load_state_dict(tensors)
+    return module.to(runtime.device).eval().requires_grad_(False), spec
+
+
+def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    config = module.config
+    module.to(runtime.device, memory_format=torch.channels_last)
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(healthy), (config.batch_size,), generator=generator)
+        images = healthy[chosen.numpy()].to(runtime.device)
+        images = augment(images, config.augmentation, generator).contiguous(memory_format=torch.channels_last)
+        with precision(runtime.device):
+            loss: Tensor = module.losses(images, generator)
+        return loss
+
+    options = LoopOptions(
+        what="VQ-VAE",
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        final_learning_rate=config.final_learning_rate,
+        warmup_steps=min(200, config.steps // 10),
+        ema_decay=config.ema_decay,
+        seed=runtime.seed,
+    )
+    train(module, loss_of, options, checkpoint, runtime.progress)
+    used = codes_in_use(module, healthy)
+    runtime.store.notify(f"VQ-VAE: {used} of {config.codes} codes in use on the training images")
+    if used < 2:
+        raise TrainingError(
+            f"The VQ-VAE's codebook collapsed: {used} of {config.codes} codes are in use. Train longer, or lower "
+            f"vqvae.learning_rate={config.learning_rate}."
+        )
+    return {k: v.cpu() for k, v in module.state_dict().items()}
+
+
+@torch.no_grad()
+def codes_in_use(module: VQVAE, images: Images) -> int:
+    """How many codes are the nearest one anywhere in up to 1,024 images."""
+    device = next(module.parameters()).device
+    used: set[int] = set()
+    for batch in islice(images.batches(128), 8):
+        with precision(device):
+            z_e = module.encoder(batch.to(device))
+        used |= set(module.quantiser.indices(z_e).unique().tolist())
+    return len(used)
