@@ -1,0 +1,85 @@
+"""adbench: a benchmark of unsupervised brain anomaly detectors, by quality, uncertainty and speed.
+
+`import adbench` is cheap: the version and the harness are looked up when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adbench.record import Record
+
+    __version__: str
+
+__all__ = ["__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Look up `__version__` when it is asked for: reading the metadata costs more than all else here."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("brain-adbench")
+
+
+class _LogReporter:
+    """Sends what the command line would show to the log."""
+
+    def __init__(self) -> None:
+        import logging
+
+        self._log = logging.getLogger(__name__)
+
+    def message(self, text: str) -> None:
+        self._log.info("%s", text)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._log.debug("%s: %d of %d", what, done, total)
+
+
+def _setting(key: str, value: Any) -> str:
+    """Return `key=value` as `--set` takes it; anything but a string is written as JSON."""
+    import json
+
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def run(
+    method: str,
+    dataset: str = "phantom",
+    *,
+    preset: str = "small",
+    seed: int = 0,
+    device: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path = "leaderboards",
+    cache: str | Path | None = None,
+    data_root: str | Path | None = None,
+    force: bool = False,
+) -> Record:
+    """Train and measure one method on one dataset, write its record below `out` and return it.
+
+    `settings` are what `--set` takes: fields of the detector's config, `data.<field>` and `protocol.<field>`.
+    A run that fails gives a record with status "failed" and the reason. `adbench leaderboard` makes the pages
+    anew.
+
+    Raises:
+        AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
+    """
+    from adbench import harness
+
+    given = {"cache": cache, "data_root": data_root}
+    options = harness.RunOptions(
+        preset=preset,
+        seed=seed,
+        device=device,
+        settings=tuple(_setting(key, value) for key, value in (settings or {}).items()),
+        out=Path(out),
+        force=force,
+        **{name: Path(path) for name, path in given.items() if path is not None},
+    )
+    return harness.run([method], dataset, options, _LogReporter())[0]

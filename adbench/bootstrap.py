@@ -1,8 +1,8 @@
 """Intervals over subjects: draw subjects with replacement, re-weight their counts, read the metrics again.
 
-A resample is a row of integer weights, one for each subject, so a resampled curve is a matrix product of the weights
-and the per-subject counts. No score is read again. All resamples advance together along the curve, a block of cells
-at a time, which keeps the memory independent of the number of bins in use.
+A resample is a row of integer weights, one for each subject, so a resampled curve is a matrix product of the
+weights and the per-subject counts. No score is read again. All resamples advance together along the curve, a
+block of cells at a time, which keeps the memory independent of the number of bins in use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from adbench.errors import ScoreError
 
 if TYPE_CHECKING:
-    from adbench.metrics import ScoreHistogram
+    from adbench.metrics import PixelMetrics, ScoreHistogram
 
 Interval = tuple[float, float]
 _BLOCK = 256  # cells a step: 1,000 resamples x 256 cells x 8 bytes is 2 MB an array, which stays in the cache
@@ -47,8 +47,8 @@ class ImageMetrics:
 def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int = 0) -> NDArray[np.int64]:
     """How often each subject is drawn in each resample, shape (n_resamples, number of subjects).
 
-    Columns follow `sorted(set(subjects))`, and the draw depends on nothing but their number and `seed`: two methods
-    scored on the same subjects get the same resamples, whatever order they were scored in.
+    Columns follow `sorted(set(subjects))`, and the draw depends on nothing but their number and `seed`: two
+    methods scored on the same subjects get the same resamples, whatever order they were scored in.
     """
     n_subjects = len(set(subjects))
     if n_subjects == 0:
@@ -59,7 +59,11 @@ def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int
 
 
 def bootstrap(
-    hist: ScoreHistogram, n_resamples: int = 1000, seed: int = 0, weights: NDArray[np.int64] | None = None
+    hist: ScoreHistogram,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    weights: NDArray[np.int64] | None = None,
+    point: PixelMetrics | None = None,
 ) -> dict[str, Interval | None]:
     """95 % percentile intervals over subjects of `best_dice`, `auprc` and `auroc`, on the binned curves.
 
@@ -68,15 +72,17 @@ def bootstrap(
         n_resamples: resamples to draw; ignored when `weights` is given.
         seed: of the draw; ignored when `weights` is given.
         weights: (n_resamples, number of subjects), columns in the order of `hist.subjects`.
+        point: metrics of the whole test set from scores that were read again. Their distance to those of the
+            bins, the binning error, is then taken off all resamples.
 
     Returns:
-        metric -> (low, high). A resample in which a metric is undefined (it drew no lesion) leaves that metric's
-        interval; None when that is so in every resample.
+        metric -> (low, high). A resample in which a metric is undefined (it drew no lesion) leaves that
+        metric's interval; None when that is so in every resample.
 
     Raises:
         ScoreError: `weights` has another number of columns than there are subjects.
     """
-    values = _resampled_metrics(hist, _weights_for(hist, n_resamples, seed, weights))
+    values = _resampled_metrics(hist, _weights_for(hist, n_resamples, seed, weights), point)
     return {name: _interval(values[name]) for name in _NAMES}
 
 
@@ -86,14 +92,28 @@ def paired_difference(
     n_resamples: int = 1000,
     seed: int = 0,
     weights: NDArray[np.int64] | None = None,
+    points: tuple[PixelMetrics, PixelMetrics] | None = None,
 ) -> dict[str, Interval | None]:
-    """95 % percentile intervals of metric(a) - metric(b), both read on the same resamples of the same subjects.
+    """95 % percentile intervals of metric(a) - metric(b), both on the same resamples of the same subjects.
 
-    Arguments and result are those of `bootstrap`. An interval that leaves out zero separates the two methods.
+    Bins treat two methods unequally: the AUPRC of a score and of its square, which rank alike, can differ by
+    0.001 when binned. The intervals are therefore widened by the error bounds of both points, so that one
+    that leaves out zero separates the methods and not their bins. Points from scores that were read again
+    have far smaller bounds than the points of the bins, which are the default.
+
+    Args:
+        hist_a: counts of one method.
+        hist_b: counts of the other.
+        n_resamples: as for `bootstrap`.
+        seed: as for `bootstrap`.
+        weights: as for `bootstrap`.
+        points: `pixel_metrics` of both methods, as for `bootstrap`.
 
     Raises:
         ScoreError: the two were scored on different subjects, or `weights` does not fit them.
     """
+    from adbench.metrics import pixel_metrics  # that module exports this one
+
     if hist_a.subjects != hist_b.subjects:
         odd = sorted(set(hist_a.subjects) ^ set(hist_b.subjects))
         raise ScoreError(
@@ -101,8 +121,21 @@ def paired_difference(
             f"{odd[0]!r}. Score both methods on the same split."
         )
     weights = _weights_for(hist_a, n_resamples, seed, weights)
-    a, b = _resampled_metrics(hist_a, weights), _resampled_metrics(hist_b, weights)
-    return {name: _interval(a[name] - b[name]) for name in _NAMES}
+    of_a, of_b = points or (pixel_metrics(hist_a), pixel_metrics(hist_b))
+    a, b = _resampled_metrics(hist_a, weights, of_a), _resampled_metrics(hist_b, weights, of_b)
+    bounds = {name: _error_bound(of_a, name) + _error_bound(of_b, name) for name in _NAMES}
+    return {name: _interval(a[name] - b[name], bounds[name]) for name in _NAMES}
+
+
+def resampled_dice(counts: NDArray[np.int64], weights: NDArray[np.int64]) -> Interval | None:
+    """95 % percentile interval of the pooled Dice at a fixed threshold.
+
+    Args:
+        counts: (subjects, 3) true positives, flagged pixels and lesion pixels.
+        weights: (n_resamples, subjects).
+    """
+    hits, flagged, lesion = (weights @ counts).T.astype(np.float64)
+    return _interval(np.where(lesion > 0, 2 * hits / np.maximum(flagged + lesion, 1), np.nan))
 
 
 def image_metrics(
@@ -119,8 +152,8 @@ def image_metrics(
         anomalous: (N,) bool.
         n_resamples: resamples to draw.
         seed: of the draw.
-        subjects: (N,) names; when given, whole subjects are drawn, as slices of one brain are not independent.
-            Otherwise single images are drawn.
+        subjects: (N,) names; when given, whole subjects are drawn, as slices of one brain are not
+            independent. Otherwise single images are drawn.
 
     Raises:
         ScoreError: shapes differ, a score is NaN or infinite, or there is no image.
@@ -128,7 +161,9 @@ def image_metrics(
     scores, anomalous = np.asarray(scores), np.asarray(anomalous).astype(bool)
     names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
     _check_images(scores, anomalous, names)
-    values = _resampled_curves(*_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed))
+    values = _resampled_curves(
+        *_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed)
+    )
     auroc, auprc = _image_points(scores, anomalous)
     return ImageMetrics(
         image_auroc=auroc,
@@ -139,9 +174,12 @@ def image_metrics(
     )
 
 
-def _image_points(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+def _image_points(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
     """(AUROC, AUPRC), None where undefined."""
-    from sklearn.metrics import average_precision_score, roc_auc_score  # here, as its import takes about a second
+    # imported here, as it takes about a second that pixel metrics need not pay
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     if not anomalous.any():
         return None, None
@@ -152,12 +190,14 @@ def _image_points(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) ->
 def _check_images(scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]) -> None:
     if scores.ndim != 1 or scores.shape != anomalous.shape or len(names) != scores.size or scores.size == 0:
         raise ScoreError(
-            f"Image scores, labels and subjects must be one of each an image; received shapes {scores.shape}, "
+            f"Image scores, labels and subjects come one of each an image; received shapes {scores.shape}, "
             f"{anomalous.shape} and ({len(names)},). Pass one score for every image of the test set."
         )
     if not np.isfinite(scores).all():
         bad = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise ScoreError(f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score.")
+        raise ScoreError(
+            f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score."
+        )
 
 
 def _image_counts(
@@ -180,14 +220,26 @@ def _weights_for(
         return resample_weights(hist.subjects, n_resamples, seed)
     if weights.ndim != 2 or weights.shape[1] != len(hist.subjects):
         raise ScoreError(
-            f"Bootstrap weights need one column a subject ({len(hist.subjects)}); received shape {weights.shape}. "
+            f"Bootstrap weights need one column a subject ({len(hist.subjects)}); received {weights.shape}. "
             "Take them from resample_weights(hist.subjects)."
         )
     return weights
 
 
-def _resampled_metrics(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    return _resampled_curves(*_subject_counts(hist), weights)
+def _resampled_metrics(
+    hist: ScoreHistogram, weights: NDArray[np.int64], point: PixelMetrics | None
+) -> dict[str, NDArray[np.float64]]:
+    """The metrics of every resample, shifted so that the whole test set has those of `point`."""
+    whole = np.ones((1, weights.shape[1]), np.int64)
+    values = _resampled_curves(*_subject_counts(hist), np.concatenate([whole, weights]))
+    for name in _NAMES:
+        exact = None if point is None else getattr(point, name)
+        values[name] = values[name][1:] + (0.0 if exact is None else exact - values[name][0])
+    return values
+
+
+def _error_bound(point: PixelMetrics, name: str) -> float:
+    return float(getattr(point, f"{name}_error_bound") or 0.0)
 
 
 def _subject_counts(hist: ScoreHistogram) -> tuple[sp.csc_array, sp.csc_array]:
@@ -202,7 +254,8 @@ def _subject_counts(hist: ScoreHistogram) -> tuple[sp.csc_array, sp.csc_array]:
     # ascending codes become descending columns
     positives, negatives = (
         sp.csr_array(
-            (np.concatenate([row[part] for row in rows]).astype(np.float64), used.size - 1 - column, starts), shape=shape
+            (np.concatenate([row[part] for row in rows]).astype(np.float64), used.size - 1 - column, starts),
+            shape=shape,
         ).tocsc()
         for part in (1, 2)
     )
@@ -222,7 +275,7 @@ def _resampled_curves(
     for pos, neg in _blocks(w, positives, negatives):
         tps = tp[:, None] + np.cumsum(pos, axis=1)
         fps = fp[:, None] + np.cumsum(neg, axis=1)
-        flagged = np.maximum(tps + fps, 1)  # a resample that drew nothing so far has tps = 0: any divisor does
+        flagged = np.maximum(tps + fps, 1)  # 0 only where tps is 0 as well: any divisor does
         np.maximum(dice, (2 * tps / np.maximum(all_pos[:, None] + flagged, 1)).max(axis=1), out=dice)
         ap += (pos * tps / flagged).sum(axis=1)
         pairs += (neg * (tps - pos / 2)).sum(axis=1)
@@ -238,14 +291,20 @@ def _blocks(
     """Resampled counts (n_resamples, up to _BLOCK) of successive blocks of cells."""
     for start in range(0, positives.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
-        # dense on purpose: the product is then one BLAS call, faster than a sparse one at these fill rates
-        yield weights @ positives[:, block].toarray(), weights @ negatives[:, block].toarray()
+        yield _weighted(weights, positives[:, block]), _weighted(weights, negatives[:, block])
 
 
-def _interval(values: NDArray[np.float64]) -> Interval | None:
-    """The 2.5th and 97.5th percentile of the defined values, or None when there is none."""
+def _weighted(weights: NDArray[np.float64], counts: sp.csc_array) -> NDArray[np.float64]:
+    """The product of both: dense where subjects fill many bins, sparse where a row is a single image."""
+    if counts.nnz < 0.02 * counts.shape[0] * counts.shape[1]:
+        return np.asarray((counts.T @ weights.T).T)
+    return np.asarray(weights @ counts.toarray())
+
+
+def _interval(values: NDArray[np.float64], widen: float = 0.0) -> Interval | None:
+    """The 2.5th and 97.5th percentile of the defined values, `widen` further out; None without a value."""
     defined = values[~np.isnan(values)]
     if defined.size == 0:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)
+    return float(low - widen), float(high + widen)

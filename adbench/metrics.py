@@ -1,14 +1,14 @@
 """Pixel metrics from streamed counts: ⌈DICE⌉, AUPRC and AUROC over all valid test pixels.
 
-Scores are float32 and higher is more anomalous; a pixel is flagged where `score >= threshold`, so equal scores stand or
-fall together. Each subject's positives (lesion) and negatives are counted in 65,536 order-preserving bins, the upper
-16 bits of the score's bit pattern: sign, exponent, 7 bits of fraction. A bin is thus at most 2**-7 (0.8 %) of its score
-wide, anywhere in the float32 range and without a minimum or maximum to know beforehand. Adding histograms merges them,
-whatever the order of batches and machines.
+Scores are float32 and higher is more anomalous; a pixel is flagged where `score >= threshold`, so equal
+scores stand or fall together. Each subject's positives (lesion) and negatives are counted in 65,536
+order-preserving bins, the upper 16 bits of the score's bit pattern: sign, exponent, 7 bits of fraction. A bin
+is thus at most 2**-7 (0.8 %) of its score wide, anywhere in the float32 range and without a minimum or
+maximum to know beforehand. Adding histograms merges them, whatever the order of batches and machines.
 
-Cumulative sums over the bins give the three curves. What the order of the scores inside a bin could change is the
-binning error: its bound is published beside each value, and shrinks when the scores can be read a second time, as the
-bins that matter are then split further.
+Cumulative sums over the bins give the three curves. What the order of the scores inside a bin could change is
+the binning error: its bound is published beside each value, and shrinks when the scores can be read a second
+time, as the bins that matter are then split further.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ Counts = NDArray[np.int64]
 
 _CHUNK = 1 << 17  # scores at a time: all temporaries of a chunk fit the second-level cache
 _BINS = 1 << 16
-_CELLS = 1 << 20  # cells of one re-reading: two int64 counts each, 16 MB
+_CELLS = 1 << 18  # cells of one re-reading: two int64 counts each, 4 MB
 _LUT = 1 << 20  # widest span of cells found by table instead of by bisection
-_TOLERANCE = 2e-4  # re-reading stops splitting bins for AUPRC and AUROC once the rest can add no more than this
+_TOLERANCE = 2e-4  # bins are split for AUPRC and AUROC until the others can add no more error than this
 
 
 def check_scores(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -74,17 +74,13 @@ def check_scores(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         )
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is refused below
         scores = scores.astype(np.float32, copy=False)
-    _check_finite(scores)
-    return scores
-
-
-def _check_finite(scores: np.ndarray) -> None:
     finite = np.isfinite(scores)
     if not finite.all():
         raise ScoreError(
-            f"Scores must be finite; received {int((~finite).sum())} of {scores.size} that are not, the first "
-            f"{scores[~finite].flat[0]}. Find where the detector divides by zero or overflows."
+            f"Scores must be finite; {int((~finite).sum())} of {scores.size} are not, the first is "
+            f"{scores[~finite][0]}. Find where the detector divides by zero or overflows."
         )
+    return scores
 
 
 class ScoreHistogram:
@@ -93,7 +89,9 @@ class ScoreHistogram:
     def __init__(self) -> None:
         self._bins: dict[str, tuple[NDArray[np.uint16], Counts, Counts]] = {}
 
-    def add(self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None) -> None:
+    def add(
+        self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None
+    ) -> None:
         """Count the pixels of one or more maps of a subject; a subject seen before accumulates.
 
         Args:
@@ -118,7 +116,7 @@ class ScoreHistogram:
             codes, pos, neg = self._bins[subject]
             total[codes] += pos + neg
             positives[codes] += pos
-        used = np.flatnonzero(total)
+        used = np.flatnonzero(total > 0)
         pos = positives[used]
         self._bins[subject] = (used.astype(np.uint16), pos, total[used] - pos)
 
@@ -168,12 +166,14 @@ class PixelMetrics:
     """Metrics pooled over all valid pixels of all subjects; `None` where undefined, never NaN.
 
     Attributes:
-        best_dice: ⌈DICE⌉, the largest Dice over all thresholds: an upper bound, as it uses the test labels. None
-            without a lesion pixel.
-        best_threshold: the highest threshold that reaches it; the lower edge of a bin when `best_dice` is not exact.
-        best_dice_error_bound: how much larger it could be; 0 when the scores were read again, as it is then exact.
-        subject_dice_mean: Dice of each subject at `best_threshold`, averaged over subjects that have a lesion; None
-            if none has.
+        best_dice: ⌈DICE⌉, the largest Dice over all thresholds: an upper bound, as it uses the test labels.
+            None without a lesion pixel.
+        best_threshold: the highest threshold that reaches it; the lower edge of a bin when `best_dice` is not
+            exact.
+        best_dice_error_bound: how much larger it could be; 0 when the scores were read again, as it is then
+            exact.
+        subject_dice_mean: Dice of each subject at `best_threshold`, averaged over subjects that have a
+            lesion; None if none has.
         auprc: step-wise average precision; None without a lesion pixel.
         auprc_error_bound: it differs from that of the unbinned scores by no more than this.
         auroc: area under the ROC curve, ties counted half; None without lesion or without other pixels.
@@ -201,9 +201,9 @@ class PixelMetrics:
 def pixel_metrics(hist: ScoreHistogram, reread: Reread | None = None) -> PixelMetrics:
     """Read the pooled metrics off the histogram.
 
-    With `reread`, `best_dice` and `best_threshold` are exact: bins whose Dice could reach the best found at a bin edge
-    are split until single scores remain. The bins that matter most for AUPRC and AUROC are split along with them. This
-    usually takes two passes over the scores, and a third for `subject_dice_mean`.
+    With `reread`, `best_dice` and `best_threshold` are exact: bins whose Dice could reach the best found at a
+    bin edge are split until single scores remain. The bins that matter most for AUPRC and AUROC are split
+    along with them. This usually takes two passes over the scores, and a third for `subject_dice_mean`.
 
     Args:
         hist: counts of the test set.
@@ -238,9 +238,9 @@ def pixel_metrics(hist: ScoreHistogram, reread: Reread | None = None) -> PixelMe
 def quantile(hist: ScoreHistogram, q: float) -> float:
     """Threshold at the q-quantile of all valid scores: `score >= threshold` flags at most 1 - q of them.
 
-    It is rounded up to a bin edge, so by no more than 2**-7 of its size, and flags fewer pixels rather than more. Where
-    many scores tie it flags none of them if all would be too many. Positives and negatives count alike: fill the
-    histogram with healthy scores.
+    It is rounded up to a bin edge, so by no more than 2**-7 of its size, and flags fewer pixels rather than
+    more. Where many scores tie it flags none of them if all would be too many. Positives and negatives count
+    alike: fill the histogram with healthy scores.
 
     Args:
         hist: counts of healthy validation scores.
@@ -254,14 +254,14 @@ def quantile(hist: ScoreHistogram, q: float) -> float:
     pixels = int(total.sum())
     if not pixels or not 0 <= q <= 1:
         raise ScoreError(
-            f"A quantile needs q in [0, 1] and at least one valid pixel; received q = {q} and {pixels} pixels. "
-            "Add the healthy scores first."
+            f"A quantile needs q in [0, 1] and at least one valid pixel; received q = {q} and {pixels} "
+            "pixels. Add the healthy scores first."
         )
     allowed = pixels - int(np.ceil(q * pixels))
     flagged = np.cumsum(total[::-1])[::-1]  # by a threshold at the lower edge of each bin
     used = np.flatnonzero(total)
     fitting = used[flagged[used] <= allowed]
-    # the edge just above the last bin left out, not the lowest bin let in: as close to the quantile as bins allow
+    # the edge above the last bin left out, which may lie below the lowest bin let in: closer to the quantile
     left_out = used[used < fitting[0]] if fitting.size else used
     code = left_out[-1] + 1 if left_out.size else fitting[0]
     return float(_value(np.array((int(code) - _BINS // 2) << 16)))
@@ -270,15 +270,17 @@ def quantile(hist: ScoreHistogram, q: float) -> float:
 class DiceAt:
     """Dice at one fixed threshold, exact, from streamed counts by subject.
 
-    Dice is 2 TP / (2 TP + FP + FN). Without a lesion pixel it is None, whether or not pixels are flagged: such a set
-    says nothing about overlap. A lesion of which nothing is flagged scores 0.
+    Dice is 2 TP / (2 TP + FP + FN). Without a lesion pixel it is None, whether or not pixels are flagged:
+    such a set says nothing about overlap. A lesion of which nothing is flagged scores 0.
     """
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
         self._counts: dict[str, Counts] = {}
 
-    def add(self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None) -> None:
+    def add(
+        self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None
+    ) -> None:
         """Count one or more maps of a subject; arguments and errors are those of `ScoreHistogram.add`."""
         counts = np.zeros(3, np.int64)  # true positives, flagged, lesion
         for chunk, is_lesion in _chunks(subject, scores, lesion, valid):
@@ -319,7 +321,9 @@ class DiceAt:
     def by_subject(self) -> dict[str, float]:
         """Dice of each subject that has a lesion."""
         counts = {subject: self._counts[subject] for subject in self.subjects}
-        return {s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion}
+        return {
+            s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion
+        }
 
     @property
     def subject_mean(self) -> float | None:
@@ -330,10 +334,11 @@ class DiceAt:
     def interval(
         self, n_resamples: int = 1000, seed: int = 0, weights: NDArray[np.int64] | None = None
     ) -> Interval | None:
-        """95 % percentile interval of `pooled` over subjects, on the resamples of `bootstrap`; None if undefined."""
+        """95 % percentile interval of `pooled` over subjects, on the resamples of `bootstrap`, or None."""
         if weights is None:
             weights = resample_weights(self.subjects, n_resamples, seed)
-        return resampled_dice(np.array([self._counts[subject] for subject in self.subjects]).reshape(-1, 3), weights)
+        counts = np.array([self._counts[subject] for subject in self.subjects]).reshape(-1, 3)
+        return resampled_dice(counts, weights)
 
 
 def _dice_at(hist: ScoreHistogram, threshold: float, reread: Reread | None) -> DiceAt:
@@ -400,8 +405,9 @@ class _Curve:
     def auprc_gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(C,) how far the worst and the best order inside each cell move AUPRC down and up.
 
-        At best all lesion pixels of a cell tie above its others. At worst its others come first and the lesion pixels
-        follow one by one: sum over k of (TP + k) / (TP + k + FP), by digamma as sum of 1 / (a + k).
+        At best all lesion pixels of a cell tie above its others. At worst its others come first and the
+        lesion pixels follow one by one, k = 1, 2, ...: the sum of (TP + k) / (TP + k + FP), where digamma
+        stands for the sum of 1 / (TP + k + FP).
         """
         tp, fp = self.pos.cumsum(), self.neg.cumsum()
         tied = self.pos * (tp / (tp + fp))
@@ -415,7 +421,7 @@ class _Curve:
     def auroc(self) -> tuple[float, float]:
         """Area under the ROC curve with each cell a tie, and the bound on its error."""
         tp = self.pos.cumsum()
-        pairs = float(tp[-1]) * float(self.neg.sum())  # as floats: the product passes 2**63 on large test sets
+        pairs = float(tp[-1]) * float(self.neg.sum())  # the product of integers could pass 2**63
         return float((self.neg * (tp - self.pos / 2)).sum() / pairs), float(self.auroc_gaps().sum())
 
     def auroc_gaps(self) -> NDArray[np.float64]:
@@ -425,7 +431,7 @@ class _Curve:
 
 
 def _split_while_useful(curve: _Curve, reread: Reread) -> _Curve:
-    """Split cells until no open one can hold a Dice above the best found; AUPRC and AUROC gain on the first pass."""
+    """Split cells until no open one can hold a better Dice; the first pass splits for AUPRC and AUROC too."""
     below, above = curve.auprc_gaps()
     wanted = _largest(np.maximum(below, above)) | _largest(curve.auroc_gaps())
     while True:
@@ -446,7 +452,7 @@ def _largest(gaps: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _split(curve: _Curve, chosen: NDArray[np.intp], reread: Reread) -> _Curve:
-    """Replace the chosen cells, all with the same open bits, by the finer cells found on reading the scores again."""
+    """Read the scores again to replace the chosen cells, all with the same open bits, by finer ones."""
     chosen = chosen[::-1]  # ascending scores
     open_bits = int(curve.bits[chosen[0]])
     # as many bits as the cells allow, at least one so that every pass gets on
@@ -511,7 +517,7 @@ def _check_same(total: Counts, pos: Counts, total_before: Counts, pos_before: Co
     ).any():
         raise ScoreError(
             f"Scores read again must equal those counted before; {int(total.sum())} pixels were found where "
-            f"{int(total_before.sum())} were counted, or their labels moved. Keep the score maps of the first reading."
+            f"{int(total_before.sum())} were counted, or scores or labels moved. Keep the first score maps."
         )
 
 
@@ -527,12 +533,12 @@ def _chunks(
             f"Scores, lesion and valid of a subject must share a shape; subject {subject!r} has {shapes}. "
             "Resample the masks to the score map."
         )
-    flat, flat_lesion, flat_valid = scores.reshape(-1), lesion.reshape(-1), None if valid is None else valid.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
+    scores, lesion = scores.reshape(-1), lesion.reshape(-1)
+    for start in range(0, scores.size, _CHUNK):
         piece = slice(start, start + _CHUNK)
-        chunk, is_lesion = flat[piece], flat_lesion[piece].astype(bool, copy=False)
-        if flat_valid is not None:
-            inside = flat_valid[piece].astype(bool, copy=False)
+        chunk, is_lesion = scores[piece], lesion[piece].astype(bool, copy=False)
+        if valid is not None:
+            inside = valid.reshape(-1)[piece].astype(bool, copy=False)
             chunk, is_lesion = chunk[inside], is_lesion[inside]
         yield check_scores(chunk, chunk.shape), is_lesion
 

@@ -1,0 +1,279 @@
+"""The command `adbench`: results go to stdout, progress to stderr.
+
+Exit codes: 0 done; 1 a run failed, or a page is stale; 2 the command cannot be carried out as given; 130
+interrupted. Whatever needs torch is imported inside the command that needs it, so that listing stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from adbench import console, registry
+from adbench.errors import AdbenchError, UnknownPluginError, suggestion
+
+if TYPE_CHECKING:
+    from adbench.harness import RunOptions
+    from adbench.record import Record
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+SPREAD = ("--method", "--set")
+"""Options of `run` that take several values after one flag."""
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    """Show what a user can mend as its message alone; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except AdbenchError as error:
+        console.complain(f"error: {error}")
+        raise typer.Exit(USAGE) from None
+    except KeyboardInterrupt:
+        console.complain("interrupted; finished parts and checkpoints are kept, the same command continues")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+class _Group(TyperGroup):
+    """All commands, with errors shown one way."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _shown_errors():
+            return super().invoke(ctx)
+
+
+class _RunCommand(TyperCommand):
+    """`run`, whose options may be followed by several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread(args))
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """Give each value its own flag: `--method a b` becomes `--method a --method b`.
+
+    The command has no positional arguments, so a bare word after such an option can only be a further value.
+    """
+    result: list[str] = []
+    flag, waiting = "", False
+    for arg in args:
+        if arg.startswith("-"):
+            name, equals, _ = arg.partition("=")
+            flag, waiting = (name if name in SPREAD else ""), not equals
+        elif flag and not waiting:
+            result.append(flag)
+        else:
+            waiting = False
+        result.append(arg)
+    return result
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="adbench",
+    help="Benchmark of unsupervised brain anomaly detectors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class What(StrEnum):
+    """What to list."""
+
+    methods = "methods"
+    datasets = "datasets"
+
+
+class Device(StrEnum):
+    """Where to run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from adbench import __version__
+
+        console.say(f"adbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Benchmark of unsupervised brain anomaly detectors."""
+
+
+@app.command("list")
+def list_plugins(
+    what: Annotated[What | None, typer.Argument(help="Only these.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """List the registered methods and datasets, without importing them."""
+    groups = {What.methods: registry.DETECTORS, What.datasets: registry.DATASETS}
+    rows = []
+    for kind, group in groups.items():
+        if what not in (None, kind):
+            continue
+        entries = registry.names(group)
+        faults = {entry.name: fault for entry in entries if (fault := registry.problem(entry))}
+        singular = kind.value.removesuffix("s")
+        rows += [{"kind": singular, **asdict(e), "problem": faults.get(e.name)} for e in entries]
+        if not as_json:
+            console.show_entries(singular, entries, faults)
+    if as_json:
+        _print_json(rows)
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="A method or a dataset.")]) -> None:
+    """Show what a method or dataset is, and its settings with their defaults."""
+    methods = [entry.name for entry in registry.names(registry.DETECTORS)]
+    datasets = [entry.name for entry in registry.names(registry.DATASETS)]
+    if name not in {*methods, *datasets}:
+        known = methods + datasets
+        hint = suggestion(name, known) or "."
+        raise UnknownPluginError(
+            f"no method or dataset {name!r}{hint} Run 'adbench list' to see all {len(known)}."
+        )
+    if name in methods:
+        console.show_info("method", registry.load_detector(name))
+    if name in datasets:
+        console.show_info("dataset", registry.load_dataset(name))
+
+
+@app.command(cls=_RunCommand)
+def run(
+    method: Annotated[list[str], typer.Option(help="One or more methods: a b, or a,b.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="The dataset.")] = "phantom",
+    data_root: Annotated[
+        Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help=f"Size of the run: {', '.join(registry.PRESETS)}.")] = "small",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of training and scoring.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.auto,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
+    cache: Annotated[
+        Path | None, typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts and prepared data.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
+) -> None:
+    """Train and measure methods on a dataset, write their records and the pages."""
+    methods = _methods(method)
+    registry.find(registry.DATASETS, dataset)
+    registry.check_preset(preset)
+    # Names are checked before the harness, which brings torch: a slip of the pen is answered at once.
+    from adbench.harness import RunOptions
+
+    folders = {"cache": cache} if cache else {}
+    options = RunOptions(
+        preset=preset,
+        seed=seed,
+        device=device.value,
+        settings=tuple(settings or ()),
+        out=out,
+        data_root=data_root,
+        force=force,
+        **folders,
+    )
+    if dry_run:
+        _plan(methods, dataset, options, as_json)
+    else:
+        _run(methods, dataset, options, as_json)
+
+
+def _methods(given: Sequence[str]) -> list[str]:
+    """Split comma lists, drop repetitions, and look the names up."""
+    methods = list(dict.fromkeys(name.strip() for part in given for name in part.split(",") if name.strip()))
+    if not methods:
+        raise UnknownPluginError("A run needs a method, but --method is empty. Run 'adbench list methods'.")
+    for name in methods:
+        registry.find(registry.DETECTORS, name)
+    return methods
+
+
+def _plan(methods: Sequence[str], dataset: str, options: RunOptions, as_json: bool) -> None:
+    from adbench import harness, progress
+
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        plans = harness.plan(methods, dataset, options, reporter)
+    if as_json:
+        _print_json([asdict(plan) for plan in plans])
+    else:
+        console.show_plans(plans)
+
+
+def _run(methods: Sequence[str], dataset: str, options: RunOptions, as_json: bool) -> None:
+    from adbench import harness, leaderboard, progress
+
+    # Plugins and their libraries may print: stdout is kept for the results.
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        records = harness.run(methods, dataset, options, reporter)
+    if as_json:
+        _print_json([record.model_dump(mode="json") for record in records])
+    else:
+        console.show_records(records, options.out)
+    leaderboard.write_pages(options.out)
+    _report_failures(records)
+
+
+def _report_failures(records: Sequence[Record]) -> None:
+    """Say in one line each what did not run; raise typer.Exit where a run failed."""
+    for record in records:
+        if record.status != "ok":
+            reason = " ".join((record.reason or "no reason given").split())
+            console.complain(f"{record.status}: {record.detector.name} on {record.dataset.name}: {reason}")
+    if any(record.status == "failed" for record in records):
+        raise typer.Exit(FAILED)
+
+
+@app.command("leaderboard")
+def leaderboard_pages(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+) -> None:
+    """Write the pages from the records, or check that they are what the records give."""
+    from adbench import leaderboard
+
+    stale = leaderboard.check_pages(out) if check else []
+    for path in stale if check else leaderboard.write_pages(out):
+        console.say(str(path))
+    if stale:
+        console.complain(f"{len(stale)} pages are not what the records give: run 'adbench leaderboard'")
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

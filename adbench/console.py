@@ -1,0 +1,167 @@
+"""What the command line shows on stdout: tables for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from adbench import formats
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from adbench.harness import CellPlan
+    from adbench.record import Record
+    from adbench.registry import LoadedPlugin, PluginEntry
+
+WIDE = 200
+"""Columns where stdout is no terminal: a file or a pipe has no edge to wrap at."""
+
+
+def out() -> Console:
+    """A console on the stdout of this moment; text is shown as it is, without markup."""
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def say(text: str) -> None:
+    """Print text to stdout without breaking its lines."""
+    out().print(text, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print text to stderr without breaking its lines."""
+    Console(stderr=True, markup=False, highlight=False, emoji=False).print(text, soft_wrap=True)
+
+
+def _table(*columns: str, left: int = 1, title: str | None = None) -> Table:
+    table = Table(box=SIMPLE, title=title, title_justify="left", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+    return table
+
+
+def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[str, str]) -> None:
+    """Print the registered names of one kind; a plugin that cannot work is marked, not left out."""
+    table = _table(kind, "distribution", "class", "", left=4)
+    for entry in entries:
+        fault = f"broken: {problems[entry.name]}" if entry.name in problems else ""
+        table.add_row(entry.name, f"{entry.distribution} {entry.version}", entry.target, fault)
+    out().print(table)
+
+
+def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
+    """Print a plugin's card, its config fields and its presets."""
+    cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
+    card = _table("", "", left=2)
+    card.show_header = False
+    card.add_row(kind, entry.name)
+    for name in ("summary", "source", "licence", "citation", "modality", "access", "spacing_mm", "version"):
+        if getattr(info, name, None) is not None:
+            card.add_row(name, str(getattr(info, name)))
+    card.add_row("distribution", f"{entry.distribution} {entry.version}")
+    card.add_row("class", entry.target)
+    out().print(card)
+    prefix = "data." if kind == "dataset" else ""
+    fields = _table("--set", "type", "default", "", left=4)
+    for row in config_rows(cls.Config, formats.flat(getattr(cls, "overrides", {})), prefix):
+        fields.add_row(*row)
+    out().print(fields if fields.row_count else "no settings")
+    for preset, values in cls.presets.items():
+        say(f"--preset {preset}: {formats.settings(values)}")
+
+
+def config_rows(
+    model: type[BaseModel], overrides: Mapping[str, Any], prefix: str = "", inner: str = "", given: Any = None
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, type, default, description) of each field, nested ones under dotted keys.
+
+    `overrides` are by dotted key; `given` is the default instance that a nested config has in its parent.
+    """
+    for name, field in model.model_fields.items():
+        key = inner + name
+        default = field.get_default(call_default_factory=True, validated_data={})
+        default = getattr(given, name) if given is not None else default
+        kind = field.annotation
+        if isinstance(kind, type) and hasattr(kind, "model_fields"):
+            yield from config_rows(
+                kind, overrides, prefix, f"{key}.", default if _is_config(default) else None
+            )
+            continue
+        shown = "required" if field.is_required() else str(overrides.get(key, default))
+        yield prefix + key, _type_name(kind, field.metadata), shown, field.description or ""
+
+
+def _is_config(value: Any) -> bool:
+    return hasattr(type(value), "model_fields")
+
+
+def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
+    """`int, ge 1`: a type as written in Python, without module names, and its limits."""
+    plain = isinstance(kind, type) and not hasattr(kind, "__args__")
+    name = kind.__name__ if plain else str(kind).replace("typing.", "")
+    limits = [
+        f"{limit} {getattr(constraint, limit)}"
+        for constraint in constraints
+        for limit in ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length")
+        if getattr(constraint, limit, None) is not None
+    ]
+    return ", ".join([name, *limits])
+
+
+def show_records(records: Sequence[Record], out_folder: Path) -> None:
+    """Print one row a run, and below the table where each record is."""
+    table = _table(
+        "method", "⌈DICE⌉ [95 %]", "AUPRC", "AUROC", "Dice transferred", "image AUROC", "s / 100 slices"
+    )
+    for record in records:
+        table.add_row(record.detector.name, *_result_cells(record))
+    out().print(table)
+    for record in records:
+        say(f"{record.detector.name}: {out_folder / record.path}")
+
+
+def _result_cells(record: Record) -> list[str]:
+    m, t = record.metrics, record.timing
+    if record.status != "ok" or m is None:
+        return [record.status]
+    return [
+        formats.interval(m.best_dice.value, m.best_dice.low, m.best_dice.high),
+        formats.number(m.auprc.value),
+        formats.number(m.auroc.value),
+        formats.number(m.dice_transferred.value),
+        formats.number(m.image_auroc.value),
+        formats.seconds(100 * t.median_s / t.slices) if t else formats.NONE,
+    ]
+
+
+def show_plans(plans: Sequence[CellPlan]) -> None:
+    """Print what a run would do: the parts first (shared ones once), then the scoring of each method."""
+    parts = {part.key: part for plan in plans for part in plan.parts}
+    table = _table("part", "kind", "status", "steps", "parameters", "FLOPs", "time", left=3, title="To train")
+    for part in parts.values():
+        sizes = [formats.si(part.parameters), formats.si(part.flops), formats.duration(part.estimated_s)]
+        table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes)
+    if parts:
+        out().print(table)
+    table = _table("method", "network passes", "FLOPs / 100", "time", "memory", "record", title="To score")
+    for plan in plans:
+        table.add_row(
+            plan.method,
+            formats.counts(plan.passes),
+            formats.si(plan.flops_per_100),
+            formats.duration(plan.estimated_score_s),
+            formats.mebibytes(plan.estimated_memory_bytes),
+            "exists" if plan.record_exists else "new",
+        )
+    out().print(table)
+    times = [part.estimated_s for part in parts.values()] + [plan.estimated_score_s for plan in plans]
+    say(f"estimated time on this device: {formats.duration(sum(time or 0.0 for time in times))}")
+    for plan in plans:
+        say(f"{plan.method}: {plan.record}")

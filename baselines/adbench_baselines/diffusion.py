@@ -1,0 +1,368 @@
+"""Latent diffusion detector (Pinaya et al. 2022, arXiv 2206.03461): steps (a) to (d), and the KL map alone.
+
+A diffusion model learns healthy VQ-VAE latents. Where L_{t-1}, averaged over t in [400, 600) and channels, reaches its
+97.5th percentile over healthy validation images, the latent is unlikely; those positions are healed by the reverse
+process from t = 500, and the residual to the decoded, healed image, weighted by the smoothed mask, is the score.
+
+| step | what                                                          | score                   |
+|------|---------------------------------------------------------------|-------------------------|
+| (a)  | reverse process on all of z                                   | |x - x_hat|             |
+| (b)  | (a), then the mask                                            | mask * |x - x_hat|      |
+| (c)  | only masked positions are healed, the rest is the original    | mask * |x - x_hat'|     |
+| (d)  | (c) with 50 values of t for the map, and DDIM with 50 steps   | mask * |x - x_hat'|     |
+
+| code         | paper                                                 |
+|--------------|-------------------------------------------------------|
+| `z`          | z_0 = E(x), quantised, standardised per channel       |
+| `v`          | v, mean of L_{t-1} over t and n_z                     |
+| `mask`       | m = (v >= threshold)                                  |
+| `healed`     | z'_0                                                  |
+| `x_hat`      | G(z'_0)                                               |
+
+All noise is shared by the images of a batch and drawn from the seed and t alone: scores depend neither on the batch
+size nor on the device, and the threshold found on validation images transfers to test images.
+
+Differs from the paper: `context` and `start`, where the text is silent, are fields; `image_timesteps` may thin the chain
+that image-level scores average over; the chain starts at t = 2, since L_0 has no meaning on latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from adbench.artifacts import PartSpec
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.errors import ConfigError
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from adbench_baselines import unet, vqvae
+from adbench_baselines.healing import Context, HealingOptions, Start, heal
+from adbench_baselines.kl import kl_map
+from adbench_baselines.schedule import Variance, spaced
+from adbench_baselines.smoothing import gaussian, grow
+from adbench_baselines.unet import LatentModel, UNetConfig
+from adbench_baselines.vqvae import VQVAE, VQVAEConfig
+
+SOURCE = "Pinaya et al. 2022, Fast Unsupervised Brain Anomaly Detection and Segmentation with Diffusion Models"
+MAPS_VERSION = 1
+"""Raise it when the same networks would give other validation maps."""
+
+SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "vqvae": {"channels": 16, "codes": 32, "latent_channels": 4, "steps": 30, "learning_rate": 2e-3},
+        "unet": {
+            "channels": (32, 32), "residual_blocks": 1, "steps": 30, "learning_rate": 1e-3, "augmented_copies": 0,
+        },
+        "image_timesteps": 20,
+    },
+    "demo": {
+        "vqvae": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 500, "learning_rate": 2e-3},
+        "unet": {
+            "channels": (32, 64, 64), "residual_blocks": 1, "steps": 1000, "learning_rate": 1e-3,
+            "final_learning_rate": 0.02, "augmented_copies": 2,
+        },
+        "image_timesteps": 50,
+    },
+    "small": {
+        "vqvae": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
+        "unet": {
+            "channels": (64, 128, 128), "residual_blocks": 1, "steps": 12_000, "learning_rate": 6e-4,
+            "final_learning_rate": 0.02, "augmented_copies": 7,
+        },
+        "image_timesteps": 100,
+    },
+    "paper": {},
+}  # fmt: skip
+
+
+class LatentConfig(DetectorConfig):
+    """The two networks and the KL map that all methods of this family share."""
+
+    vqvae: VQVAEConfig = Field(default_factory=VQVAEConfig)
+    unet: UNetConfig = Field(default_factory=UNetConfig)
+    t_low: int = Field(400, ge=2, description="first t of the KL map")
+    t_high: int = Field(600, ge=3, description="end of the range of t of the KL map, itself left out")
+    kl_timesteps: int = Field(200, ge=1, description="evenly spaced values of t in that range")
+    variance: Variance = Field("beta_tilde", description="Sigma_theta of the reverse process")
+    image_timesteps: int = Field(1000, ge=1, description="values of t over the whole chain for image-level scores")
+    network_batch: int = Field(256, ge=1, description="latents in one network pass of the KL map; no effect on scores")
+
+    @model_validator(mode="after")
+    def _range_lies_in_the_chain(self) -> LatentConfig:
+        if not self.t_low < self.t_high <= self.unet.diffusion_steps + 1:
+            raise ValueError(
+                f"t_low < t_high <= T + 1 is needed, got {self.t_low}, {self.t_high}, T = {self.unet.diffusion_steps}"
+            )
+        return self
+
+
+class DiffusionConfig(LatentConfig):
+    step: Literal["a", "b", "c"] = Field("c", description="step of the paper; (d) is (c) with DDIM and 50 values of t")
+    percentile: float = Field(97.5, gt=0, lt=100, description="of v over healthy validation images")
+    threshold: Literal["position", "global"] = Field(
+        "position", description="one threshold a latent position (the paper), or one for all"
+    )
+    map_sigma: float = Field(0.0, ge=0, description="Gaussian smoothing of v, in latent pixels")
+    mask_growth: int = Field(0, ge=0, description="dilation of the mask, in latent pixels")
+    start_t: int = Field(500, ge=1, description="first t of healing")
+    sampler: Literal["ddpm", "ddim"] = Field("ddpm")
+    healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
+    context: Context = Field("noised", description="what stands outside the mask while healing: z_0 clean or at level t")
+    start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
+    requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
+    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
+
+    @model_validator(mode="after")
+    def _start_lies_in_the_chain(self) -> DiffusionConfig:
+        if self.start_t > self.unet.diffusion_steps:
+            raise ValueError(f"start_t <= T is needed, got {self.start_t} and T = {self.unet.diffusion_steps}")
+        return self
+
+
+ConfigT = TypeVar("ConfigT", bound=LatentConfig)
+
+
+class LatentDetector(Detector[ConfigT]):
+    """Base of the methods that see images through the two shared networks."""
+
+    presets = SIZES
+    vqvae: VQVAE
+    model: LatentModel
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Fetch or train the VQ-VAE and the UNet."""
+        self.vqvae, self._vqvae_spec = vqvae.fetch(self.config.vqvae, healthy, self.runtime)
+        self.model, self._unet_spec = unet.fetch(self.config.unet, self.vqvae, self._vqvae_spec, healthy, self.runtime)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return standardised latents (B, n_z, h, w)."""
+        return self.model.standardise(self.vqvae.encode(images))
+
+    def kl(self, z: Tensor, timesteps: Sequence[int]) -> Tensor:
+        """Return v, (B, h, w): L_{t-1} averaged over timesteps and channels."""
+        c = self.config
+        return kl_map(self.model, z, timesteps, self.runtime.seed, c.variance, c.network_batch)
+
+    @cached_property
+    def timesteps(self) -> list[int]:
+        """The values of t of the KL map."""
+        return spaced(self.config.t_low, self.config.t_high, self.config.kl_timesteps)
+
+    @torch.no_grad()
+    def image_scores(self, images: Tensor) -> Tensor:
+        """Return the mean L_{t-1} over the whole chain, (B,)."""
+        chain = spaced(2, self.config.unet.diffusion_steps + 1, self.config.image_timesteps)
+        return self.kl(self.encode(images), chain).mean((1, 2))
+
+    def artifacts(self) -> Mapping[str, str]:
+        return {"vqvae": self._vqvae_spec.key, "unet": self._unet_spec.key}
+
+    def parameters(self) -> int:
+        return sum(p.numel() for module in (self.vqvae, self.model) for p in module.parameters())
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"vqvae.{k}": v for k, v in self.vqvae.state_dict().items()} | {
+            f"model.{k}": v for k, v in self.model.state_dict().items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.vqvae = VQVAE(self.config.vqvae)
+        self.model = LatentModel(self.config.unet, self.config.vqvae.latent_channels)
+        for name, module in (("vqvae.", self.vqvae), ("model.", self.model)):
+            module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
+            module.to(self.runtime.device).eval().requires_grad_(False)
+
+    def _latent_shape(self, healthy: Images) -> tuple[int, int, int]:
+        f = self.config.vqvae.factor
+        return self.config.vqvae.latent_channels, healthy.shape[-2] // f, healthy.shape[-1] // f
+
+    def plan(self, healthy: Images, validation: Images) -> Plan:
+        vqvae.check_size(self.config.vqvae, healthy.shape)
+        first = vqvae.part_plan(self.config.vqvae, healthy, self.runtime)
+        shape = self._latent_shape(healthy)
+        second = unet.part_plan(self.config.unet, shape, healthy, self.runtime, first.spec)
+
+        def forward(batch_size: int) -> Any:
+            module = LatentModel(self.config.unet, shape[0]).to(self.runtime.device).eval()
+            x_t = torch.randn(batch_size, *shape, device=self.runtime.device)
+            t = torch.full((batch_size,), self.config.t_low, device=self.runtime.device)
+            return torch.no_grad()(lambda: module(x_t, t))
+
+        return Plan([first, second], {"kl_map": len(self.timesteps)}, forward)
+
+
+class KLMap(LatentDetector[LatentConfig]):
+    """Control: v itself, upsampled, as the score map; it shows what healing adds to finding unlikely latents."""
+
+    Config = LatentConfig
+    info = DetectorInfo("KL map of the latent diffusion model, without healing", f"control; map of {SOURCE}", "1")
+
+    @torch.no_grad()
+    def score(self, images: Tensor) -> Tensor:
+        with self.stage("encode"):
+            z = self.encode(images)
+        with self.stage("kl_map", passes=len(self.timesteps)):
+            v = self.kl(z, self.timesteps)
+        with self.stage("post"):
+            return F.interpolate(v[:, None], images.shape[-2:], mode="bilinear")
+
+
+class LatentDiffusion(LatentDetector[DiffusionConfig]):
+    """Find unlikely latents, heal them, and score the residual."""
+
+    Config = DiffusionConfig
+    info = DetectorInfo("latent diffusion detector", SOURCE, "1")
+    limits: Tensor | None = None
+    """Threshold of v, (h, w); step (a) has none."""
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Fetch or train the networks, and find the threshold on the healthy validation images."""
+        super().fit(healthy, validation)
+        if self.config.step != "a":
+            self._check_validation_size(len(validation))
+            self.limits = self._threshold(self._validation_maps(validation)).to(self.runtime.device)
+
+    def _check_validation_size(self, n: int) -> None:
+        needed = round(1 / (1 - self.config.percentile / 100))
+        if self.config.threshold == "position" and n < needed:
+            raise ConfigError(
+                f"The {self.config.percentile}th percentile at each position needs at least {needed} healthy validation "
+                f"images, got {n}. Add some, or set threshold=global."
+            )
+
+    def _maps_spec(self, validation: Images, unet_spec: PartSpec) -> PartSpec:
+        config = {"timesteps": self.timesteps, "variance": self.config.variance}
+        parents = {"unet": unet_spec.key}
+        return PartSpec("kl-maps", MAPS_VERSION, config, validation.fingerprint, self.runtime.seed, parents)
+
+    def _validation_maps(self, validation: Images) -> Tensor:
+        """Return v of every validation image, (N, h, w), from the artifact store or computed."""
+
+        def make(checkpoint: Any) -> dict[str, Tensor]:
+            batches, maps = validation.batches(64), []
+            for i, batch in enumerate(batches):
+                maps.append(self.kl(self.encode(batch.to(self.runtime.device)), self.timesteps).cpu())
+                self.runtime.progress("validation KL maps", i + 1, len(batches))
+            return {"v": torch.cat(maps)}
+
+        return self.runtime.store.get(self._maps_spec(validation, self._unet_spec), make)["v"]
+
+    def _threshold(self, v: Tensor) -> Tensor:
+        """Return (h, w), the percentile of the smoothed maps (N, h, w) at each position, or over all."""
+        v, q = self._smooth(v), self.config.percentile / 100
+        if self.config.threshold == "position":
+            return torch.quantile(v, q, dim=0)
+        ordered = v.flatten().sort().values  # torch.quantile is limited to 16 million values
+        return ordered[int(q * (len(ordered) - 1))].expand(v.shape[1:]).clone()
+
+    def _smooth(self, v: Tensor) -> Tensor:
+        return gaussian(v[:, None], self.config.map_sigma)[:, 0]
+
+    def mask(self, z: Tensor) -> Tensor:
+        """Return (B, 1, h, w) bool: m = (v >= threshold)."""
+        assert self.limits is not None  # set by fit for every step that has a mask
+        return grow((self._smooth(self.kl(z, self.timesteps)) >= self.limits)[:, None], self.config.mask_growth)
+
+    @property
+    def healing(self) -> HealingOptions:
+        c = self.config
+        start: Start = c.start if c.step == "c" else "noised"  # all of z from pure noise would be another image
+        return HealingOptions(c.start_t, c.healing_steps, c.sampler, c.context, start, c.variance)
+
+    @torch.no_grad()
+    def score(self, images: Tensor) -> Tensor:
+        with self.stage("encode"):
+            z = self.encode(images)
+        mask = None
+        if self.config.step != "a":
+            with self.stage("kl_map", passes=len(self.timesteps)):
+                mask = self.mask(z)
+        with self.stage("heal", passes=self.healing.passes):
+            region = mask if mask is not None and self.config.step == "c" else torch.ones_like(z[:, :1], dtype=torch.bool)
+            healed = heal(self.model, z, region, self.healing, self.runtime.seed)
+        with self.stage("decode"):
+            x_hat = self.vqvae.decode(self.model.restore(healed), self.config.requantise)
+        with self.stage("post"):
+            residual = (images - x_hat).abs()
+            return residual if mask is None else self.soften(mask, images.shape[-2:]) * residual
+
+    def soften(self, mask: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the latent mask upsampled to `size` and smoothed, (B, 1, H, W) in [0, 1]."""
+        sigma = self.config.mask_sigma_px
+        sigma = self.config.vqvae.factor / 2 if sigma is None else sigma
+        return gaussian(F.interpolate(mask.float(), tuple(size), mode="nearest"), sigma)
+
+    def state(self) -> dict[str, Tensor]:
+        return super().state() | ({} if self.limits is None else {"limits": self.limits})
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state(state)
+        self.limits = state["limits"].to(self.runtime.device) if "limits" in state else None
+
+    def plan(self, healthy: Images, validation: Images) -> Plan:
+        if self.config.step != "a":
+            self._check_validation_size(len(validation))
+        shared = super().plan(healthy, validation)
+        heal_passes = {"heal": self.healing.passes}
+        if self.config.step == "a":
+            return Plan(shared.parts, heal_passes, shared.forward)
+        batches = -(-len(validation) // 64)
+        maps = PartPlan(self._maps_spec(validation, shared.parts[1].spec), batches * len(self.timesteps))
+        return Plan([*shared.parts, maps], {**shared.passes, **heal_passes}, shared.forward)
+
+
+class DDPMStepA(LatentDiffusion):
+    """Step (a): the reverse process on all of z, no mask."""
+
+    info = DetectorInfo("step (a): reverse process on all latents, no mask", SOURCE, "1")
+    overrides = {"step": "a"}
+
+
+class DDPMStepB(LatentDiffusion):
+    """Step (b): (a), and the residual weighted by the mask."""
+
+    info = DetectorInfo("step (b): reverse process on all latents, residual in the mask", SOURCE, "1")
+    overrides = {"step": "b"}
+
+
+class DDPM(LatentDiffusion):
+    """Step (c): masked inpainting by DDPM, the paper's complete method."""
+
+    info = DetectorInfo("step (c): masked inpainting by DDPM, 700 network passes", SOURCE, "1")
+    overrides = {"step": "c"}
+
+
+class DDIM(LatentDiffusion):
+    """Step (d): (c) with 50 values of t for the map, and DDIM with 50 steps."""
+
+    info = DetectorInfo("step (d): masked inpainting by DDIM, 100 network passes", SOURCE, "1")
+    overrides: ClassVar[Mapping[str, Any]] = {"step": "c", "kl_timesteps": 50, "sampler": "ddim", "healing_steps": 50}
+
+
+class DDPMStepAF8(DDPMStepA):
+    """Step (a) at f = 8."""
+
+    overrides = {**DDPMStepA.overrides, "vqvae.factor": 8}
+
+
+class DDPMStepBF8(DDPMStepB):
+    """Step (b) at f = 8."""
+
+    overrides = {**DDPMStepB.overrides, "vqvae.factor": 8}
+
+
+class DDPMF8(DDPM):
+    """Step (c) at f = 8."""
+
+    overrides = {**DDPM.overrides, "vqvae.factor": 8}
+
+
+class DDIMF8(DDIM):
+    """Step (d) at f = 8."""
+
+    overrides = {**DDIM.overrides, "vqvae.factor": 8}

@@ -1,0 +1,64 @@
+"""Healing: the reverse process from an intermediate step, on masked latents, with the rest as context.
+
+The paper pastes the clean z_0 outside the mask at every step (`context="clean"`); RePaint (Lugmayr et al. 2022) pastes
+z_0 noised to the present level (`"noised"`). What stands inside the mask at the first step is not said: q(z_t | z_0)
+(`start="noised"`) still holds a trace of the anomaly, pure noise (`"noise"`) does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from adbench_baselines.kl import noise_at
+from adbench_baselines.schedule import Variance, ddim_step, ddpm_step, descent, q_sample
+from adbench_baselines.unet import LatentModel
+
+Context = Literal["clean", "noised"]
+Start = Literal["noised", "noise"]
+_START, _STEP, _CONTEXT = 10_000_000, 20_000_000, 30_000_000  # streams of noise apart from the KL map's
+
+
+@dataclass(frozen=True)
+class HealingOptions:
+    start_t: int
+    steps: int
+    sampler: Literal["ddpm", "ddim"]
+    context: Context
+    start: Start
+    variance: Variance
+
+    @property
+    def path(self) -> list[tuple[int, int]]:
+        """Pairs (t, s) from `start_t` to 0; DDPM takes every step."""
+        return descent(self.start_t, self.start_t if self.sampler == "ddpm" else self.steps)
+
+    @property
+    def passes(self) -> int:
+        return len(self.path)
+
+
+@torch.no_grad()
+def heal(model: LatentModel, z_0: Tensor, mask: Tensor, options: HealingOptions, seed: int) -> Tensor:
+    """Return latents (B, C, h, w) in which the positions of `mask` (B, 1, h, w) are sampled anew."""
+    schedule = model.schedule
+    z = noise_at(seed, _START, z_0).expand_as(z_0)
+    if options.start == "noised":
+        z = q_sample(schedule, z_0, options.start_t, z)
+    for t, s in options.path:
+        z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed))
+        eps_theta = model(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        if options.sampler == "ddim":
+            z = ddim_step(schedule, z_t, t, s, eps_theta)
+        else:
+            z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(seed, _STEP + t, z_0), options.variance)
+    return torch.where(mask, z, z_0)
+
+
+def _context(model: LatentModel, z_0: Tensor, t: int, context: Context, seed: int) -> Tensor:
+    if context == "clean":
+        return z_0
+    return q_sample(model.schedule, z_0, t, noise_at(seed, _CONTEXT + t, z_0))

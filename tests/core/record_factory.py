@@ -1,0 +1,113 @@
+"""Records made by hand, for the tests of what reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbench.record import Record
+
+
+def estimate(value: float | None, spread: float = 0.01) -> dict[str, float | None]:
+    if value is None:
+        return {"value": None}
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def metrics(best_dice: float | None = 0.9) -> dict[str, Any]:
+    return {
+        "best_dice": estimate(best_dice),
+        "best_threshold": 0.5,
+        "auprc": estimate(0.8, 0.02),
+        "auroc": estimate(0.99, 0.001),
+        "dice_transferred": estimate(0.7),
+        "transferred_threshold": 0.4,
+        "transferred_quantile": 0.99,
+        "transferred_images": 10,
+        "subject_dice": estimate(0.6),
+        "image_auroc": {"value": 0.75},
+        "image_auprc": {"value": None},
+        "binning_error_bound": {"auprc": 0.001},
+        "bootstrap_resamples": 1000,
+    }
+
+
+def timing(median_s: float = 2.0, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "slices": 100,
+        "batch_size": 100,
+        "warmups": 3,
+        "repeats": 10,
+        "median_s": median_s,
+        "min_s": median_s * 0.9,
+        "max_s": median_s * 1.5,
+        "stages_s": {"encode": 0.25, "decode": 0.75},
+        "passes": {"unet": 50},
+        "flops": 1_230_000_000_000,
+        "peak_memory_bytes": 300 * 2**20,
+        "latency_s": 0.125,
+        "fit_s": 12.0,
+    }
+    return {**values, **changes}
+
+
+def dataset(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": "toy",
+        "distribution": "toys",
+        "version": "1",
+        "config": {"n_test": 20},
+        "fingerprint": "0123456789abcdef",
+        "split_sizes": {"train": 100, "validation": 10, "test": 20},
+        "subjects": {"train": 100, "validation": 10, "test": 5},
+        "image_size": (64, 64),
+        "region": "image",
+        "prevalence": 0.0125,
+        "manifest": "records/toy/manifest.json",
+    }
+    return {**values, **changes}
+
+
+def environment(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "python": "3.11.7",
+        "platform": "Linux",
+        "device": "cpu",
+        "device_name": "Some CPU",
+        "threads": 2,
+        "precision": "float32",
+        "packages": {"torch": "2.13.0"},
+        "git_commit": None,
+        "git_dirty": None,
+    }
+    return {**values, **changes}
+
+
+def make(method: str = "ddpm", **changes: Any) -> Record:
+    """A successful record; `preset`, `config` and `parameters` go to the detector, the rest to the record."""
+    detector: dict[str, Any] = {
+        "name": method,
+        "distribution": "toys",
+        "version": "0.1.0",
+        "code_version": "1",
+        "preset": changes.pop("preset", "small"),
+        "config": changes.pop("config", {"steps": 10}),
+        "parameters": changes.pop("parameters", 4_600_000),
+        "artifacts": {},
+    }
+    values: dict[str, Any] = {
+        "status": "ok",
+        "config_hash": "abcdef012345",
+        "seed": 0,
+        "detector": detector,
+        "dataset": dataset(),
+        "protocol": {"region": "image"},
+        "metrics": metrics(),
+        "timing": timing(),
+        "environment": environment(),
+        "created": "2024-01-01T00:00:00+00:00",
+    }
+    return Record.model_validate({**values, **changes})
+
+
+def failed(method: str = "broken", reason: str = "it broke", **changes: Any) -> Record:
+    return make(method, status="failed", reason=reason, metrics=None, timing=None, **changes)

@@ -1,0 +1,363 @@
+"""The command line: what it passes on, what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import BaseModel, Field
+from record_factory import failed, make
+
+import adbench
+from adbench import registry
+from adbench.cli import app, spread
+from adbench.console import config_rows
+from adbench.errors import DataError
+from adbench.progress import BarReporter, LineReporter
+from adbench.registry import DATASETS, DETECTORS, LoadedPlugin, PluginEntry
+
+NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("phantom", "toy")}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    preset: str = "small"
+    seed: int = 0
+    device: str = "auto"
+    settings: tuple[str, ...] = ()
+    out: Path = Path("leaderboards")
+    cache: Path = Path("default-cache")
+    data_root: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class PartRow:
+    key: str = "unet-1"
+    kind: str = "unet"
+    status: str = "train"
+    steps: int = 100
+    parameters: int | None = 4_600_000
+    flops: int | None = None
+    estimated_s: float | None = 60.0
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    method: str
+    config_hash: str = "abc"
+    seed: int = 0
+    record: Path = Path("records/x.json")
+    record_exists: bool = False
+    parts: list[PartRow] = field(default_factory=lambda: [PartRow()])
+    passes: dict[str, int] = field(default_factory=lambda: {"unet": 50})
+    flops_per_100: int | None = 10**12
+    estimated_score_s: float | None = 20.0
+    estimated_memory_bytes: int | None = 2**30
+
+
+class FakeHarness(ModuleType):
+    """Stands in for adbench.harness and remembers how it was called."""
+
+    RunOptions = RunOptions
+
+    def __init__(self) -> None:
+        super().__init__("adbench.harness")
+        self.calls: list[tuple[list[str], str, RunOptions]] = []
+        self.raises: BaseException | None = None
+
+    def run(self, methods: list[str], dataset: str, options: RunOptions, reporter: Any) -> list[Any]:
+        self.calls.append((list(methods), dataset, options))
+        reporter.message("working")
+        reporter.progress("score", 1, 1)
+        print("a plugin prints")
+        if self.raises:
+            raise self.raises
+        return [failed("broken", "it\nbroke") if name == "broken" else make(name) for name in methods]
+
+    def plan(self, methods: list[str], dataset: str, options: RunOptions, reporter: Any) -> list[CellPlan]:
+        self.calls.append((list(methods), dataset, options))
+        return [CellPlan(name) for name in methods]
+
+
+@pytest.fixture
+def harness(monkeypatch, tmp_path):
+    fake = FakeHarness()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADBENCH_DATA", raising=False)
+    monkeypatch.delenv("ADBENCH_CACHE", raising=False)
+    monkeypatch.setitem(sys.modules, "adbench.harness", fake)
+    monkeypatch.setattr(adbench, "harness", fake, raising=False)
+    entries = {
+        group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()
+    }
+    monkeypatch.setattr(registry, "names", entries.__getitem__)
+    return fake
+
+
+@pytest.fixture
+def command(capsys):
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            app(list(args), prog_name="adbench")
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--method a b", "--method a --method b"),
+        ("--method a --method b", "--method a --method b"),
+        ("--method=a b --seed 3", "--method=a --method b --seed 3"),
+        ("--method a,b", "--method a,b"),
+        ("--method a --out x y", "--method a --out x y"),
+        ("--set a=1 b=2 --json", "--set a=1 --set b=2 --json"),
+    ],
+)
+def test_several_values_may_follow_one_flag(given, meant):
+    assert spread(given.split()) == meant.split()
+
+
+@pytest.mark.parametrize(
+    "args", ["--method ddpm ddim", "--method ddpm --method ddim", "--method ddpm,ddim,ddpm"]
+)
+def test_methods_may_be_given_in_three_ways(harness, command, args):
+    code, _, _ = command("run", *args.split())
+    assert code == 0
+    assert harness.calls == [(["ddpm", "ddim"], "phantom", RunOptions())]
+
+
+def test_all_options_reach_the_harness(harness, command, tmp_path):
+    out = tmp_path / "o"
+    line = "--dataset toy --data-root d --preset smoke --seed 3 --device cpu --set f=8 --set data.n=1"
+    code, _, _ = command(
+        "run", "--method", "ddpm", *line.split(), "--out", str(out), "--cache", "c", "--force"
+    )
+    assert code == 0
+    options = RunOptions("smoke", 3, "cpu", ("f=8", "data.n=1"), out, Path("c"), Path("d"), True)
+    assert harness.calls == [(["ddpm"], "toy", options)]
+
+
+def test_folders_may_come_from_the_environment(harness, command, monkeypatch):
+    monkeypatch.setenv("ADBENCH_DATA", "/data")
+    monkeypatch.setenv("ADBENCH_CACHE", "/cache")
+    command("run", "--method", "ddpm")
+    options = harness.calls[0][2]
+    assert (options.data_root, options.cache) == (Path("/data"), Path("/cache"))
+
+
+def test_results_go_to_stdout_and_everything_else_to_stderr(harness, command):
+    code, out, err = command("run", "--method", "ddpm")
+    assert code == 0
+    assert "0.900 [0.890, 0.910]" in out
+    assert "leaderboards/records/toy/ddpm/abcdef012345-seed0.json" in out
+    assert "working" in err
+    assert "a plugin prints" in err
+    assert "prints" not in out
+
+
+def test_json_is_all_that_is_on_stdout(harness, command):
+    code, out, _ = command("run", "--method", "ddpm", "broken", "--json")
+    assert code == 1
+    assert [record["status"] for record in json.loads(out)] == ["ok", "failed"]
+
+
+def test_a_failed_run_ends_with_one_and_one_line_while_the_others_are_shown(harness, command):
+    code, out, err = command("run", "--method", "broken", "ddpm")
+    assert code == 1
+    assert "failed: broken on toy: it broke\n" in err
+    assert "0.900" in out
+
+
+def test_the_pages_are_made_anew_after_a_run(harness, command, tmp_path):
+    command("run", "--method", "ddpm", "--out", str(tmp_path / "o"))
+    assert (tmp_path / "o/README.md").is_file()
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(harness, command, tmp_path):
+    code, out, _ = command("run", "--method", "ddpm", "ddim", "--dry-run")
+    assert code == 0
+    assert out.count("unet-1") == 1, "a shared part is trained once"
+    assert "estimated time on this device: 1 min 40 s" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_as_json_is_an_array_of_plans(harness, command):
+    _, out, _ = command("run", "--method", "ddpm", "--dry-run", "--json")
+    assert json.loads(out)[0]["parts"][0]["steps"] == 100
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("run --method ddpn", "no detector 'ddpn'; did you mean 'ddpm'?"),
+        ("run --method ddpm --dataset phantm", "no dataset 'phantm'; did you mean 'phantom'?"),
+        ("run --method ddpm --preset smal", "no preset 'smal'; did you mean 'small'?"),
+        ("run --method ,", "--method is empty"),
+        ("run", "--method"),
+        ("run --method ddpm --out x y", "y"),
+        ("run --method ddpm --device tpu", "tpu"),
+        ("run --method ddpm --seed -1", "--seed"),
+        ("info phantm", "no method or dataset 'phantm'; did you mean 'phantom'?"),
+        ("list nonsense", "nonsense"),
+    ],
+)
+def test_bad_usage_ends_with_two_and_says_what_is_wrong(harness, command, args, message):
+    code, out, err = command(*args.split())
+    assert code == 2
+    assert message in err
+    assert out == ""
+    assert harness.calls == []
+    assert "Traceback" not in err
+
+
+def test_bad_data_end_with_two_and_the_message_alone(harness, command):
+    harness.raises = DataError("Looked for MedNIST.tar.gz in /data, and found [nothing].")
+    code, out, err = command("run", "--method", "ddpm")
+    assert (code, out) == (2, "")
+    assert err.endswith("error: Looked for MedNIST.tar.gz in /data, and found [nothing].\n")
+
+
+def test_an_interrupt_ends_with_130_and_one_line(harness, command):
+    harness.raises = KeyboardInterrupt()
+    code, out, err = command("run", "--method", "ddpm")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1].startswith("interrupted; ")
+
+
+def test_a_bug_keeps_its_traceback(harness):
+    harness.raises = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        app(["run", "--method", "ddpm"], prog_name="adbench")
+
+
+def test_listing_shows_both_kinds_or_one(harness, command):
+    _, both, _ = command("list")
+    _, datasets, _ = command("list", "datasets")
+    assert "ddpm" in both
+    assert "phantom" in both
+    assert "ddpm" not in datasets
+
+
+def test_listing_as_json_marks_broken_plugins(harness, command, monkeypatch):
+    entries = [PluginEntry("gone", "toys", "1.0", "gone_module:A")]
+    monkeypatch.setattr(registry, "names", lambda group: entries if group == DETECTORS else [])
+    _, out, _ = command("list", "methods", "--json")
+    assert [(row["kind"], row["name"], row["problem"]) for row in json.loads(out)] == [
+        ("method", "gone", "module 'gone_module' is not found")
+    ]
+    code, out, _ = command("list")
+    assert code == 0
+    assert "broken: module 'gone_module' is not found" in out
+
+
+class Inner(BaseModel):
+    steps: int = Field(10, ge=1, description="optimiser steps")
+
+
+class Outer(BaseModel):
+    factor: int = 4
+    mode: str | None = None
+    width: int
+    unet: Inner = Inner(steps=20)
+    other: Inner = Field(default_factory=Inner)
+
+
+def test_settings_are_shown_with_the_values_that_hold_for_a_variant():
+    rows = {row[0]: row[1:] for row in config_rows(Outer, {"factor": 8, "other.steps": 30})}
+    assert rows == {
+        "factor": ("int", "8", ""),
+        "mode": ("str | None", "None", ""),
+        "width": ("int", "required", ""),
+        "unet.steps": ("int, ge 1", "20", "optimiser steps"),
+        "other.steps": ("int, ge 1", "30", "optimiser steps"),
+    }
+
+
+class FakeInfo:
+    summary, licence, access, version = "A toy.", "CC0", "none needed", "1"
+
+
+class FakeDataset:
+    Config, info = Inner, FakeInfo()
+    presets: ClassVar[dict[str, dict[str, int]]] = {"smoke": {"steps": 1}}
+
+
+def test_info_shows_the_card_the_settings_and_the_presets(harness, command, monkeypatch):
+    entry = PluginEntry("toy", "toys", "1.0", "toys:Toy")
+    monkeypatch.setattr(registry, "load_dataset", lambda name: LoadedPlugin(FakeDataset, entry))
+    code, out, _ = command("info", "toy")
+    assert code == 0
+    for text in ("A toy.", "CC0", "none needed", "toys 1.0", "data.steps", "--preset smoke: steps=1"):
+        assert text in out
+
+
+def test_info_of_a_broken_plugin_is_an_error(harness, command):
+    code, _, err = command("info", "ddpm")
+    assert code == 2
+    assert "must be a complete Detector of adbench" in err
+
+
+def test_a_stale_page_fails_the_check_and_is_named(harness, command, tmp_path):
+    code, out, err = command("leaderboard", "--check", "--out", str(tmp_path))
+    assert code == 1
+    assert out == f"{tmp_path / 'README.md'}\n"
+    assert "run 'adbench leaderboard'" in err
+    assert command("leaderboard", "--out", str(tmp_path))[0] == 0
+    assert command("leaderboard", "--check", "--out", str(tmp_path))[:2] == (0, "")
+
+
+def test_the_version_is_printed(command):
+    code, out, _ = command("--version")
+    assert code == 0
+    assert out == f"adbench {adbench.__version__}\n"
+
+
+def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harness, tmp_path):
+    settings = {"f": 8, "data.kind": "tumour", "ema": True, "widths": [1, 2], "n": None}
+    record = adbench.run("ddpm", preset="smoke", settings=settings, out=tmp_path, data_root="d")
+    assert record == make("ddpm")
+    methods, dataset, options = harness.calls[0]
+    assert (methods, dataset) == (["ddpm"], "phantom")
+    assert options.settings == ("f=8", "data.kind=tumour", "ema=true", "widths=[1, 2]", "n=null")
+    assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), RunOptions.cache)
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left():
+    now, stream = [0.0], io.StringIO()
+    reporter = LineReporter(stream, clock=lambda: now[0])
+    for done in range(500, 1001):  # resumed at 500, one step a second
+        reporter.progress("train", done, 1000)
+        now[0] += 1.0
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "train: 530/1000 (53 %), 7 min 50 s left"
+    assert lines[-1] == "train: 1000/1000, done in 8 min 20 s"
+    assert len(lines) <= 500 / 30 + 6
+
+
+def test_a_quick_task_gets_one_line():
+    stream = io.StringIO()
+    reporter = LineReporter(stream, clock=lambda: 0.0)
+    for done in range(101):
+        reporter.progress("score", done, 100)
+    assert stream.getvalue() == "score: 100/100, done in 0.0 s\n"
+
+
+def test_a_bar_ends_in_one_line_and_may_be_used_again(capsys):
+    with BarReporter() as reporter:
+        for _ in range(2):
+            for done in range(3):
+                reporter.progress("score [a]", done, 2)
+        reporter.progress("cut off", 1, 2)
+    captured = capsys.readouterr()
+    assert captured.err.count("score [a]: done in 0.0 s") == 2
+    assert captured.out == ""

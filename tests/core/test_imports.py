@@ -1,0 +1,120 @@
+"""Who may import whom, read from the source, and what importing the command line brings along."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = sorted((ROOT / "adbench").rglob("*.py"))
+BASELINES = sorted((ROOT / "baselines").rglob("*.py"))
+DATASETS = sorted((ROOT / "datasets").rglob("*.py"))
+PLUGIN_PACKAGES = {"adbench_baselines", "adbench_datasets"}
+
+LAYERS = (
+    {"errors", "formats"},
+    {"dataset", "metrics", "bootstrap", "timing", "record", "artifacts"},
+    {"detector", "markdown"},
+    {"registry", "leaderboard", "progress"},
+    {"harness"},
+    {"tuning", "console"},
+    {"cli"},
+)
+"""A module may import from its own layer and those before it; a module that is not named is not checked."""
+
+LIGHT = ("registry", "record", "leaderboard", "markdown", "formats", "console", "progress", "cli")
+"""Modules that must not bring torch."""
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def imports(file: Path) -> list[tuple[str, str]]:
+    """(module, name) of each import anywhere in a file, except those for type checkers alone."""
+    found: list[tuple[str, str]] = []
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.extend((node.module or "", alias.name) for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(file.read_text("utf-8")))
+    return found
+
+
+def core_modules(file: Path) -> set[str]:
+    """Modules of adbench that a file imports."""
+    known = {path.stem for path in CORE}
+    parts = [f"{module}.{inner}".split(".") for module, inner in imports(file)]
+    return {path[1] for path in parts if path[0] == "adbench" and path[1] in known}
+
+
+@pytest.mark.parametrize("file", CORE, ids=name)
+def test_core_imports_no_plugin(file):
+    assert not {module.split(".")[0] for module, _ in imports(file)} & PLUGIN_PACKAGES
+
+
+@pytest.mark.parametrize("file", [*BASELINES, *DATASETS], ids=name)
+def test_plugins_import_public_names_of_core_and_never_each_other(file):
+    others = PLUGIN_PACKAGES - {file.relative_to(ROOT).parts[1]}
+    assert not {module.split(".")[0] for module, _ in imports(file)} & others
+    private = [
+        inner for module, inner in imports(file) if module.startswith("adbench.") and inner.startswith("_")
+    ]
+    assert private == []
+
+
+@pytest.mark.parametrize("file", CORE, ids=name)
+def test_arrows_within_core_run_one_way(file):
+    depth = {module: i for i, layer in enumerate(LAYERS) for module in layer}
+    if file.stem in depth:
+        upward = {m for m in core_modules(file) if depth.get(m, -1) > depth[file.stem]}
+        assert upward == set()
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_name_torch_nowhere(module):
+    modules = {imported.split(".")[0] for imported, _ in imports(ROOT / "adbench" / f"{module}.py")}
+    assert "torch" not in modules
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_importing_the_light_modules_brings_neither_torch_nor_plugins():
+    lines = [f"import adbench.{module}" for module in LIGHT]
+    lines += ["import sys", "print({m.split('.')[0] for m in sys.modules})"]
+    loaded = ast.literal_eval(run_python("\n".join(lines)))
+    assert not loaded & {"torch", "monai", "numpy", *PLUGIN_PACKAGES}
+
+
+def test_listing_brings_neither_torch_nor_numpy_nor_plugins():
+    code = (
+        "import sys; sys.argv = ['adbench', 'list', '--json']\n"
+        "from adbench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "loaded = {m.split('.')[0] for m in sys.modules}\n"
+        "assert not loaded & {'torch', 'numpy', 'adbench_baselines', 'adbench_datasets'}, loaded\n"
+    )
+    assert "ddpm" in run_python(code)
+
+
+def test_importing_adbench_brings_no_third_party_package_and_it_knows_its_version():
+    code = (
+        "import sys, adbench; print('pydantic' in sys.modules, 'logging' in sys.modules, adbench.__version__)"
+    )
+    *loaded, version = run_python(code).split()
+    assert loaded == ["False", "False"]
+    assert version.count(".") == 2

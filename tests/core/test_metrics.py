@@ -1,0 +1,454 @@
+"""Pixel and image metrics against scikit-learn and brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from adbench import metrics as metrics_module
+from adbench.errors import ScoreError
+from adbench.metrics import (
+    DiceAt,
+    ScoreHistogram,
+    bootstrap,
+    check_scores,
+    image_metrics,
+    paired_difference,
+    pixel_metrics,
+    quantile,
+    resample_weights,
+)
+
+Maps = tuple[str, np.ndarray, np.ndarray, np.ndarray | None]
+SCORES = {
+    "continuous": lambda rng, n: rng.gamma(2, 0.1, n),
+    "signed": lambda rng, n: rng.normal(0, 3, n),
+    "few values": lambda rng, n: rng.integers(-4, 5, n),
+    "wide range": lambda rng, n: rng.normal(0, 1, n) * 10.0 ** rng.integers(-35, 35, n),
+    "zeros of both signs": lambda rng, n: np.where(rng.random(n) < 0.7, rng.choice([0.0, -0.0], n), 1.0),
+    "close together": lambda rng, n: 1 + rng.integers(-20, 20, n) * 2.0**-20,
+}
+several_scores = pytest.mark.parametrize("kind", SCORES)
+
+
+def make_maps(kind: str, seed: int, subjects: int = 4, pixels: int = 150, lesion: float = 0.2) -> list[Maps]:
+    """Maps of a few subjects; some lesion scores are raised by one, so that there is something to find."""
+    rng = np.random.default_rng(seed)
+    maps: list[Maps] = []
+    for i in range(subjects):
+        is_lesion = rng.random(pixels) < lesion
+        scores = np.asarray(SCORES[kind](rng, pixels), np.float64)
+        scores += is_lesion * rng.integers(0, 2, pixels)
+        maps.append((f"s{i}", scores.astype(np.float32), is_lesion, None))
+    return maps
+
+
+def fill(maps: Iterable[Maps]) -> ScoreHistogram:
+    hist = ScoreHistogram()
+    for one in maps:
+        hist.add(*one)
+    return hist
+
+
+def pool(maps: Iterable[Maps]) -> tuple[np.ndarray, np.ndarray]:
+    maps = list(maps)
+    return np.concatenate([s.ravel() for _, s, _, _ in maps]), np.concatenate(
+        [m.ravel() for _, _, m, _ in maps]
+    )
+
+
+def dice(scores: np.ndarray, lesion: np.ndarray, threshold: float) -> float:
+    flagged = scores >= np.float32(threshold)
+    return float(2 * (flagged & lesion).sum() / (flagged.sum() + lesion.sum()))
+
+
+def brute_force(scores: np.ndarray, lesion: np.ndarray) -> tuple[float, float]:
+    """Best Dice and the highest threshold that reaches it, one threshold after the other."""
+    return max((dice(scores, lesion, t), float(t)) for t in np.unique(scores))
+
+
+def rereader(maps: list[Maps]) -> Callable[[], Iterable[Maps]]:
+    return lambda: iter(maps)
+
+
+@pytest.fixture
+def tiny_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small limits, so that small maps take several chunks, several passes and the search by bisection."""
+    monkeypatch.setattr(metrics_module, "_CHUNK", 37)
+    monkeypatch.setattr(metrics_module, "_CELLS", 64)
+    monkeypatch.setattr(metrics_module, "_LUT", 8)
+    monkeypatch.setattr(metrics_module, "_TOLERANCE", 0.05)
+
+
+@several_scores
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_best_dice_is_that_of_brute_force_when_scores_are_read_again(kind: str, seed: int) -> None:
+    maps = make_maps(kind, seed)
+    found = pixel_metrics(fill(maps), rereader(maps))
+    expected, threshold = brute_force(*pool(maps))
+    assert (found.best_dice, found.best_threshold) == (expected, threshold)
+    assert found.best_dice_error_bound == 0
+
+
+@several_scores
+@pytest.mark.usefixtures("tiny_passes")
+def test_best_dice_stays_exact_over_many_small_passes(kind: str) -> None:
+    for seed in range(5):
+        maps = make_maps(kind, seed)
+        found = pixel_metrics(fill(maps), rereader(maps))
+        assert (found.best_dice, found.best_threshold) == brute_force(*pool(maps))
+
+
+@several_scores
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_binned_best_dice_is_reached_at_its_threshold_and_within_its_bound(kind: str, seed: int) -> None:
+    maps = make_maps(kind, seed)
+    found = pixel_metrics(fill(maps))
+    exact, _ = brute_force(*pool(maps))
+    assert found.best_dice == dice(*pool(maps), found.best_threshold)
+    assert found.best_dice <= exact <= found.best_dice + found.best_dice_error_bound + 1e-12
+
+
+@several_scores
+@pytest.mark.parametrize("again", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_auprc_and_auroc_are_those_of_scikit_learn_within_the_bound(
+    kind: str, again: bool, seed: int
+) -> None:
+    maps = make_maps(kind, seed)
+    scores, lesion = pool(maps)
+    found = pixel_metrics(fill(maps), rereader(maps) if again else None)
+    auprc, auroc = average_precision_score(lesion, scores), roc_auc_score(lesion, scores)
+    assert abs(found.auprc - auprc) <= found.auprc_error_bound + 1e-9
+    assert abs(found.auroc - auroc) <= found.auroc_error_bound + 1e-9
+
+
+def test_auprc_and_auroc_are_exact_for_scores_that_fill_a_bin_each() -> None:
+    maps = make_maps("few values", 3)
+    scores, lesion = pool(maps)
+    found = pixel_metrics(fill(maps))
+    assert found.auprc == pytest.approx(average_precision_score(lesion, scores), abs=1e-12)
+    assert found.auroc == pytest.approx(roc_auc_score(lesion, scores), abs=1e-12)
+
+
+def test_reading_again_tightens_the_bounds() -> None:
+    maps = make_maps("continuous", 0, subjects=5, pixels=20_000, lesion=0.05)
+    once, again = pixel_metrics(fill(maps)), pixel_metrics(fill(maps), rereader(maps))
+    assert again.auprc_error_bound < 5e-4 < once.auprc_error_bound < 0.05
+    assert again.auroc_error_bound < 5e-4
+
+
+def test_the_auprc_bound_is_attained_by_the_worst_and_the_best_order_inside_a_bin() -> None:
+    labels = np.array([True] * 3 + [False] * 5)
+    inside = (1 + np.arange(8) * 2.0**-20).astype(np.float32)
+    found = pixel_metrics(fill([("s", inside, labels, None)]))
+    worst = average_precision_score(labels, inside)  # lesion pixels score lowest
+    best = average_precision_score(labels, -inside)
+    assert found.auprc_error_bound == pytest.approx(max(found.auprc - worst, best - found.auprc), abs=1e-12)
+
+
+def test_scores_that_changed_before_the_second_reading_are_refused() -> None:
+    maps = make_maps("continuous", 0)
+    with pytest.raises(ScoreError, match="read again must equal"):
+        pixel_metrics(fill(maps), rereader(make_maps("continuous", 1)))
+    with pytest.raises(ScoreError, match="read again must equal"):
+        pixel_metrics(fill(maps), lambda: iter(()))
+
+
+def test_merging_is_adding_everything() -> None:
+    maps = make_maps("signed", 1)
+    left, right = fill(maps[:3]), fill(maps[1:])  # two subjects on both sides
+    left.merge(right)
+    assert_same(left, fill(maps + maps[1:3]))
+    assert pixel_metrics(left) == pixel_metrics(fill(maps + maps[1:3]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(range(8)))
+def test_the_order_of_adding_does_not_matter(order: list[int]) -> None:
+    maps = make_maps("signed", 1) + make_maps("zeros of both signs", 2)
+    assert_same(fill(maps), fill([maps[i] for i in order]))
+
+
+def assert_same(a: ScoreHistogram, b: ScoreHistogram) -> None:
+    assert a.subjects == b.subjects
+    for subject in a.subjects:
+        for mine, theirs in zip(a.bins(subject), b.bins(subject), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_map_counts_the_same_whole_in_slices_and_in_any_layout() -> None:
+    rng = np.random.default_rng(0)
+    scores, lesion = rng.normal(size=(6, 9, 8)).astype(np.float32), rng.random((6, 9, 8)) < 0.3
+    slices = [("s", s, m, None) for s, m in zip(scores, lesion, strict=True)]
+    assert_same(fill([("s", scores, lesion, None)]), fill(slices))
+    assert_same(fill([("s", scores, lesion, None)]), fill([("s", scores.T, lesion.T.astype(np.uint8), None)]))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_pixels_that_are_not_valid_leave_every_metric(again: bool) -> None:
+    maps = make_maps("continuous", 5)
+    rng = np.random.default_rng(0)
+    masked: list[Maps] = []
+    kept: list[Maps] = []
+    for subject, scores, lesion, _ in maps:
+        valid = rng.random(scores.shape) < 0.6
+        kept.append((subject, scores[valid], lesion[valid], None))
+        masked.append((subject, np.where(valid, scores, np.float32(np.nan)), lesion, valid))
+    found = pixel_metrics(fill(masked), rereader(masked) if again else None)
+    assert found == pixel_metrics(fill(kept), rereader(kept) if again else None)
+    assert found.pixels == sum(s.size for _, s, _, _ in kept)
+
+
+def test_zeros_of_both_signs_tie_and_negative_scores_rank_below() -> None:
+    scores = np.array([0.0, -0.0, -1e-30, 1e-30], np.float32)
+    lesion = np.array([True, False, False, False])
+    found = pixel_metrics(fill([("s", scores, lesion, None)]))
+    assert found.best_dice == pytest.approx(0.5)  # flags 1e-30 and both zeros
+    assert found.auroc == pytest.approx((0.5 + 1) / 3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_scores_that_are_not_finite_are_refused_and_count_nothing(bad: float) -> None:
+    hist = ScoreHistogram()
+    scores = np.array([0.5, bad])
+    with pytest.raises(ScoreError, match="must be finite"):
+        hist.add("s", scores, np.array([True, False]))
+    with pytest.raises(ScoreError, match="1 of 2"):
+        check_scores(scores, (2,))
+    assert hist.subjects == []
+
+
+def test_wrong_shapes_are_refused_with_both_shapes_named() -> None:
+    with pytest.raises(ScoreError, match=r"\(2, 1, 4, 4\); received \(2, 4, 4\)"):
+        check_scores(np.zeros((2, 4, 4)), (2, 1, 4, 4))
+    with pytest.raises(ScoreError, match=r"'s' has \(4,\), \(5,\)"):
+        ScoreHistogram().add("s", np.zeros(4), np.zeros(5, bool))
+    with pytest.raises(ScoreError, match="share a shape"):
+        DiceAt(0.5).add("s", np.zeros(4), np.zeros(4, bool), np.zeros((4, 1), bool))
+
+
+def test_checked_scores_are_float32_with_their_values_untouched() -> None:
+    checked = check_scores(np.array([[-3, 7]]), (1, 2))
+    assert checked.dtype == np.float32
+    assert checked.tolist() == [[-3.0, 7.0]]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_metrics_without_a_lesion_pixel_are_none(again: bool) -> None:
+    maps: list[Maps] = [("s", np.ones(4, np.float32), np.zeros(4, bool), None)]
+    found = pixel_metrics(fill(maps), rereader(maps) if again else None)
+    assert (found.best_dice, found.best_threshold, found.auprc, found.auroc) == (None,) * 4
+    assert (found.best_dice_error_bound, found.auprc_error_bound, found.auroc_error_bound) == (None,) * 3
+    assert (found.subject_dice_mean, found.prevalence, found.subjects_with_lesion) == (None, 0.0, 0)
+    assert set(bootstrap(fill(maps), 10).values()) == {None}
+
+
+def test_metrics_of_nothing_but_lesion_are_one_and_auroc_is_none() -> None:
+    maps: list[Maps] = [("s", np.arange(4, dtype=np.float32), np.ones(4, bool), None)]
+    found = pixel_metrics(fill(maps), rereader(maps))
+    assert (found.best_dice, found.auprc, found.auroc, found.prevalence) == (1.0, 1.0, None, 1.0)
+    assert bootstrap(fill(maps), 10) == {"best_dice": (1.0, 1.0), "auprc": (1.0, 1.0), "auroc": None}
+
+
+def test_metrics_of_no_pixels_are_none() -> None:
+    empty: list[Maps] = [("s", np.zeros(3, np.float32), np.zeros(3, bool), np.zeros(3, bool))]
+    for hist in (ScoreHistogram(), fill(empty)):
+        found = pixel_metrics(hist)
+        assert (found.best_dice, found.auroc, found.prevalence, found.pixels) == (None, None, None, 0)
+        assert set(bootstrap(hist, 10).values()) == {None}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_subject_dice_leaves_out_subjects_without_lesions(again: bool) -> None:
+    maps = make_maps("few values", 7)
+    maps.append(("healthy", np.full(9, 5, np.float32), np.zeros(9, bool), None))
+    found = pixel_metrics(fill(maps), rereader(maps) if again else None)
+    expected = [dice(s, m, found.best_threshold) for _, s, m, _ in maps[:-1]]
+    assert found.subject_dice_mean == pytest.approx(np.mean(expected), abs=1e-12)
+    assert (found.subjects, found.subjects_with_lesion) == (5, 4)
+
+
+def test_dice_at_a_threshold_is_exact_pooled_and_by_subject() -> None:
+    maps = make_maps("signed", 2)
+    counted = DiceAt(0.3)
+    for one in maps:
+        counted.add(*one)
+    assert counted.pooled == dice(*pool(maps), 0.3)
+    assert counted.by_subject == {name: dice(s, m, 0.3) for name, s, m, _ in maps}
+    halves = DiceAt(0.3), DiceAt(0.3)
+    for i, one in enumerate(maps):
+        halves[i % 2].add(*one)
+    halves[0].merge(halves[1])
+    assert halves[0].by_subject == counted.by_subject
+
+
+def test_dice_at_a_threshold_says_what_happens_on_empty_masks() -> None:
+    healthy, missed = DiceAt(0.5), DiceAt(0.5)
+    healthy.add("s", np.ones(3, np.float32), np.zeros(3, bool))
+    missed.add("s", np.zeros(3, np.float32), np.ones(3, bool))
+    assert (healthy.pooled, healthy.subject_mean, healthy.interval(10)) == (None, None, None)
+    assert (missed.pooled, missed.subject_mean, missed.interval(10)) == (0.0, 0.0, (0.0, 0.0))
+    assert (DiceAt(0.5).pooled, DiceAt(0.5).interval(10)) == (None, None)
+
+
+def test_dice_counts_at_different_thresholds_do_not_merge() -> None:
+    with pytest.raises(ScoreError, match=r"0\.5 and 0\.25"):
+        DiceAt(0.5).merge(DiceAt(0.25))
+
+
+@several_scores
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), q=st.floats(0, 1))
+def test_a_quantile_flags_at_most_its_share_and_no_bin_less_than_needed(
+    kind: str, seed: int, q: float
+) -> None:
+    maps = make_maps(kind, seed)
+    scores, _ = pool(maps)
+    threshold = np.float32(quantile(fill(maps), q))
+    allowed = scores.size - np.ceil(q * scores.size)
+    assert (scores >= threshold).sum() <= allowed
+    below = scores[scores < threshold]
+    if below.size:  # taking the whole bin below as well would flag too many
+        width = max(abs(float(below.max())) * 2.0**-7, 1e-38)
+        assert (scores >= float(below.max()) - width).sum() > allowed
+
+
+def test_a_quantile_of_one_value_flags_nothing_unless_all_may_be_flagged() -> None:
+    hist = fill([("s", np.full(10, 2, np.float32), np.zeros(10, bool), None)])
+    assert quantile(hist, 0.95) == pytest.approx(2, rel=2**-7)
+    assert quantile(hist, 0.95) > 2
+    assert quantile(hist, 0) == 2
+
+
+def test_a_quantile_without_pixels_or_outside_its_range_is_refused() -> None:
+    with pytest.raises(ScoreError, match=r"received q = 0\.5 and 0"):
+        quantile(ScoreHistogram(), 0.5)
+    with pytest.raises(ScoreError, match=r"received q = 1\.5"):
+        quantile(fill(make_maps("signed", 0)), 1.5)
+
+
+def test_bootstrap_is_the_explicit_resampling_of_subjects() -> None:
+    maps = make_maps("few values", 4, subjects=5)
+    weights = resample_weights([name for name, *_ in maps], 60, seed=3)
+    explicit = [pixel_metrics(fill(repeat(maps, row))) for row in weights]
+    found = bootstrap(fill(maps[::-1]), weights=weights)
+    for name in ("best_dice", "auprc", "auroc"):
+        expected = np.percentile([getattr(one, name) for one in explicit], [2.5, 97.5])
+        assert found[name] == pytest.approx(expected, abs=1e-12)
+    assert found == bootstrap(fill(maps), 60, seed=3)
+
+
+def test_the_interval_of_dice_at_a_threshold_uses_the_same_resamples() -> None:
+    maps = make_maps("signed", 4, subjects=5)
+    weights = resample_weights([name for name, *_ in maps], 60, seed=3)
+    counted = DiceAt(0.5)
+    for one in maps:
+        counted.add(*one)
+    expected = np.percentile([dice(*pool(repeat(maps, row)), 0.5) for row in weights], [2.5, 97.5])
+    assert counted.interval(60, seed=3) == pytest.approx(expected, abs=1e-12)
+
+
+def repeat(maps: list[Maps], times: np.ndarray) -> list[Maps]:
+    return [one for one, n in zip(maps, times, strict=True) for _ in range(n)]
+
+
+def test_bootstrap_intervals_hold_the_point_estimates_of_ordinary_data() -> None:
+    hist = fill(make_maps("continuous", 8, subjects=30))
+    found = pixel_metrics(hist)
+    for name, interval in bootstrap(hist, 300).items():
+        assert interval[0] < getattr(found, name) < interval[1]
+
+
+def test_resamples_depend_on_the_seed_and_the_number_of_subjects_only() -> None:
+    weights = resample_weights(["b", "a", "c"], 50, seed=1)
+    assert weights.shape == (50, 3)
+    assert (weights.sum(axis=1) == 3).all()
+    np.testing.assert_array_equal(weights, resample_weights(["c", "b", "a"], 50, seed=1))
+    assert (weights != resample_weights(["a", "b", "c"], 50, seed=2)).any()
+
+
+def test_a_paired_difference_is_narrower_than_the_interval_of_either_method() -> None:
+    maps = make_maps("continuous", 9, subjects=20)
+    worse = [(n, (s + 0.01 * np.sin(997 * s)).astype(np.float32), m, v) for n, s, m, v in maps]
+    a, b = fill(maps), fill(worse)
+    points = pixel_metrics(a, rereader(maps)), pixel_metrics(b, rereader(worse))
+    low, high = paired_difference(a, b, 200, points=points)["auprc"]
+    alone = bootstrap(a, 200)["auprc"]
+    assert high - low < (alone[1] - alone[0]) / 2
+    assert low < points[0].auprc - points[1].auprc < high
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_paired_difference_does_not_separate_scores_that_rank_alike(again: bool) -> None:
+    maps = make_maps("continuous", 9, subjects=20, pixels=3000)
+    roots = [(n, np.sqrt(s), m, v) for n, s, m, v in maps]  # the same ranking in half as many bins
+    a, b = fill(maps), fill(roots)
+    points = (pixel_metrics(a, rereader(maps)), pixel_metrics(b, rereader(roots))) if again else None
+    for low, high in paired_difference(a, b, 200, points=points).values():
+        assert low <= 0 <= high
+        assert high - low < (0.01 if again else 0.1)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_point_shifts_the_interval_by_the_binning_error(seed: int) -> None:
+    maps = make_maps("continuous", seed, subjects=6)
+    hist = fill(maps)
+    binned, exact = pixel_metrics(hist), pixel_metrics(hist, rereader(maps))
+    for name, (low, high) in bootstrap(hist, 50).items():
+        shift = getattr(exact, name) - getattr(binned, name)
+        assert bootstrap(hist, 50, point=exact)[name] == pytest.approx((low + shift, high + shift), abs=1e-12)
+
+
+def test_a_paired_difference_needs_the_same_subjects() -> None:
+    maps = make_maps("continuous", 9)
+    with pytest.raises(ScoreError, match="1 are on one only, such as 's3'"):
+        paired_difference(fill(maps), fill(maps[:3]))
+    with pytest.raises(ScoreError, match="one column a subject"):
+        bootstrap(fill(maps), weights=np.ones((10, 3), np.int64))
+
+
+def test_image_metrics_are_those_of_scikit_learn_with_intervals_around_them() -> None:
+    rng = np.random.default_rng(0)
+    anomalous = rng.random(200) < 0.3
+    scores = np.round(rng.normal(size=200) + anomalous, 1)
+    found = image_metrics(scores, anomalous, 200, seed=0)
+    assert found.image_auroc == roc_auc_score(anomalous, scores)
+    assert found.image_auprc == average_precision_score(anomalous, scores)
+    assert found.image_auroc_interval[0] < found.image_auroc < found.image_auroc_interval[1]
+    assert found.image_auprc_interval[0] < found.image_auprc < found.image_auprc_interval[1]
+
+
+def test_image_intervals_draw_whole_subjects_when_told_to() -> None:
+    rng = np.random.default_rng(1)
+    anomalous, scores = rng.random(40) < 0.5, rng.normal(size=40)
+    subjects = [f"s{i // 10}" for i in range(40)]
+    weights = resample_weights(subjects, 50, seed=2)
+    times = [np.repeat(row, 10) for row in weights]
+    expected = [roc_auc_score(np.repeat(anomalous, t), np.repeat(scores, t)) for t in times]
+    found = image_metrics(scores, anomalous, 50, seed=2, subjects=subjects)
+    assert found.image_auroc_interval == pytest.approx(np.percentile(expected, [2.5, 97.5]), abs=1e-12)
+
+
+def test_image_metrics_are_none_where_a_class_is_missing() -> None:
+    healthy = image_metrics(np.arange(3.0), np.zeros(3, bool), 10)
+    assert (healthy.image_auroc, healthy.image_auprc, healthy.image_auprc_interval) == (None, None, None)
+    anomalous = image_metrics(np.arange(3.0), np.ones(3, bool), 10)
+    assert (anomalous.image_auroc, anomalous.image_auprc) == (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "anomalous"), [([0.1, np.nan], [0, 1]), ([0.1], [0, 1]), ([], []), ([[0.1]], [[1]])]
+)
+def test_image_scores_of_bad_shape_or_value_are_refused(scores: list, anomalous: list) -> None:
+    with pytest.raises(ScoreError, match="Image scores"):
+        image_metrics(np.array(scores), np.array(anomalous, bool), 10)
