@@ -79,7 +79,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """A file does not match its hash, or cannot be parsed."""
 
 
@@ -112,15 +112,15 @@ class Saved:
         return self._index.is_file()
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return tensors and metadata. Raises _Damaged."""
+        """Return tensors and metadata. Raises _DamagedError."""
         try:
             index = json.loads(self._index.read_bytes())
             data = (self.folder / index["file"]).read_bytes()
             if hashlib.sha256(data).hexdigest() != index["sha256"]:
-                raise _Damaged("it does not match its hash")
+                raise _DamagedError("it does not match its hash")
             return tensors_from_bytes(data), index["meta"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _Damaged(str(error) or type(error).__name__) from error
+            raise _DamagedError(str(error) or type(error).__name__) from error
 
     def remove(self) -> None:
         self._index.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class Checkpoint:
             return None
         try:
             return self._saved.read()
-        except _Damaged as error:
+        except _DamagedError as error:
             self._notify(f"checkpoint {self._saved.folder.name} is damaged ({error}): training starts again")
             self._saved.remove()
             return None
@@ -172,6 +172,10 @@ class ArtifactStore:
     def has(self, spec: PartSpec) -> bool:
         return Saved(self.folder(spec), "part").exists()
 
+    def has_checkpoint(self, spec: PartSpec) -> bool:
+        """Whether the part's training was cut off and can go on."""
+        return Saved(self.folder(spec), "checkpoint").exists()
+
     def get(self, spec: PartSpec, make: Callable[[Checkpoint], Tensors]) -> dict[str, Tensor]:
         """Return the part's tensors, calling `make` with its checkpoint where it is absent or damaged."""
         found = self._load(spec)
@@ -196,7 +200,7 @@ class ArtifactStore:
             return None
         try:
             return saved.read()[0]
-        except _Damaged as error:
+        except _DamagedError as error:
             self.notify(f"part {spec.key} is damaged ({error}): it is made again")
             saved.remove()
             return None

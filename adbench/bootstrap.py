@@ -161,9 +161,7 @@ def image_metrics(
     scores, anomalous = np.asarray(scores), np.asarray(anomalous).astype(bool)
     names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
     _check_images(scores, anomalous, names)
-    values = _resampled_curves(
-        *_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed)
-    )
+    values = _resampled_curves(*_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed))
     auroc, auprc = _image_points(scores, anomalous)
     return ImageMetrics(
         image_auroc=auroc,
@@ -174,9 +172,7 @@ def image_metrics(
     )
 
 
-def _image_points(
-    scores: NDArray[np.floating], anomalous: NDArray[np.bool_]
-) -> tuple[float | None, float | None]:
+def _image_points(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> tuple[float | None, float | None]:
     """(AUROC, AUPRC), None where undefined."""
     # imported here, as it takes about a second that pixel metrics need not pay
     from sklearn.metrics import average_precision_score, roc_auc_score
@@ -195,9 +191,7 @@ def _check_images(scores: NDArray[np.floating], anomalous: NDArray[np.bool_], na
         )
     if not np.isfinite(scores).all():
         bad = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise ScoreError(
-            f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score."
-        )
+        raise ScoreError(f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score.")
 
 
 def _image_counts(

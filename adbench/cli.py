@@ -152,9 +152,7 @@ def info(name: Annotated[str, typer.Argument(help="A method or a dataset.")]) ->
     if name not in {*methods, *datasets}:
         known = methods + datasets
         hint = suggestion(name, known) or "."
-        raise UnknownPluginError(
-            f"no method or dataset {name!r}{hint} Run 'adbench list' to see all {len(known)}."
-        )
+        raise UnknownPluginError(f"no method or dataset {name!r}{hint} Run 'adbench list' to see all {len(known)}.")
     if name in methods:
         console.show_info("method", registry.load_detector(name))
     if name in datasets:
@@ -218,10 +216,10 @@ def _methods(given: Sequence[str]) -> list[str]:
 
 
 def _plan(methods: Sequence[str], dataset: str, options: RunOptions, as_json: bool) -> None:
-    from adbench import harness, progress
+    from adbench import planning, progress
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        plans = harness.plan(methods, dataset, options, reporter)
+        plans = planning.plan(methods, dataset, options, reporter)
     if as_json:
         _print_json([asdict(plan) for plan in plans])
     else:
@@ -254,9 +252,7 @@ def _report_failures(records: Sequence[Record]) -> None:
 
 @app.command("leaderboard")
 def leaderboard_pages(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")] = False,
     out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
 ) -> None:
     """Write the pages from the records, or check that they are what the records give."""

@@ -16,7 +16,7 @@ from adbench import formats
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from adbench.harness import CellPlan
+    from adbench.planning import CellPlan
     from adbench.record import Record
     from adbench.registry import LoadedPlugin, PluginEntry
 
@@ -90,9 +90,7 @@ def config_rows(
         default = getattr(given, name) if given is not None else default
         kind = field.annotation
         if isinstance(kind, type) and hasattr(kind, "model_fields"):
-            yield from config_rows(
-                kind, overrides, prefix, f"{key}.", default if _is_config(default) else None
-            )
+            yield from config_rows(kind, overrides, prefix, f"{key}.", default if _is_config(default) else None)
             continue
         shown = "required" if field.is_required() else str(overrides.get(key, default))
         yield prefix + key, _type_name(kind, field.metadata), shown, field.description or ""
@@ -117,9 +115,7 @@ def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
 
 def show_records(records: Sequence[Record], out_folder: Path) -> None:
     """Print one row a run, and below the table where each record is."""
-    table = _table(
-        "method", "⌈DICE⌉ [95 %]", "AUPRC", "AUROC", "Dice transferred", "image AUROC", "s / 100 slices"
-    )
+    table = _table("method", "⌈DICE⌉ [95 %]", "AUPRC", "AUROC", "Dice transferred", "image AUROC", "s / 100 slices")
     for record in records:
         table.add_row(record.detector.name, *_result_cells(record))
     out().print(table)

@@ -97,15 +97,18 @@ class Runtime:
     clock: StageClock = field(default_factory=StageClock)
 
 
+Run = Callable[[], object]
+
+
 @dataclass(frozen=True)
 class PartPlan:
-    """One trained part, as `adbench run --dry-run` shows it."""
+    """One part, as `adbench run --dry-run` shows it."""
 
     spec: PartSpec
     steps: int
-    """Optimiser steps, or batches for a part that is computed and not trained."""
-    step: Callable[[], Callable[[], object]] | None = None
-    """Builds the part with fresh weights and returns a function that runs one step, for the time estimate."""
+    """Optimiser steps; for a part that is computed and not trained, network passes of `Plan.forward`."""
+    build: Callable[[], tuple[torch.nn.Module, Run]] | None = None
+    """Returns the network with fresh weights and a function that runs one training step, for the estimate."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Plan:
     parts: Sequence[PartPlan] = ()
     passes: Mapping[str, int] = field(default_factory=dict)
     """Stage -> network passes for one batch, as counted by the method's definition."""
-    forward: Callable[[int], Callable[[], object]] | None = None
+    forward: Callable[[int], Run] | None = None
     """Given a batch size, builds the network with fresh weights and returns a function that runs one pass."""
 
 

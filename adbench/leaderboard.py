@@ -186,9 +186,7 @@ def _index_table(by_dataset: Mapping[str, Sequence[Record]]) -> str:
     for name, records in by_dataset.items():
         page, failed = f"[{name}]({name}.md)", str(sum(record.status != "ok" for record in records))
         parts = [part for group in _comparable(records) for part in _by_tuning(group)]
-        rows += [
-            [page, _variant(part[0], tuned), _best(part), str(len(part)), failed] for tuned, part in parts
-        ]
+        rows += [[page, _variant(part[0], tuned), _best(part), str(len(part)), failed] for tuned, part in parts]
         if not parts:
             rows.append([page, formats.NONE, formats.NONE, "0", failed])
     return markdown.table(["dataset", "data", "best ⌈DICE⌉", "records", "failed or skipped"], rows, left=3)

@@ -34,9 +34,7 @@ def facts(record: Record) -> str:
     """The dataset and the rules that all rows of the tables below share."""
     data = record.dataset
     sizes = [f"{name} {n} ({data.subjects.get(name, n)} subjects)" for name, n in data.split_sizes.items()]
-    lesions = (
-        formats.NONE if data.prevalence is None else f"{100 * data.prevalence:.3f} % of the pixels measured"
-    )
+    lesions = formats.NONE if data.prevalence is None else f"{100 * data.prevalence:.3f} % of the pixels measured"
     rows = {
         "dataset": f"`{data.name}` {data.version} ({data.distribution})",
         "fingerprint": f"`{data.fingerprint}`",
@@ -57,11 +55,7 @@ def quality(rows: Sequence[Record]) -> str:
     for title, name in QUALITY:
         header += [title, "reported"] if name in published else [title]
     label = labels(rows)
-    cells = [
-        [*_who(row, label), *_metric_cells(row, row.metrics, published), link(row)]
-        for row in rows
-        if row.metrics
-    ]
+    cells = [[*_who(row, label), *_metric_cells(row, row.metrics, published), link(row)] for row in rows if row.metrics]
     return table([*header, "record"], cells, left=2)
 
 

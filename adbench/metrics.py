@@ -89,9 +89,7 @@ class ScoreHistogram:
     def __init__(self) -> None:
         self._bins: dict[str, tuple[NDArray[np.uint16], Counts, Counts]] = {}
 
-    def add(
-        self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None
-    ) -> None:
+    def add(self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None) -> None:
         """Count the pixels of one or more maps of a subject; a subject seen before accumulates.
 
         Args:
@@ -278,9 +276,7 @@ class DiceAt:
         self.threshold = threshold
         self._counts: dict[str, Counts] = {}
 
-    def add(
-        self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None
-    ) -> None:
+    def add(self, subject: str, scores: np.ndarray, lesion: np.ndarray, valid: np.ndarray | None = None) -> None:
         """Count one or more maps of a subject; arguments and errors are those of `ScoreHistogram.add`."""
         counts = np.zeros(3, np.int64)  # true positives, flagged, lesion
         for chunk, is_lesion in _chunks(subject, scores, lesion, valid):
@@ -321,9 +317,7 @@ class DiceAt:
     def by_subject(self) -> dict[str, float]:
         """Dice of each subject that has a lesion."""
         counts = {subject: self._counts[subject] for subject in self.subjects}
-        return {
-            s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion
-        }
+        return {s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion}
 
     @property
     def subject_mean(self) -> float | None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import RecordError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Model(BaseModel):
@@ -53,7 +53,7 @@ class DatasetRecord(_Model):
     image_size: tuple[int, int]
     region: Literal["image", "brain"]
     prevalence: float | None
-    """Lesion pixels as a fraction of all pixels measured."""
+    """Lesion pixels as a fraction of all pixels measured: the AUPRC of a random score."""
     manifest: str
     """File beside the records that lists every image of every split with its content hash."""
 

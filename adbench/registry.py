@@ -94,9 +94,7 @@ def find(group: str, name: str) -> PluginEntry:
     known = {entry.name: entry for entry in names(group)}
     if name not in known:
         hint = suggestion(name, known) or "."
-        raise UnknownPluginError(
-            f"no {KINDS[group]} {name!r}{hint} Run 'adbench list' to see all {len(known)}."
-        )
+        raise UnknownPluginError(f"no {KINDS[group]} {name!r}{hint} Run 'adbench list' to see all {len(known)}.")
     return known[name]
 
 
@@ -146,8 +144,7 @@ def _load(group: str, entry: PluginEntry, base: type[Any]) -> LoadedPlugin[Any]:
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything, or be a script
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise PluginError(
-            f"The {owner} cannot be loaded from {entry.target} ({cause}). "
-            f"Repair or uninstall {entry.distribution}."
+            f"The {owner} cannot be loaded from {entry.target} ({cause}). Repair or uninstall {entry.distribution}."
         ) from error
     fault = _fault(cls, base)
     if fault:

@@ -45,13 +45,9 @@ def ours(scores: np.ndarray, lesion: np.ndarray) -> dict[str, float]:
     names = [f"subject-{i:04d}" for i in range(len(scores))]
     for name, subject_scores, subject_lesion in zip(names, scores, lesion, strict=True):
         hist.add(name, subject_scores, subject_lesion)
-    found = pixel_metrics(
-        hist, lambda: ((n, s, m, None) for n, s, m in zip(names, scores, lesion, strict=True))
-    )
+    found = pixel_metrics(hist, lambda: ((n, s, m, None) for n, s, m in zip(names, scores, lesion, strict=True)))
     bounds = {"auprc_error_bound": found.auprc_error_bound, "auroc_error_bound": found.auroc_error_bound}
-    return (
-        {name: getattr(found, name) for name in METRICS} | bounds | {"best_threshold": found.best_threshold}
-    )
+    return {name: getattr(found, name) for name in METRICS} | bounds | {"best_threshold": found.best_threshold}
 
 
 def scikit_learn(scores: np.ndarray, lesion: np.ndarray) -> dict[str, float]:
@@ -89,12 +85,8 @@ def measure(side: str, folder: Path) -> None:
 def measured(side: str, folder: Path, repeats: int) -> dict[str, float]:
     """The fastest of the repeats, each in a fresh process."""
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
-    runs = [
-        json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout) for _ in range(repeats)
-    ]
-    return min(runs, key=lambda run: run["seconds"]) | {
-        "extra_bytes": max(run["extra_bytes"] for run in runs)
-    }
+    runs = [json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout) for _ in range(repeats)]
+    return min(runs, key=lambda run: run["seconds"]) | {"extra_bytes": max(run["extra_bytes"] for run in runs)}
 
 
 def compare(mine: dict[str, float], theirs: dict[str, float]) -> tuple[dict[str, object], bool]:
@@ -145,9 +137,7 @@ def main() -> int:
     print_table(mine, theirs, summary)
     if args.json:
         sizes = {"scores": args.scores, "subjects": args.subjects}
-        args.json.write_text(
-            json.dumps(sizes | {"ours": mine, "scikit_learn": theirs} | summary, indent=1) + "\n"
-        )
+        args.json.write_text(json.dumps(sizes | {"ours": mine, "scikit_learn": theirs} | summary, indent=1) + "\n")
     return 0 if passed else 1
 
 

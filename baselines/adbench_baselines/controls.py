@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images
 from torch import Tensor
+
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images
 
 
 class Intensity(Detector[DetectorConfig]):

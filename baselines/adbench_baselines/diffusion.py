@@ -34,12 +34,12 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
-from adbench.artifacts import PartSpec
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
-from adbench.errors import ConfigError
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from adbench.artifacts import PartSpec
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.errors import ConfigError
 from adbench_baselines import unet, vqvae
 from adbench_baselines.healing import Context, HealingOptions, Start, heal
 from adbench_baselines.kl import kl_map
@@ -112,7 +112,9 @@ class DiffusionConfig(LatentConfig):
     start_t: int = Field(500, ge=1, description="first t of healing")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm")
     healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
-    context: Context = Field("noised", description="what stands outside the mask while healing: z_0 clean or at level t")
+    context: Context = Field(
+        "noised", description="what stands outside the mask while healing: z_0 clean or at level t"
+    )
     start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
     requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
     mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
@@ -283,7 +285,9 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
             with self.stage("kl_map", passes=len(self.timesteps)):
                 mask = self.mask(z)
         with self.stage("heal", passes=self.healing.passes):
-            region = mask if mask is not None and self.config.step == "c" else torch.ones_like(z[:, :1], dtype=torch.bool)
+            region = (
+                mask if mask is not None and self.config.step == "c" else torch.ones_like(z[:, :1], dtype=torch.bool)
+            )
             healed = heal(self.model, z, region, self.healing, self.runtime.seed)
         with self.stage("decode"):
             x_hat = self.vqvae.decode(self.model.restore(healed), self.config.requantise)

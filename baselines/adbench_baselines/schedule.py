@@ -14,6 +14,7 @@ is an int, or a (B,) tensor of ints, one for each image.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,9 +103,7 @@ def ddim_step(
     return x_s if noise is None else x_s + sigma * noise
 
 
-def kl_term(
-    schedule: Schedule, eps: Tensor, eps_theta: Tensor, t: Step, variance: Variance = "beta_tilde"
-) -> Tensor:
+def kl_term(schedule: Schedule, eps: Tensor, eps_theta: Tensor, t: Step, variance: Variance = "beta_tilde") -> Tensor:
     """L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)) of every latent element, in nats, for t >= 2.
 
     The two means differ by beta_t (eps_theta - eps) / sqrt(alpha_t (1 - alpha_bar_t)).
@@ -129,4 +128,4 @@ def descent(start: int, n: int) -> list[tuple[int, int]]:
     """Pairs (t, s) that lead from `start` to 0 in `n` evenly spaced steps."""
     n = min(n, start)
     times = [round(start * (n - i) / n) for i in range(n + 1)]
-    return list(zip(times[:-1], times[1:], strict=True))
+    return list(itertools.pairwise(times))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from adbench.artifacts import Checkpoint
 from adbench.detector import Progress
 from adbench.errors import TrainingError
-from torch import Tensor, nn
 
 Loss = Callable[[int, torch.Generator], Tensor]
 """loss(step, generator) -> scalar to descend."""
@@ -52,20 +52,6 @@ def learning_rate_factor(step: int, options: LoopOptions) -> float:
 def step_generator(seed: int, step: int) -> torch.Generator:
     """A CPU generator whose stream depends on (seed, step) alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (1 << 63))
-
-
-@contextmanager
-def precision(device: torch.device) -> Iterator[None]:
-    """bf16 autocast where the device computes in it (CUDA from Ampere on; CPUs with the instructions), else fp32."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-        yield
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 arithmetic of its own (emulation would be slower than fp32)."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported()) if device.type == "cpu" else False
 
 
 class Ema:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from adbench.artifacts import Checkpoint, PartSpec
-from adbench.detector import Images, PartPlan, Runtime
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.detector import Images, PartPlan, Runtime
+from adbench.device import autocast
 from adbench_baselines.schedule import Schedule, q_sample
-from adbench_baselines.training import LoopOptions, precision, step_generator, train
+from adbench_baselines.training import LoopOptions, step_generator, train
 from adbench_baselines.vqvae import VQVAE, augment
 
 VERSION = 1
@@ -68,7 +69,7 @@ class LatentModel(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return eps_theta, float32, for (B, n_z, h, w) and (B,) steps in 1..T."""
-        with precision(x_t.device):
+        with autocast(x_t.device):
             eps_theta: Tensor = self.unet(x_t, t)
         return eps_theta.float()
 
@@ -89,12 +90,12 @@ def part_plan(
 ) -> PartPlan:
     """The part as `--dry-run` shows it."""
 
-    def step() -> Any:
+    def build() -> tuple[nn.Module, Any]:
         module = LatentModel(config, latent_shape[0]).to(runtime.device).train()
         batch = torch.randn(config.batch_size, *latent_shape, device=runtime.device)
-        return lambda: simple_loss(module, batch, torch.Generator().manual_seed(0)).backward()
+        return module, lambda: simple_loss(module, batch, torch.Generator().manual_seed(0)).backward()
 
-    return PartPlan(part_spec(config, healthy, runtime.seed, vqvae), config.steps, step)
+    return PartPlan(part_spec(config, healthy, runtime.seed, vqvae), config.steps, build)
 
 
 def simple_loss(module: LatentModel, x_0: Tensor, generator: torch.Generator) -> Tensor:
@@ -156,7 +157,7 @@ def _encode_copies(vqvae: VQVAE, healthy: Images, copies: int, runtime: Runtime)
         for i, images in enumerate(batches):
             if copy:
                 images = augment(images, 1.0, step_generator(runtime.seed, copy * len(batches) + i))
-            with precision(runtime.device):
+            with autocast(runtime.device):
                 z_e = vqvae.encoder(images.to(runtime.device))
             encoded.append(vqvae.quantiser.indices(z_e).to(torch.int16).cpu())
             runtime.progress("encoding", copy * len(batches) + i + 1, (1 + copies) * len(batches))

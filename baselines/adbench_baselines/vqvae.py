@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from adbench.artifacts import Checkpoint, PartSpec
-from adbench.detector import Images, PartPlan, Runtime
-from adbench.errors import ConfigError, TrainingError
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench_baselines.training import LoopOptions, precision, train
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.detector import Images, PartPlan, Runtime
+from adbench.device import autocast
+from adbench.errors import ConfigError, TrainingError
+from adbench_baselines.training import LoopOptions, train
 
 VERSION = 1
 """Raise it when the same configuration would train another network."""
@@ -142,7 +143,7 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Return quantised latents (B, n_z, h, w) float32."""
-        with precision(images.device):
+        with autocast(images.device):
             z_e = self.encoder(images)
         return self.quantiser(z_e)
 
@@ -150,7 +151,7 @@ class VQVAE(nn.Module):
     def decode(self, z: Tensor, requantise: bool = False) -> Tensor:
         """Return images (B, 1, H, W) float32 of latents; `requantise` moves each to its nearest code before."""
         z = self.quantiser(z) if requantise else z
-        with precision(z.device):
+        with autocast(z.device):
             x_hat = self.decoder(z)
         return x_hat.float()
 
@@ -201,18 +202,18 @@ def part_spec(config: VQVAEConfig, healthy: Images, seed: int) -> PartSpec:
 def part_plan(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> PartPlan:
     """The part as `--dry-run` shows it."""
 
-    def step() -> Any:
+    def build() -> tuple[nn.Module, Any]:
         module = VQVAE(config).to(runtime.device).train()
         batch = torch.rand(config.batch_size, *healthy.shape[1:], device=runtime.device)
 
         def run() -> None:
-            with precision(runtime.device):
+            with autocast(runtime.device):
                 loss = module.losses(batch, torch.Generator().manual_seed(0))
             loss.backward()
 
-        return run
+        return module, run
 
-    return PartPlan(part_spec(config, healthy, runtime.seed), config.steps, step)
+    return PartPlan(part_spec(config, healthy, runtime.seed), config.steps, build)
 
 
 def fetch(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> tuple[VQVAE, PartSpec]:
@@ -234,7 +235,7 @@ def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpo
         chosen = torch.randint(len(healthy), (config.batch_size,), generator=generator)
         images = healthy[chosen.numpy()].to(runtime.device)
         images = augment(images, config.augmentation, generator).contiguous(memory_format=torch.channels_last)
-        with precision(runtime.device):
+        with autocast(runtime.device):
             loss: Tensor = module.losses(images, generator)
         return loss
 
@@ -264,7 +265,7 @@ def codes_in_use(module: VQVAE, images: Images) -> int:
     device = next(module.parameters()).device
     used: set[int] = set()
     for batch in islice(images.batches(128), 8):
-        with precision(device):
+        with autocast(device):
             z_e = module.encoder(batch.to(device))
         used |= set(module.quantiser.indices(z_e).unique().tolist())
     return len(used)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
 from pydantic import Field
 from torch import Tensor
 
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion import SIZES
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig

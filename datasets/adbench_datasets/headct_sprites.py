@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
-from adbench.errors import DataError
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 from scipy import ndimage
 
+from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.errors import DataError
 from adbench_datasets.sprites import draw_sprite
 
 ARCHIVE = "MedNIST.tar.gz"
@@ -112,9 +112,7 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
             lesions[i, 0] = mask
             stack[i, 0][mask] = value
         clean = np.arange(len(hashes)) >= self.config.n_test
-        return Split(
-            stack, split.subjects, split.hashes, lesions=lesions, brains=split.brains, image_level_only=clean
-        )
+        return Split(stack, split.subjects, split.hashes, lesions=lesions, brains=split.brains, image_level_only=clean)
 
 
 def head_region(image: NDArray[np.uint8]) -> NDArray[np.bool_]:

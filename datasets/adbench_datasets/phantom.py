@@ -109,9 +109,7 @@ def _read_map(name: str) -> Any:
     folder = files("nilearn") / "datasets" / "data"
     with as_file(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz") as path:
         if not path.is_file():
-            raise DataError(
-                f"nilearn must hold its ICBM 152 maps, but {path} is missing: reinstall nilearn >= 0.12."
-            )
+            raise DataError(f"nilearn must hold its ICBM 152 maps, but {path} is missing: reinstall nilearn >= 0.12.")
         return nib.load(path)
 
 

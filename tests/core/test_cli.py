@@ -94,9 +94,7 @@ def harness(monkeypatch, tmp_path):
     monkeypatch.delenv("ADBENCH_CACHE", raising=False)
     monkeypatch.setitem(sys.modules, "adbench.harness", fake)
     monkeypatch.setattr(adbench, "harness", fake, raising=False)
-    entries = {
-        group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()
-    }
+    entries = {group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()}
     monkeypatch.setattr(registry, "names", entries.__getitem__)
     return fake
 
@@ -127,9 +125,7 @@ def test_several_values_may_follow_one_flag(given, meant):
     assert spread(given.split()) == meant.split()
 
 
-@pytest.mark.parametrize(
-    "args", ["--method ddpm ddim", "--method ddpm --method ddim", "--method ddpm,ddim,ddpm"]
-)
+@pytest.mark.parametrize("args", ["--method ddpm ddim", "--method ddpm --method ddim", "--method ddpm,ddim,ddpm"])
 def test_methods_may_be_given_in_three_ways(harness, command, args):
     code, _, _ = command("run", *args.split())
     assert code == 0
@@ -139,9 +135,7 @@ def test_methods_may_be_given_in_three_ways(harness, command, args):
 def test_all_options_reach_the_harness(harness, command, tmp_path):
     out = tmp_path / "o"
     line = "--dataset toy --data-root d --preset smoke --seed 3 --device cpu --set f=8 --set data.n=1"
-    code, _, _ = command(
-        "run", "--method", "ddpm", *line.split(), "--out", str(out), "--cache", "c", "--force"
-    )
+    code, _, _ = command("run", "--method", "ddpm", *line.split(), "--out", str(out), "--cache", "c", "--force")
     assert code == 0
     options = RunOptions("smoke", 3, "cpu", ("f=8", "data.n=1"), out, Path("c"), Path("d"), True)
     assert harness.calls == [(["ddpm"], "toy", options)]

@@ -68,9 +68,7 @@ def test_core_imports_no_plugin(file):
 def test_plugins_import_public_names_of_core_and_never_each_other(file):
     others = PLUGIN_PACKAGES - {file.relative_to(ROOT).parts[1]}
     assert not {module.split(".")[0] for module, _ in imports(file)} & others
-    private = [
-        inner for module, inner in imports(file) if module.startswith("adbench.") and inner.startswith("_")
-    ]
+    private = [inner for module, inner in imports(file) if module.startswith("adbench.") and inner.startswith("_")]
     assert private == []
 
 
@@ -112,9 +110,7 @@ def test_listing_brings_neither_torch_nor_numpy_nor_plugins():
 
 
 def test_importing_adbench_brings_no_third_party_package_and_it_knows_its_version():
-    code = (
-        "import sys, adbench; print('pydantic' in sys.modules, 'logging' in sys.modules, adbench.__version__)"
-    )
+    code = "import sys, adbench; print('pydantic' in sys.modules, 'logging' in sys.modules, adbench.__version__)"
     *loaded, version = run_python(code).split()
     assert loaded == ["False", "False"]
     assert version.count(".") == 2

@@ -19,9 +19,7 @@ GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
 RECORDS = [
     make("ddpm", metrics=metrics(0.91), timing=timing(160.0, repeats=3), **PAPER),
     make("ddpm", seed=1, metrics=metrics(0.89), timing=timing(1.5), environment=GPU, **PAPER),
-    make(
-        "control", metrics=metrics(0.95), timing=timing(0.02, stages_s={}, passes={}, flops=0), parameters=0
-    ),
+    make("control", metrics=metrics(0.95), timing=timing(0.02, stages_s={}, passes={}, flops=0), parameters=0),
     make("blank", metrics=metrics(None), timing=timing(3.0, batch_size=50), preset="demo"),
     make("ddpm", config_hash="777777012345", metrics=metrics(0.93), timing=None, tuning={"trials": 20}),
     make("ddpm", config_hash="999999012345", dataset=dataset(fingerprint="f" * 16, image_size=(128, 128))),
@@ -117,9 +115,7 @@ def test_each_device_has_a_table_of_its_own_with_the_fastest_first(page):
 
 def test_times_of_fewer_slices_are_scaled_to_a_hundred():
     slow = timing(2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
-    row = rows(
-        section(render([make(timing=slow)])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32")
-    )[0]
+    row = rows(section(render([make(timing=slow)])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32"))[0]
     assert row[3].startswith("20.0 (18.0 to 30.0")
     assert row[5] == "decode 10.0"
     assert row[7] == "10.0 G"

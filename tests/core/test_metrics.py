@@ -57,9 +57,7 @@ def fill(maps: Iterable[Maps]) -> ScoreHistogram:
 
 def pool(maps: Iterable[Maps]) -> tuple[np.ndarray, np.ndarray]:
     maps = list(maps)
-    return np.concatenate([s.ravel() for _, s, _, _ in maps]), np.concatenate(
-        [m.ravel() for _, _, m, _ in maps]
-    )
+    return np.concatenate([s.ravel() for _, s, _, _ in maps]), np.concatenate([m.ravel() for _, _, m, _ in maps])
 
 
 def dice(scores: np.ndarray, lesion: np.ndarray, threshold: float) -> float:
@@ -120,9 +118,7 @@ def test_binned_best_dice_is_reached_at_its_threshold_and_within_its_bound(kind:
 @pytest.mark.parametrize("again", [False, True])
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_auprc_and_auroc_are_those_of_scikit_learn_within_the_bound(
-    kind: str, again: bool, seed: int
-) -> None:
+def test_auprc_and_auroc_are_those_of_scikit_learn_within_the_bound(kind: str, again: bool, seed: int) -> None:
     maps = make_maps(kind, seed)
     scores, lesion = pool(maps)
     found = pixel_metrics(fill(maps), rereader(maps) if again else None)
@@ -308,9 +304,7 @@ def test_dice_counts_at_different_thresholds_do_not_merge() -> None:
 @several_scores
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), q=st.floats(0, 1))
-def test_a_quantile_flags_at_most_its_share_and_no_bin_less_than_needed(
-    kind: str, seed: int, q: float
-) -> None:
+def test_a_quantile_flags_at_most_its_share_and_no_bin_less_than_needed(kind: str, seed: int, q: float) -> None:
     maps = make_maps(kind, seed)
     scores, _ = pool(maps)
     threshold = np.float32(quantile(fill(maps), q))

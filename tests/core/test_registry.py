@@ -90,9 +90,7 @@ def test_a_strangers_plugin_is_loaded(install):
 def test_a_name_that_two_distributions_register_is_an_error_that_names_both(install):
     install("first-plugins", "same = a:A")
     install("second-plugins", "same = b:B")
-    with pytest.raises(
-        PluginError, match=r"'same' is registered by both \S+-plugins and \S+-plugins"
-    ) as error:
+    with pytest.raises(PluginError, match=r"'same' is registered by both \S+-plugins and \S+-plugins") as error:
         registry.names(registry.DETECTORS)
     assert "first-plugins" in str(error.value)
     assert "second-plugins" in str(error.value)
@@ -130,10 +128,7 @@ def test_an_unknown_name_gets_a_suggestion_and_the_number_of_names():
 def test_a_plugin_whose_module_is_gone_is_reported_and_does_not_stop_the_list(install):
     install("gone-plugins", "gone = gone_module.inner:A")
     assert "ddpm" in names()
-    assert (
-        registry.problem(registry.find(registry.DETECTORS, "gone"))
-        == "module 'gone_module.inner' is not found"
-    )
+    assert registry.problem(registry.find(registry.DETECTORS, "gone")) == "module 'gone_module.inner' is not found"
     with pytest.raises(PluginError, match="ModuleNotFoundError: No module named 'gone_module'"):
         registry.load_detector("gone")
 
@@ -148,9 +143,7 @@ def test_looking_for_a_submodule_does_not_import_its_package(install, tmp_path):
     assert registry.problem(registry.find(registry.DETECTORS, "lost")) is not None
 
 
-@pytest.mark.parametrize(
-    "text", ["import surely_not_installed", "1 / 0", "raise SystemExit(3)", "def broken("]
-)
+@pytest.mark.parametrize("text", ["import surely_not_installed", "1 / 0", "raise SystemExit(3)", "def broken("])
 def test_a_plugin_that_fails_on_import_gives_the_cause(install, text):
     install("raising-plugins", "raising = raising_plugin:A")
     install.module("raising_plugin", text)

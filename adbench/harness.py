@@ -1,0 +1,211 @@
+"""The protocol, top to bottom: fit on healthy images, score, measure, time, record.
+
+A cell that has a record is not run again; one that was cut off goes on with the parts, checkpoints and scored batches
+that it left. What is wrong with the user's input raises before anything is written; what goes wrong in a detector
+becomes a record with status "failed" and the reason, and the other cells go on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from adbench.artifacts import ArtifactStore
+from adbench.cells import Cell, Reporter, RunOptions, build_cells, default_cache
+from adbench.detector import Detector
+from adbench.device import environment
+from adbench.errors import AdbenchError, ArtifactError, RecordError, ScoreError, TrainingError
+from adbench.measure import Scorer, measure, prevalence
+from adbench.record import DatasetRecord, DetectorRecord, MetricsRecord, Record, TimingRecord, read_record, write_text
+from adbench.record import write_record as write_record_file
+from adbench.timing import TimingProtocol
+from adbench.timing import measure as measure_time
+
+__all__ = ["Reporter", "RunOptions", "default_cache", "evaluate", "run"]
+
+
+def run(methods: Sequence[str], dataset: str, options: RunOptions, reporter: Reporter) -> list[Record]:
+    """Run the cells one after another and return their records, in the order of `methods`.
+
+    Raises:
+        AdbenchError: a name, setting, device, data root or output folder is wrong.
+    """
+    cells = build_cells(methods, dataset, options)
+    check_writable(options.out)
+    return [evaluate(cell, reporter) for cell in cells]
+
+
+def check_writable(out: Path) -> None:
+    """Raise RecordError where results cannot be written, before hours are spent on them."""
+    probe = out / ".adbench-probe"
+    write_text(probe, "")
+    probe.unlink(missing_ok=True)
+
+
+def evaluate(cell: Cell, reporter: Reporter) -> Record:
+    """Return the cell's record: the one that exists, or that of a run."""
+    with _only_one(cell, reporter):
+        if not cell.options.force and (found := _existing(cell, reporter)) is not None:
+            return found
+        store = ArtifactStore(cell.options.cache / "artifacts", reporter.message)
+        record = _run_or_fail(cell, store, reporter)
+        write_manifest(cell)
+        write_record_file(record, cell.options.out)
+        return record
+
+
+@contextmanager
+def _only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
+    """Hold the lock of this cell; a second run of the same cell says that it waits."""
+    folder = cell.options.cache / "cells"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            reporter.message(f"{cell.method}: another process runs this very cell: waiting for its record")
+            lock.acquire()
+    except OSError as error:
+        raise ArtifactError(
+            f"The cache must be a writable folder, but {cell.options.cache} is not ({error.strerror}). "
+            "Name another with --cache."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _existing(cell: Cell, reporter: Reporter) -> Record | None:
+    """The record of this cell if it succeeded; a damaged one is said and made again."""
+    if not cell.record_path.is_file():
+        return None
+    try:
+        record = read_record(cell.record_path)
+    except RecordError as error:
+        reporter.message(f"{error} It is made again.")
+        return None
+    if record.status != "ok":
+        return None
+    reporter.message(f"{cell.method}: {cell.record_path} exists; --force runs it again")
+    return record
+
+
+def _run_or_fail(cell: Cell, store: ArtifactStore, reporter: Reporter) -> Record:
+    """Run the cell. A fault of the detector gives a failed record; a fault of the user's input raises."""
+    detector = cell.detector(store, reporter)
+    try:
+        return _run(cell, detector, store, reporter)
+    except (ScoreError, TrainingError) as error:
+        reason = str(error)
+    except AdbenchError:
+        raise
+    except torch.OutOfMemoryError as error:
+        reason = f"out of memory on {cell.device}: {error}"
+    except Exception as error:
+        reporter.message(traceback.format_exc())
+        reason = f"{type(error).__name__}: {error}"
+    return _record(cell, None, reason=" ".join(reason.split()))
+
+
+def _run(cell: Cell, detector: Detector[Any], store: ArtifactStore, reporter: Reporter) -> Record:
+    healthy, validation = cell.data.healthy()
+    reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images")
+    start = time.perf_counter()
+    detector.fit(healthy, validation)
+    fit_s = time.perf_counter() - start
+    scorer = Scorer(cell, detector, store, reporter)
+    metrics = measure(scorer, cell.data.splits.validation, cell.data.splits.test, cell.protocol)
+    timing = _time(cell, detector, fit_s, reporter)
+    record = _record(cell, detector, metrics=metrics, timing=timing)
+    scorer.forget()
+    return record
+
+
+def _time(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter) -> TimingRecord:
+    """Time scoring on test images, repeated in order where there are fewer than the protocol's slices."""
+    p = cell.protocol
+    reporter.message(f"{cell.method}: timing {p.timing_slices} slices in one minibatch")
+    test = cell.data.splits.test.images
+    chosen = np.resize(np.arange(len(test)), p.timing_slices)
+    images = torch.from_numpy(np.array(test[chosen])).to(cell.device)
+    protocol = TimingProtocol(repeats=p.timing_repeats, budget_s=p.timing_budget_s)
+    timing = measure_time(detector.score, images, detector.runtime.clock, protocol)
+    return TimingRecord(**asdict(timing), fit_s=fit_s)
+
+
+def _record(
+    cell: Cell,
+    detector: Detector[Any] | None,
+    metrics: MetricsRecord | None = None,
+    timing: TimingRecord | None = None,
+    reason: str | None = None,
+) -> Record:
+    """Assemble the record; without a detector it is a failed one."""
+    entry, info = cell.plugin.entry, cell.data.dataset.info
+    reported = dict(info.reported.get(cell.method, {}))
+    return Record(
+        status="ok" if reason is None else "failed",
+        reason=reason,
+        config_hash=cell.config_hash,
+        seed=cell.options.seed,
+        detector=DetectorRecord(
+            name=cell.method,
+            distribution=entry.distribution,
+            version=entry.version,
+            code_version=cell.plugin.cls.info.version,
+            preset=cell.options.preset,
+            config=cell.config.model_dump(mode="json"),
+            parameters=detector.parameters() if detector else 0,
+            artifacts=dict(detector.artifacts()) if detector else {},
+        ),
+        dataset=_dataset_record(cell),
+        protocol=cell.protocol.model_dump(mode="json"),
+        metrics=metrics,
+        timing=timing,
+        reported=reported or None,
+        reported_source=info.reported_source if reported else None,
+        environment=environment(cell.device),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _dataset_record(cell: Cell) -> DatasetRecord:
+    data, splits = cell.data, cell.data.splits
+    return DatasetRecord(
+        name=data.name,
+        distribution=data.plugin.entry.distribution,
+        version=data.dataset.info.version,
+        config=data.dataset.config.model_dump(mode="json"),
+        fingerprint=splits.fingerprint,
+        split_sizes={name: len(split) for name, split in splits.items()},
+        subjects={name: len(set(split.subjects)) for name, split in splits.items()},
+        image_size=(splits.test.images.shape[2], splits.test.images.shape[3]),
+        region=cell.protocol.region,
+        prevalence=prevalence(splits.test, cell.protocol),
+        manifest=manifest_path(cell).as_posix(),
+    )
+
+
+def manifest_path(cell: Cell) -> Path:
+    """Where the list of all images with their hashes belongs, below the output folder."""
+    return Path("records") / cell.data.name / f"manifest-{cell.data.splits.fingerprint}.json"
+
+
+def write_manifest(cell: Cell) -> None:
+    """Write the manifest beside the records, where it is not there yet."""
+    path = cell.options.out / manifest_path(cell)
+    if not path.is_file():
+        write_text(path, json.dumps(cell.data.splits.manifest(), indent=0, sort_keys=True) + "\n")

@@ -1,0 +1,109 @@
+"""What a run would do, found out without doing it: `adbench run --dry-run`.
+
+Times come from one real training step and one real forward pass on this device, FLOPs from PyTorch's counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adbench.artifacts import ArtifactStore
+from adbench.cells import Cell, Reporter, RunOptions, build_cells
+from adbench.detector import PartPlan, Run
+from adbench.timing import clocked, count_flops, peak_memory
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One part of a plan; None where a figure does not apply."""
+
+    key: str
+    kind: str
+    status: str
+    """reuse, resume or train."""
+    steps: int
+    parameters: int | None
+    flops: int | None
+    estimated_s: float | None
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What one run would do."""
+
+    method: str
+    config_hash: str
+    seed: int
+    record: Path
+    record_exists: bool
+    parts: list[PartRow]
+    passes: dict[str, int]
+    flops_per_100: int | None
+    estimated_score_s: float | None
+    """Seconds for all images that the run scores, from the network passes alone."""
+    estimated_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Cost:
+    seconds: float
+    flops: int
+    memory_bytes: int
+
+
+def plan(methods: Sequence[str], dataset: str, options: RunOptions, reporter: Reporter) -> list[CellPlan]:
+    """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
+    known: dict[str, PartRow] = {}
+    return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, dataset, options)]
+
+
+def _plan_cell(cell: Cell, reporter: Reporter, known: dict[str, PartRow]) -> CellPlan:
+    store = ArtifactStore(cell.options.cache / "artifacts")
+    made = cell.detector(store, reporter).plan(*cell.data.healthy())
+    batch = cell.protocol.batch_size
+    forward = _cost(made.forward(batch), cell) if made.forward and made.passes else None
+    parts = [_row(part, store, forward, cell, known) for part in made.parts]
+    passes = sum(made.passes.values())
+    return CellPlan(
+        method=cell.method,
+        config_hash=cell.config_hash,
+        seed=cell.options.seed,
+        record=cell.record_path,
+        record_exists=cell.record_path.is_file(),
+        parts=parts,
+        passes=dict(made.passes),
+        flops_per_100=int(forward.flops / batch * 100 * passes) if forward else None,
+        estimated_score_s=forward.seconds * passes * _batches(cell) if forward else None,
+        estimated_memory_bytes=forward.memory_bytes if forward else None,
+    )
+
+
+def _batches(cell: Cell) -> int:
+    """Scored batches of a run: test images, and validation images for the transferred threshold."""
+    splits, protocol = cell.data.splits, cell.protocol
+    counts = (len(splits.test), min(len(splits.validation), protocol.transferred_images))
+    return sum(-(-n // protocol.batch_size) for n in counts)
+
+
+def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell, known: dict[str, PartRow]) -> PartRow:
+    key = part.spec.key
+    if key not in known:
+        parameters, step = None, forward
+        if part.build:
+            module, run = part.build()
+            parameters, step = sum(p.numel() for p in module.parameters()), _cost(run, cell)
+        status = "reuse" if store.has(part.spec) else "resume" if store.has_checkpoint(part.spec) else "train"
+        flops = step.flops * part.steps if step else None
+        seconds = 0.0 if status == "reuse" else step.seconds * part.steps if step else None
+        known[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds)
+    return known[key]
+
+
+def _cost(run: Run, cell: Cell) -> _Cost:
+    """Time, FLOPs and memory of one call, after a first one that warms up."""
+    memory: list[int] = []
+    with peak_memory(cell.device, memory):
+        flops = count_flops(run)
+    return _Cost(clocked(run, cell.device), flops, memory[0])
