@@ -1,7 +1,7 @@
 """The detector contract: a frozen config and two verbs, `fit` and `score`.
 
-A detector is a plugin (entry-point group `adbench.detectors`). It sees image tensors only: masks, labels and the name of
-the dataset stay with the harness. Variants that differ in a few fields are small subclasses that set `overrides`.
+A detector is a plugin (entry-point group `adbench.detectors`). It sees image tensors only: masks, labels and the name
+of the dataset stay with the harness. Variants that differ in a few fields are small subclasses that set `overrides`.
 Values are resolved in this order, later wins: field defaults, `overrides`, preset, `--set key=value`.
 """
 

@@ -22,8 +22,8 @@ process from t = 500, and the residual to the decoded, healed image, weighted by
 All noise is shared by the images of a batch and drawn from the seed and t alone: scores depend neither on the batch
 size nor on the device, and the threshold found on validation images transfers to test images.
 
-Differs from the paper: `context` and `start`, where the text is silent, are fields; `image_timesteps` may thin the chain
-that image-level scores average over; the chain starts at t = 2, since L_0 has no meaning on latents.
+Differs from the paper: `context` and `start`, where the text is silent, are fields; `image_timesteps` may thin the
+chain that image-level scores average over; the chain starts at t = 2, since L_0 has no meaning on latents.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ SIZES: dict[str, dict[str, Any]] = {
 class LatentConfig(DetectorConfig):
     """The two networks and the KL map that all methods of this family share."""
 
-    vqvae: VQVAEConfig = Field(default_factory=VQVAEConfig)
-    unet: UNetConfig = Field(default_factory=UNetConfig)
+    vqvae: VQVAEConfig = VQVAEConfig()
+    unet: UNetConfig = UNetConfig()
     t_low: int = Field(400, ge=2, description="first t of the KL map")
     t_high: int = Field(600, ge=3, description="end of the range of t of the KL map, itself left out")
     kl_timesteps: int = Field(200, ge=1, description="evenly spaced values of t in that range")
@@ -233,8 +233,8 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         needed = round(1 / (1 - self.config.percentile / 100))
         if self.config.threshold == "position" and n < needed:
             raise ConfigError(
-                f"The {self.config.percentile}th percentile at each position needs at least {needed} healthy validation "
-                f"images, got {n}. Add some, or set threshold=global."
+                f"The {self.config.percentile}th percentile at each position needs at least {needed} healthy "
+                f"validation images, got {n}. Add some, or set threshold=global."
             )
 
     def _maps_spec(self, validation: Images, unet_spec: PartSpec) -> PartSpec:

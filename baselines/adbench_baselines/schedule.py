@@ -1,7 +1,7 @@
 """The equations of denoising diffusion, one pure function each (Ho et al. 2020; Song et al. 2020; Pinaya et al. 2022).
 
-Steps are numbered as in the papers: t = 1..T are noise levels and 0 is the clean end, so `alpha_bar[0] == 1`. A step `t`
-is an int, or a (B,) tensor of ints, one for each image.
+Steps are numbered as in the papers: t = 1..T are noise levels and 0 is the clean end, so `alpha_bar[0] == 1`. A step
+`t` is an int, or a (B,) tensor of ints, one for each image.
 
 | code        | paper                                            |
 |-------------|--------------------------------------------------|

@@ -116,7 +116,7 @@ class VQVAE(nn.Module):
         from monai.networks.nets.vqvae import Decoder, Encoder  # MONAI takes seconds to import
 
         levels = config.factor.bit_length() - 1
-        shared = {
+        shared: dict[str, Any] = {
             "spatial_dims": 2,
             "channels": (config.channels,) * levels,
             "num_res_layers": config.residual_layers,
@@ -229,7 +229,7 @@ def fetch(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> tuple[VQVAE
 
 def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpoint) -> dict[str, Tensor]:
     config = module.config
-    module.to(runtime.device, memory_format=torch.channels_last)
+    module.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(healthy), (config.batch_size,), generator=generator)

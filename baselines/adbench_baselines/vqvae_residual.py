@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
@@ -15,7 +14,7 @@ from adbench_baselines.vqvae import VQVAE, VQVAEConfig
 
 
 class VQVAEResidualConfig(DetectorConfig):
-    vqvae: VQVAEConfig = Field(default_factory=VQVAEConfig)
+    vqvae: VQVAEConfig = VQVAEConfig()
 
 
 class VQVAEResidual(Detector[VQVAEResidualConfig]):
