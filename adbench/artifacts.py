@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from adbench.errors import ArtifactError
 
 Tensors = Mapping[str, Tensor]
 Notify = Callable[[str], None]
+PROBE_BYTES = 1 << 16
+"""Written to find out whether a folder can be: an empty file fits on a full disk."""
 
 
 def canonical_hash(value: Any) -> str:
@@ -93,11 +96,12 @@ class Saved:
     def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Replace what was saved. Raises ArtifactError where the folder cannot be written."""
         data = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+        meta = dict(meta)
         sha = hashlib.sha256(data).hexdigest()
         file = self.folder / f"{self.name}-{sha[:16]}.safetensors"
         try:
             write_atomic(file, data)
-            index = {"file": file.name, "sha256": sha, "meta": dict(meta)}
+            index = {"file": file.name, "sha256": sha, "meta": meta, "meta_sha256": canonical_hash(meta)}
             write_atomic(self._index, json.dumps(index, indent=1, sort_keys=True).encode())
         except OSError as error:
             raise ArtifactError(
@@ -116,16 +120,22 @@ class Saved:
         try:
             index = json.loads(self._index.read_bytes())
             data = (self.folder / index["file"]).read_bytes()
-            if hashlib.sha256(data).hexdigest() != index["sha256"]:
+            meta = index["meta"]
+            hashes = hashlib.sha256(data).hexdigest(), canonical_hash(meta)
+            if hashes != (index["sha256"], index.get("meta_sha256", hashes[1])):  # early versions had no second hash
                 raise _DamagedError("it does not match its hash")
-            return tensors_from_bytes(data), index["meta"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _DamagedError(str(error) or type(error).__name__) from error
+            return tensors_from_bytes(data), meta
+        except OSError as error:
+            raise _DamagedError(f"{error.filename}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _DamagedError(f"{self._index.name} is not what was written") from error
 
     def remove(self) -> None:
+        """Remove what was saved, and what a kill in the middle of saving left behind."""
         self._index.unlink(missing_ok=True)
-        for file in self.folder.glob(f"{self.name}-*.safetensors"):
-            file.unlink(missing_ok=True)
+        for pattern in (f"{self.name}-*.safetensors", f".{self.name}*"):
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
 
 
 class Checkpoint:
@@ -178,31 +188,42 @@ class ArtifactStore:
 
     def get(self, spec: PartSpec, make: Callable[[Checkpoint], Tensors]) -> dict[str, Tensor]:
         """Return the part's tensors, calling `make` with its checkpoint where it is absent or damaged."""
-        found = self._load(spec)
-        if found is not None:
-            return found
-        with self._locked(spec):
-            found = self._load(spec)
-            if found is not None:
+        saved, checkpoint = Saved(self.folder(spec), "part"), Checkpoint(self.folder(spec), self.notify)
+        with suppress(_DamagedError):  # made again below, by whoever gets the lock
+            if saved.exists():
+                found = saved.read()[0]
+                if self.has_checkpoint(spec):  # a kill came between the part and the end of its checkpoint
+                    checkpoint.remove()
                 return found
-            checkpoint = Checkpoint(self.folder(spec), self.notify)
-            tensors = dict(make(checkpoint))
-            Saved(self.folder(spec), "part").save(tensors, {"spec": spec.as_dict()})
+        with self._locked(spec):
+            loaded = self._load(saved)
+            if loaded is None:
+                saved.remove()
+                loaded = dict(make(checkpoint))
+                saved.save(loaded, {"spec": spec.as_dict()})
             checkpoint.remove()
-            return tensors
+            return loaded
+
+    def check_writable(self) -> None:
+        """Raise ArtifactError where nothing can be kept, before hours are spent on it."""
+        probe = self.root / ".adbench-probe"
+        try:
+            write_atomic(probe, bytes(PROBE_BYTES))
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def remove(self, spec: PartSpec) -> None:
         shutil.rmtree(self.folder(spec), ignore_errors=True)
 
-    def _load(self, spec: PartSpec) -> dict[str, Tensor] | None:
-        saved = Saved(self.folder(spec), "part")
+    def _load(self, saved: Saved) -> dict[str, Tensor] | None:
+        """Return the tensors, or None where there are none (or they are damaged, which is said)."""
         if not saved.exists():
             return None
         try:
             return saved.read()[0]
         except _DamagedError as error:
-            self.notify(f"part {spec.key} is damaged ({error}): it is made again")
-            saved.remove()
+            self.notify(f"part {saved.folder.name} is damaged ({error}): it is made again")
             return None
 
     def _locked(self, spec: PartSpec) -> Any:
@@ -216,7 +237,10 @@ class ArtifactStore:
                 self.notify(f"another run is making {spec.key}: waiting for it")
                 return lock.acquire()
         except OSError as error:
-            raise ArtifactError(
-                f"The artifact store must be a writable folder, but {self.root} is not ({error.strerror}). "
-                "Name another with --cache."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ArtifactError:
+        return ArtifactError(
+            f"Trained parts must be saved, but {self.root} cannot be written ({error.strerror}). "
+            "Free space there, or name another folder with --cache."
+        )

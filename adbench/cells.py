@@ -15,6 +15,7 @@ from adbench.artifacts import ArtifactStore, canonical_hash
 from adbench.dataset import Dataset, Splits
 from adbench.detector import Detector, DetectorConfig, Images, Runtime
 from adbench.device import pick_device
+from adbench.errors import ConfigError
 from adbench.record import record_path
 from adbench.registry import LoadedPlugin, check_preset, load_dataset, load_detector
 from adbench.settings import Settings, check_known, keys, parse_settings, resolve
@@ -30,7 +31,7 @@ class MeasurementProtocol(BaseModel):
     transferred_quantile: float = Field(
         0.99, gt=0, lt=1, description="quantile of healthy validation scores that fixes the transferred threshold"
     )
-    transferred_images: int = Field(200, ge=1, description="healthy validation images scored for that (or all)")
+    transferred_images: int = Field(100, ge=1, description="healthy validation images scored for that (or all)")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of the 95 % intervals")
     timing_slices: int = Field(100, ge=1, description="slices in the timed minibatch")
     timing_repeats: int = Field(10, ge=1, description="timed repeats; fewer where the budget is spent")
@@ -39,7 +40,7 @@ class MeasurementProtocol(BaseModel):
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"transferred_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
-    "demo": {"transferred_images": 100, "timing_budget_s": 8.0},
+    "demo": {"timing_budget_s": 8.0},
 }
 
 
@@ -139,20 +140,40 @@ def build_cells(methods: Sequence[str], dataset: str, options: RunOptions) -> li
     device = pick_device(options.device)
     settings = parse_settings(options.settings)
     plugins = [load_detector(name) for name in methods]
+    source = load_dataset(dataset)
+    _check_settings(settings, plugins, source)
     configs = _detector_configs(plugins, settings, options.preset)
-    check_known(settings.protocol, [MeasurementProtocol], "The protocol")
     preset = PROTOCOL_PRESETS.get(options.preset, {})
     protocol = resolve(MeasurementProtocol, [preset, settings.protocol], "protocol", "protocol.")
-    data = _load_data(dataset, settings, options)
+    data = _load_data(source, settings, options)
+    _check_region(protocol, data)
     return [Cell(p, c, data, protocol, options, device) for p, c in zip(plugins, configs, strict=True)]
+
+
+def _check_settings(
+    settings: Settings, plugins: Sequence[LoadedPlugin[Detector[Any]]], source: LoadedPlugin[Dataset[Any]]
+) -> None:
+    """Raise ConfigError for a key that no receiver has, with the nearest key of any."""
+    names, dataset = [plugin.entry.name for plugin in plugins], source.entry.name
+    detector = sorted({key for plugin in plugins for key in keys(plugin.cls.Config)})
+    data = list(keys(source.cls.Config, "data."))
+    protocol = list(keys(MeasurementProtocol, "protocol."))
+    advice = f"'adbench info {names[0]}' lists them."
+    check_known(settings.detector, detector, " or ".join(names), advice, [*data, *protocol])
+    check_known((f"data.{key}" for key in settings.data), data, dataset, f"'adbench info {dataset}' lists them.")
+    advice = f"They are {', '.join(protocol)}."
+    check_known((f"protocol.{key}" for key in settings.protocol), protocol, "the protocol", advice)
+
+
+def _check_region(protocol: MeasurementProtocol, data: Data) -> None:
+    if protocol.region == "brain" and data.splits.test.brains is None:
+        raise ConfigError(f"protocol.region=brain needs brain masks, but {data.name} has none: use region=image.")
 
 
 def _detector_configs(
     plugins: Sequence[LoadedPlugin[Detector[Any]]], settings: Settings, preset: str
 ) -> list[DetectorConfig]:
-    """A setting goes to every method that has it; one that none has is an error."""
-    owner = plugins[0].entry.name if len(plugins) == 1 else "None of the methods"
-    check_known(settings.detector, [plugin.cls.Config for plugin in plugins], owner)
+    """A setting goes to every method that has it."""
     configs = []
     for plugin in plugins:
         own = {k: v for k, v in settings.detector.items() if _has(plugin.cls.Config, k)}
@@ -165,11 +186,9 @@ def _has(model: type[BaseModel], key: str) -> bool:
     return key in set(keys(model))
 
 
-def _load_data(name: str, settings: Settings, options: RunOptions) -> Data:
-    plugin = load_dataset(name)
-    check_known(settings.data, [plugin.cls.Config], name)
+def _load_data(plugin: LoadedPlugin[Dataset[Any]], settings: Settings, options: RunOptions) -> Data:
     layers = [plugin.cls.presets.get(options.preset, {}), settings.data]
-    dataset = plugin.cls(resolve(plugin.cls.Config, layers, name, "data."), options.data_root)
+    dataset = plugin.cls(resolve(plugin.cls.Config, layers, plugin.entry.name, "data."), options.data_root)
     splits = dataset.load()
     splits.check()
     return Data(plugin, dataset, splits)

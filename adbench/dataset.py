@@ -108,6 +108,9 @@ class Split:
                 raise DataError(
                     f"{name} must be bool {self.images.shape} like the images, got {array.dtype} {array.shape}."
                 )
+        only = self.image_level_only
+        if only is not None and (only.shape != (n,) or only.dtype != np.bool_):
+            raise DataError(f"image_level_only must be bool ({n},), one an image, got {only.dtype} {only.shape}.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -124,6 +127,29 @@ class Split:
             subject=self.subjects[index],
             ignore=at(self.ignores),
         )
+
+    def take(self, which: slice | NDArray[np.intp]) -> Split:
+        """Some of the images, with all that belongs to them."""
+
+        def of(stack: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+            return None if stack is None else stack[which]
+
+        index = np.arange(len(self))[which]
+        return Split(
+            images=self.images[which],
+            subjects=[self.subjects[i] for i in index],
+            hashes=[self.hashes[i] for i in index],
+            lesions=of(self.lesions),
+            brains=of(self.brains),
+            ignores=of(self.ignores),
+            image_level_only=of(self.image_level_only),
+        )
+
+    def pixel_level(self) -> Split:
+        """The images that count for pixel metrics."""
+        if self.image_level_only is None:
+            return self
+        return self.take(np.flatnonzero(~self.image_level_only))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,10 +8,11 @@ becomes a record with status "failed" and the reason, and the other cells go on.
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from adbench.artifacts import ArtifactStore
+from adbench.artifacts import PROBE_BYTES, ArtifactStore, PartSpec
 from adbench.cells import Cell, Reporter, RunOptions, build_cells, default_cache
 from adbench.detector import Detector
 from adbench.device import environment
@@ -42,15 +43,36 @@ def run(methods: Sequence[str], dataset: str, options: RunOptions, reporter: Rep
         AdbenchError: a name, setting, device, data root or output folder is wrong.
     """
     cells = build_cells(methods, dataset, options)
-    check_writable(options.out)
+    for cell in cells:
+        check_suits(cell, reporter)
+    check_writable(options)
     return [evaluate(cell, reporter) for cell in cells]
 
 
-def check_writable(out: Path) -> None:
-    """Raise RecordError where results cannot be written, before hours are spent on them."""
-    probe = out / ".adbench-probe"
-    write_text(probe, "")
-    probe.unlink(missing_ok=True)
+def check_suits(cell: Cell, reporter: Reporter) -> None:
+    """Raise AdbenchError where the method does not suit the data: its plan knows at once, its training in hours."""
+    try:
+        cell.detector(_store(cell, reporter), reporter).plan(*cell.data.healthy())
+    except AdbenchError:
+        raise
+    except Exception:  # a fault of the detector, which its run meets again and records
+        return
+
+
+def check_writable(options: RunOptions) -> None:
+    """Raise AdbenchError where results or parts cannot be written, before hours are spent; leave nothing then."""
+    folders = (options.out, options.cache / "artifacts")
+    made = [path for folder in folders for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    probe = options.out / ".adbench-probe"
+    try:
+        write_text(probe, " " * PROBE_BYTES)
+        probe.unlink(missing_ok=True)
+        ArtifactStore(options.cache / "artifacts").check_writable()
+    except AdbenchError:
+        for path in sorted(made, reverse=True):  # the deepest first
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def evaluate(cell: Cell, reporter: Reporter) -> Record:
@@ -58,11 +80,18 @@ def evaluate(cell: Cell, reporter: Reporter) -> Record:
     with _only_one(cell, reporter):
         if not cell.options.force and (found := _existing(cell, reporter)) is not None:
             return found
-        store = ArtifactStore(cell.options.cache / "artifacts", reporter.message)
-        record = _run_or_fail(cell, store, reporter)
+        kept: list[PartSpec] = []
+        store = _store(cell, reporter)
+        record = _run_or_fail(cell, store, reporter, kept)
         write_manifest(cell)
         write_record_file(record, cell.options.out)
+        for spec in kept:  # scored batches: the record holds what they were for
+            store.remove(spec)
         return record
+
+
+def _store(cell: Cell, reporter: Reporter) -> ArtifactStore:
+    return ArtifactStore(cell.options.cache / "artifacts", reporter.message)
 
 
 @contextmanager
@@ -89,13 +118,16 @@ def _only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
 
 
 def _existing(cell: Cell, reporter: Reporter) -> Record | None:
-    """The record of this cell if it succeeded; a damaged one is said and made again."""
+    """The record of this cell if it succeeded; a damaged or misplaced one is said and made again."""
     if not cell.record_path.is_file():
         return None
     try:
         record = read_record(cell.record_path)
     except RecordError as error:
-        reporter.message(f"{error} It is made again.")
+        reporter.message(f"{cell.method}: the record is damaged and made again ({error})")
+        return None
+    if cell.options.out / record.path != cell.record_path:
+        reporter.message(f"{cell.method}: {cell.record_path} is the record of another run ({record.path}): made again")
         return None
     if record.status != "ok":
         return None
@@ -103,35 +135,33 @@ def _existing(cell: Cell, reporter: Reporter) -> Record | None:
     return record
 
 
-def _run_or_fail(cell: Cell, store: ArtifactStore, reporter: Reporter) -> Record:
+def _run_or_fail(cell: Cell, store: ArtifactStore, reporter: Reporter, kept: list[PartSpec]) -> Record:
     """Run the cell. A fault of the detector gives a failed record; a fault of the user's input raises."""
-    detector = cell.detector(store, reporter)
     try:
-        return _run(cell, detector, store, reporter)
+        return _run(cell, cell.detector(store, reporter), store, reporter, kept)
     except (ScoreError, TrainingError) as error:
         reason = str(error)
     except AdbenchError:
         raise
-    except torch.OutOfMemoryError as error:
-        reason = f"out of memory on {cell.device}: {error}"
-    except Exception as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        batch = f"protocol.batch_size={cell.protocol.batch_size}"
+        reason = f"out of memory on {cell.device} ({error}): lower {batch}, or the method's own batch size"
+    except (Exception, SystemExit) as error:
         reporter.message(traceback.format_exc())
         reason = f"{type(error).__name__}: {error}"
     return _record(cell, None, reason=" ".join(reason.split()))
 
 
-def _run(cell: Cell, detector: Detector[Any], store: ArtifactStore, reporter: Reporter) -> Record:
+def _run(cell: Cell, detector: Detector[Any], store: ArtifactStore, reporter: Reporter, kept: list[PartSpec]) -> Record:
     healthy, validation = cell.data.healthy()
     reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images")
     start = time.perf_counter()
     detector.fit(healthy, validation)
     fit_s = time.perf_counter() - start
-    scorer = Scorer(cell, detector, store, reporter)
+    scorer = Scorer(cell, detector, store, reporter, kept)
     metrics = measure(scorer, cell.data.splits.validation, cell.data.splits.test, cell.protocol)
     timing = _time(cell, detector, fit_s, reporter)
-    record = _record(cell, detector, metrics=metrics, timing=timing)
-    scorer.forget()
-    return record
+    return _record(cell, detector, metrics=metrics, timing=timing)
 
 
 def _time(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter) -> TimingRecord:
@@ -205,7 +235,8 @@ def manifest_path(cell: Cell) -> Path:
 
 
 def write_manifest(cell: Cell) -> None:
-    """Write the manifest beside the records, where it is not there yet."""
+    """Write the manifest beside the records, where it is not there yet or damaged."""
     path = cell.options.out / manifest_path(cell)
-    if not path.is_file():
-        write_text(path, json.dumps(cell.data.splits.manifest(), indent=0, sort_keys=True) + "\n")
+    text = json.dumps(cell.data.splits.manifest(), indent=0, sort_keys=True) + "\n"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)

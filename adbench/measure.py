@@ -6,7 +6,7 @@ Every scored batch goes to the artifact store, so that a run that is cut off goe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -39,9 +39,8 @@ class Scorer:
     detector: Detector[object]  # type: ignore[type-var]  # any config
     store: ArtifactStore
     reporter: Reporter
-
-    def __post_init__(self) -> None:
-        self._specs: list[PartSpec] = []
+    kept: list[PartSpec] = field(default_factory=list)
+    """Filled with the scored batches that the store keeps until the record is written."""
 
     def maps(self, split: Split, name: str) -> Floats:
         """Score maps (N, 1, H, W) of a split. Raises ScoreError where one has the wrong shape, NaN or infinity."""
@@ -50,11 +49,6 @@ class Scorer:
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
         return self._all(split, f"{name} image scores", (len(split),))
-
-    def forget(self) -> None:
-        """Remove the kept batches: the record holds what they were for."""
-        for spec in self._specs:
-            self.store.remove(spec)
 
     def _all(self, split: Split, what: str, shape: tuple[int, ...]) -> Floats:
         size = self.cell.protocol.batch_size
@@ -70,13 +64,17 @@ class Scorer:
         config = {"cell": self.cell.config_hash, "what": what, "start": batch.start, "stop": batch.stop}
         parents = dict(self.detector.artifacts())
         spec = PartSpec("scores", 1, config, split.image_fingerprint, self.cell.options.seed, parents)
-        self._specs.append(spec)
+        self.kept.append(spec)
 
         def make(checkpoint: object) -> dict[str, torch.Tensor]:
             images = torch.from_numpy(np.array(split.images[batch])).to(self.cell.device)
             verb = self.detector.score if what.endswith("maps") else self.detector.image_scores
             expected = images.shape if what.endswith("maps") else images.shape[:1]
             scores = _as_array(verb(images), self.cell.method)
+            if what.endswith("image scores") and scores.shape != expected:
+                raise ScoreError(
+                    f"Image scores must have the shape {tuple(expected)}, one an image, got {scores.shape}."
+                )
             return {"scores": torch.from_numpy(check_scores(scores, tuple(expected)))}
 
         return self.store.get(spec, make)["scores"].numpy()
@@ -91,10 +89,8 @@ def _as_array(scores: object, method: str) -> Floats:
 def _pixels(
     split: Split, scores: Floats, protocol: MeasurementProtocol
 ) -> Iterator[tuple[str, Floats, NDArray[np.bool_], NDArray[np.bool_] | None]]:
-    """Yield (subject, scores, lesion, valid) of every image that counts for pixel metrics."""
+    """Yield (subject, scores, lesion, valid) of every image."""
     for i in range(len(split)):
-        if split.image_level_only is not None and split.image_level_only[i]:
-            continue
         sample = split[i]
         valid = sample.brain if protocol.region == "brain" else None
         if sample.ignore is not None:
@@ -105,31 +101,15 @@ def _pixels(
 def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
     """Lesion pixels as a fraction of all pixels that count."""
     histogram = ScoreHistogram()
-    for subject, pixels, lesion, valid in _pixels(test, np.zeros(test.images.shape, np.float32), protocol):
+    measured = test.pixel_level()
+    for subject, pixels, lesion, valid in _pixels(measured, np.zeros(measured.images.shape, np.float32), protocol):
         histogram.add(subject, pixels, lesion, valid)
     return histogram.prevalence
 
 
-def subset(split: Split, n: int) -> Split:
-    """The first `n` images of a split."""
-
-    def head(stack: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        return None if stack is None else stack[:n]
-
-    return Split(
-        split.images[:n],
-        split.subjects[:n],
-        split.hashes[:n],
-        head(split.lesions),
-        head(split.brains),
-        head(split.ignores),
-        head(split.image_level_only),
-    )
-
-
 def transferred_threshold(scorer: Scorer, validation: Split, protocol: MeasurementProtocol) -> tuple[float, int]:
     """The quantile of healthy validation pixel scores, and how many images were scored for it."""
-    chosen = subset(validation, protocol.transferred_images)
+    chosen = validation.take(slice(protocol.transferred_images))
     scores = scorer.maps(chosen, "validation")
     histogram = ScoreHistogram()
     for subject, pixels, lesion, valid in _pixels(chosen, scores, protocol):
@@ -140,14 +120,15 @@ def transferred_threshold(scorer: Scorer, validation: Split, protocol: Measureme
 def measure(scorer: Scorer, validation: Split, test: Split, protocol: MeasurementProtocol) -> MetricsRecord:
     """Score validation and test images and return all metrics with intervals."""
     threshold, n_validation = transferred_threshold(scorer, validation, protocol)
-    scores = scorer.maps(test, "test")
+    measured = test.pixel_level()
+    scores = scorer.maps(measured, "test")
     image_scores = scorer.images(test, "test")
     histogram = ScoreHistogram()
     transferred = DiceAt(threshold)
-    for subject, pixels, lesion, valid in _pixels(test, scores, protocol):
+    for subject, pixels, lesion, valid in _pixels(measured, scores, protocol):
         histogram.add(subject, pixels, lesion, valid)
         transferred.add(subject, pixels, lesion, valid)
-    pixel = pixel_metrics(histogram, lambda: _pixels(test, scores, protocol))
+    pixel = pixel_metrics(histogram, lambda: _pixels(measured, scores, protocol))
     intervals = bootstrap(histogram, protocol.resamples, point=pixel)
     return MetricsRecord(
         best_dice=_estimate(pixel.best_dice, intervals["best_dice"]),
@@ -158,7 +139,7 @@ def measure(scorer: Scorer, validation: Split, test: Split, protocol: Measuremen
         transferred_threshold=threshold,
         transferred_quantile=protocol.transferred_quantile,
         transferred_images=n_validation,
-        subject_dice=_subject_dice(test, scores, pixel.best_threshold, protocol),
+        subject_dice=_subject_dice(measured, scores, pixel.best_threshold, protocol),
         **_image_level(test, image_scores, protocol),
         binning_error_bound={"auprc": pixel.auprc_error_bound or 0.0, "auroc": pixel.auroc_error_bound or 0.0},
         bootstrap_resamples=protocol.resamples,

@@ -12,6 +12,8 @@ from pathlib import Path
 from adbench.artifacts import ArtifactStore
 from adbench.cells import Cell, Reporter, RunOptions, build_cells
 from adbench.detector import PartPlan, Run
+from adbench.errors import RecordError
+from adbench.record import read_record
 from adbench.timing import clocked, count_flops, peak_memory
 
 
@@ -71,13 +73,21 @@ def _plan_cell(cell: Cell, reporter: Reporter, known: dict[str, PartRow]) -> Cel
         config_hash=cell.config_hash,
         seed=cell.options.seed,
         record=cell.record_path,
-        record_exists=cell.record_path.is_file(),
+        record_exists=_is_done(cell),
         parts=parts,
         passes=dict(made.passes),
         flops_per_100=int(forward.flops / batch * 100 * passes) if forward else None,
         estimated_score_s=forward.seconds * passes * _batches(cell) if forward else None,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
     )
+
+
+def _is_done(cell: Cell) -> bool:
+    """Whether a run would find its record and stop there."""
+    try:
+        return read_record(cell.record_path).status == "ok" and not cell.options.force
+    except RecordError:
+        return False
 
 
 def _batches(cell: Cell) -> int:

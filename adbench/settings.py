@@ -7,6 +7,7 @@ mappings or dotted (`unet.steps`). `data.<field>` goes to the dataset and `proto
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adbench.errors import ConfigError, suggestion
+from adbench.formats import flat
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -37,7 +39,7 @@ def parse_settings(settings: Sequence[str]) -> Settings:
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"A setting is written key=value, got {text!r}.")
+            raise ConfigError(f"A setting is written key=value, such as unet.steps=100, got {text!r}.")
         receiver, dot, rest = key.strip().partition(".")
         if dot and receiver in ("data", "protocol"):
             parts[receiver][rest] = _value(value)
@@ -61,13 +63,14 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from keys(field.annotation, f"{prefix}{name}.")
 
 
-def check_known(given: Iterable[str], models: Sequence[type[BaseModel]], owner: str, prefix: str = "") -> None:
-    """Raise ConfigError for the first key that no config class has, with the nearest that one has."""
-    known = sorted({prefix + key for model in models for key in keys(model)})
+def check_known(
+    given: Iterable[str], known: Sequence[str], owner: str, advice: str, others: Sequence[str] = ()
+) -> None:
+    """Raise ConfigError for the first key that is not known, with the nearest one that is, or is among `others`."""
     for key in given:
-        if prefix + key not in known:
-            hint = suggestion(prefix + key, known) or "."
-            raise ConfigError(f"{owner} has no setting {prefix + key!r}{hint} 'adbench info NAME' lists them.")
+        if key not in known:
+            hint = suggestion(key, [*known, *others]) or "."
+            raise ConfigError(f"no setting {key!r} for {owner}{hint} {advice}")
 
 
 def resolve(model: type[ModelT], layers: Sequence[Mapping[str, Any]], owner: str, prefix: str = "") -> ModelT:
@@ -81,13 +84,24 @@ def resolve(model: type[ModelT], layers: Sequence[Mapping[str, Any]], owner: str
         for key, value in layer.items():
             _put(merged, key.split("."), value)
     try:
-        return model.model_validate(merged)
+        config = model.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         key = prefix + ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = first["msg"].removeprefix("Value error, ").removesuffix(".")
         shown = f", got {first['input']!r}" if not isinstance(first["input"], dict) else ""
         raise ConfigError(f"{owner}: {key.rstrip('.') or 'settings'}: {reason}{shown}.") from error
+    _check_numbers(merged, config, owner, prefix)
+    return config
+
+
+def _check_numbers(given: Mapping[str, Any], config: BaseModel, owner: str, prefix: str) -> None:
+    """Raise ConfigError where `true` was taken for 1, or a number is infinite or NaN: no field means that."""
+    values = flat(config.model_dump())
+    for key, value in {**values, **flat(given)}.items():
+        as_number = isinstance(value, bool) and not isinstance(values.get(key), bool)
+        if as_number or (isinstance(value, float) and not math.isfinite(value)):
+            raise ConfigError(f"{owner}: {prefix}{key}: Input should be a finite number, got {value}.")
 
 
 def _put(target: dict[str, Any], path: Sequence[str], value: Any) -> None:

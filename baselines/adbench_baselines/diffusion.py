@@ -71,8 +71,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "vqvae": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
         "unet": {
-            "channels": (64, 128, 128), "residual_blocks": 1, "steps": 12_000, "learning_rate": 6e-4,
-            "final_learning_rate": 0.02, "augmented_copies": 7,
+            "channels": (64, 128, 128), "residual_blocks": 1, "steps": 6000, "learning_rate": 6e-4,
+            "final_learning_rate": 0.02, "augmented_copies": 3,
         },
         "image_timesteps": 100,
     },

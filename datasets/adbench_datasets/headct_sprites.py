@@ -11,7 +11,9 @@ The paper's appendix on the sprites is not available. Their values are 0 or 1 by
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -27,6 +29,7 @@ from adbench.errors import DataError
 from adbench_datasets.sprites import draw_sprite
 
 ARCHIVE = "MedNIST.tar.gz"
+SUFFIXES = (".jpeg", ".jpg")
 SIZE_PX = 64
 MAX_FILE_BYTES = 1 << 20  # a HeadCT JPEG has about 1 kB
 HEAD_THRESHOLD = 0.2  # air is about 0.1 in these images, soft tissue about 0.3, bone 1
@@ -37,6 +40,9 @@ class HeadCTSpritesConfig(DatasetConfig):
     n_train: int = Field(9000, ge=1, description="healthy training images")
     n_validation: int | None = Field(None, ge=1, description="healthy validation images; null: all that remain")
     n_test: int = Field(100, ge=1, description="test images with a sprite, and as many clean ones")
+    development: bool = Field(
+        False, description="contaminate validation images instead: for choosing settings without the test images"
+    )
     sprite_seed: int = Field(0, ge=0, description="seed of the sprites' shapes, sizes, places and values")
     sprite_intensity: Literal["binary", "uniform"] = Field("binary", description="values: {0, 1}, or [0, 1]")
     min_overlap: float = Field(0.75, gt=0, le=1, description="smallest fraction of a sprite that lies on the head")
@@ -84,6 +90,9 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
         with_head = [h for h in rest if head_region(images[h]).sum() >= MIN_HEAD_PX]
         test = with_head[: 2 * c.n_test]
         held_out = set(test)
+        if c.development:
+            test = with_head[2 * c.n_test : 4 * c.n_test]
+            held_out |= set(test)
         validation = [h for h in rest if h not in held_out][: c.n_validation]
         if len(test) < 2 * c.n_test or len(validation) < (c.n_validation or 1):
             raise DataError(
@@ -146,7 +155,7 @@ def find_source(data_root: Path | None) -> Path:
     if data_root.name == "HeadCT" or data_root.is_file():
         candidates.insert(0, data_root)
     for candidate in candidates:
-        if candidate.exists():
+        if os.path.exists(candidate):  # unlike Path.exists, False for a name that is too long
             return candidate
     looked = ", ".join(str(c) for c in candidates)
     raise DataError(
@@ -167,18 +176,19 @@ def _read_all(source: Path) -> Iterator[NDArray[np.uint8]]:
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes]]:
     try:
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in (".jpeg", ".jpg"):
+            if path.suffix.lower() in SUFFIXES:
                 if path.stat().st_size > MAX_FILE_BYTES:
                     raise DataError(f"{path} is larger than {MAX_FILE_BYTES} bytes: it is no MedNIST image.")
                 yield str(path), path.read_bytes()
     except OSError as error:
-        raise DataError(f"Cannot read {error.filename or folder} ({error.strerror}). Check its permissions.") from error
+        place = error.filename or folder
+        raise DataError(f"Cannot read {place} ({error.strerror}). Extract {ARCHIVE} again, or mend it.") from error
 
 
 def _archive_files(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Stream the HeadCT members of the archive; nothing is written to disk, and no member may escape its folder."""
+    """Read the HeadCT members of the archive; nothing is written to disk, and no member may escape its folder."""
     try:
-        with tarfile.open(archive, "r|*") as tar:
+        with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts:
@@ -186,14 +196,19 @@ def _archive_files(archive: Path) -> Iterator[tuple[str, bytes]]:
                         f"{archive} holds the path {member.name!r}, which leads out of the archive: it is not the "
                         "official file. Fetch it again."
                     )
-                if member.isfile() and path.parent.name == "HeadCT" and path.suffix.lower() == ".jpeg":
+                if member.isfile() and path.parent.name == "HeadCT" and path.suffix.lower() in SUFFIXES:
                     if member.size > MAX_FILE_BYTES:
                         raise DataError(f"{archive}: {member.name} has {member.size} bytes: it is no MedNIST image.")
                     content = tar.extractfile(member)
                     assert content is not None  # a regular file
                     yield f"{archive}:{member.name}", content.read()
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise DataError(f"Cannot read the archive {archive} ({error}). Fetch it again.") from error
+            while tar.fileobj is not None and tar.fileobj.read(1 << 20):
+                """gzip compares its checksum at the end of the file, which lies behind the last member."""
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise DataError(
+            f"Cannot read {archive} as {ARCHIVE} ({error}): it is damaged or another file. Fetch it again, or point "
+            "--data-root at the folder that holds MedNIST/HeadCT."
+        ) from error
 
 
 def _decode(name: str, data: bytes) -> NDArray[np.uint8]:
@@ -202,10 +217,16 @@ def _decode(name: str, data: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             size = image.size
             pixels = np.asarray(image.convert("L")) if size == (SIZE_PX, SIZE_PX) else None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{name} is truncated or not a JPEG image ({error}). Restore it from {ARCHIVE}.") from error
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        fault = "no JPEG data" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(
+            f"{name} is truncated or not a JPEG image ({fault}). Take it from the official {ARCHIVE} again."
+        ) from error
     if pixels is None:
-        raise DataError(f"HeadCT images are {SIZE_PX} x {SIZE_PX} pixels, but {name} is {size[0]} x {size[1]}.")
+        raise DataError(
+            f"HeadCT images are {SIZE_PX} x {SIZE_PX} pixels, but {name} is {size[0]} x {size[1]}. Take it from the "
+            f"official {ARCHIVE} again."
+        )
     return pixels
 
 

@@ -1,0 +1,52 @@
+# Two commands on a fresh machine: `make demo` and `make test`. `make help` lists all.
+# Needs GNU make and Python 3.11, 3.12 or 3.13 with the venv module; everything is installed into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+PRESET ?= demo
+OUT ?= demo-out
+METHODS ?= ddpm ddim kl-map vqvae-residual intensity random
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP)  ## Install the project and its tools into VENV (default .venv).
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke takes about a minute.
+	$(BIN)/adbench run --method $(METHODS) --dataset phantom --preset $(PRESET) \
+	  --out $(OUT)/leaderboards --cache $(OUT)/cache
+
+test: $(STAMP)  ## Run the tests; PYTEST_ARGS="-k name" runs some.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## Check style, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Format the code and mend what can be mended.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Measure start-up, metrics, network passes and the demo by stage.
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/network_passes.py
+	$(BIN)/python benchmarks/demo_stages.py --preset $(PRESET) --method $(METHODS)
+
+clean:  ## Remove VENV, the demo's results and build products.
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,79 @@
+"""Networks, settings and images small enough for tests that take seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adbench.detector import Detector, Images, Runtime
+from adbench.settings import resolve
+from adbench.testing import toy_split
+from adbench_baselines.schedule import Schedule
+
+SIDE = 32
+VQVAE_SETTINGS: dict[str, Any] = {
+    "channels": 8, "residual_layers": 1, "codes": 16, "latent_channels": 4,
+    "steps": 20, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.0,
+}  # fmt: skip
+UNET_SETTINGS: dict[str, Any] = {
+    "channels": (8, 8), "residual_blocks": 1, "head_channels": 8, "diffusion_steps": 40,
+    "steps": 4, "batch_size": 8, "augmented_copies": 1, "ema_decay": 0.0,
+}  # fmt: skip
+LATENT_SETTINGS: dict[str, Any] = {
+    "vqvae": VQVAE_SETTINGS, "unet": UNET_SETTINGS, "t_low": 4, "t_high": 20, "kl_timesteps": 4, "image_timesteps": 4,
+}  # fmt: skip
+DIFFUSION_SETTINGS: dict[str, Any] = {**LATENT_SETTINGS, "start_t": 12, "healing_steps": 6}
+
+
+def stack(n: int, seed: int) -> Images:
+    """Return `n` healthy images as a detector sees them."""
+    split = toy_split(n, SIDE, seed)
+    return Images(split.images, split.image_fingerprint)
+
+
+def sick(n: int = 4) -> Tensor:
+    """Return `n` images with lesions."""
+    return torch.from_numpy(toy_split(n, SIDE, 3, lesions=True).images.copy())
+
+
+def build(cls: type[Detector[Any]], settings: dict[str, Any], runtime: Runtime | None = None) -> Any:
+    """Return a detector with the class's overrides and then `settings`, not fitted."""
+    return cls(resolve(cls.Config, [cls.overrides, settings], cls.__name__), runtime)
+
+
+def fitted(cls: type[Detector[Any]], settings: dict[str, Any], runtime: Runtime | None = None, n: int = 40) -> Any:
+    """Return such a detector fitted on a few images and `n` validation images."""
+    detector = build(cls, settings, runtime)
+    detector.fit(stack(16, 1), stack(n, 2))
+    return detector
+
+
+class ToyModel(nn.Module):
+    """eps_theta by one convolution and a wave of t, in the precision of its input; remembers what it was given."""
+
+    def __init__(self, channels: int = 3, steps: int = 1000) -> None:
+        super().__init__()
+        self.schedule = Schedule.scaled_linear(steps, 0.0015, 0.0195)
+        generator = torch.Generator().manual_seed(5)
+        self.weight = torch.randn(channels, channels, 3, 3, generator=generator, dtype=torch.float64) / 5
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.seen.append((x_t, t))
+        wave = (t.to(x_t.dtype) / 100).sin().reshape(-1, 1, 1, 1)
+        return nn.functional.conv2d(x_t, self.weight.to(x_t.dtype), padding=1) + 0.1 * wave
+
+
+class Oracle(nn.Module):
+    """The exact eps_theta where all healthy latents are one known `z` (1, C, h, w)."""
+
+    def __init__(self, z: Tensor, steps: int = 1000) -> None:
+        super().__init__()
+        self.schedule = Schedule.scaled_linear(steps, 0.0015, 0.0195)
+        self.z = z
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = self.schedule.at(self.schedule.alpha_bar, t, x_t)
+        return (x_t - alpha_bar.sqrt() * self.z) / (1 - alpha_bar).sqrt()

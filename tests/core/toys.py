@@ -1,0 +1,201 @@
+"""Small detectors and a small dataset, registered as a stranger's plugins are: by entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.cells import Cell, RunOptions, build_cells
+from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+
+DETECTORS = (
+    "constant", "brightness", "trained", "nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy",
+)  # fmt: skip
+LESION_PX = 16
+"""Lesion pixels of a sick toy image; each has 256 pixels."""
+
+
+def install(site: Path, monkeypatch: Any) -> None:
+    """Put a distribution with all of this on Python's path."""
+    info = site / "toys-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    points = [f"toy-{name} = toys:{name.title()}" for name in DETECTORS]
+    text = "\n".join(["[adbench.detectors]", *points, "[adbench.datasets]", "toy = toys:ToyData", ""])
+    (info / "entry_points.txt").write_text(text)
+    monkeypatch.syspath_prepend(str(site))
+
+
+def cell(tmp_path: Path, method: str, *settings: str, seed: int = 0, dataset: str = "toy") -> Cell:
+    """One run to do, in folders of its own."""
+    return build_cells([method], dataset, options(tmp_path, *settings, seed=seed))[0]
+
+
+def options(tmp_path: Path, *settings: str, **given: Any) -> RunOptions:
+    """Options with quick defaults; later settings win."""
+    quick = ("protocol.resamples=20", "protocol.timing_slices=2", "protocol.timing_budget_s=0.01")
+    folders = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
+    return RunOptions(preset="smoke", settings=(*quick, *settings), **{**folders, **given})
+
+
+class Diary:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.steps: list[tuple[str, int, int]] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self.steps.append((what, done, total))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.messages)
+
+
+class ToyConfig(DatasetConfig):
+    n_train: int = Field(6, ge=1)
+    n_validation: int = Field(8, ge=1)
+    n_test: int = Field(6, ge=1)
+    masks: bool = True
+
+
+class ToyData(Dataset[ToyConfig]):
+    """Noise in [0, 0.5] of 16 x 16 pixels; every other test image has a bright square of LESION_PX pixels."""
+
+    Config = ToyConfig
+    info = DatasetInfo("toy", "CC0", "none", "none", "none needed", "1")
+
+    def load(self) -> Splits:
+        c = self.config
+        rng = np.random.default_rng(0)
+        train, validation, test = (
+            rng.random((n, 1, 16, 16), np.float32) / 2 for n in (c.n_train, c.n_validation, c.n_test)
+        )
+        hashes = [content_hash(image) for image in test]
+        lesions = np.zeros(test.shape, bool)
+        lesions[1::2, :, 4:8, 4:8] = True
+        test[lesions] = 1
+        brains = np.ones(test.shape, bool) if c.masks else None
+        return Splits(
+            healthy(train, "train"),
+            healthy(validation, "validation"),
+            Split(test, [f"test-{i}" for i in range(len(test))], hashes, lesions, brains),
+        )
+
+
+def healthy(images: np.ndarray, name: str) -> Split:
+    return Split(images, [f"{name}-{i}" for i in range(len(images))], [content_hash(image) for image in images])
+
+
+class Brightness(Detector[DetectorConfig]):
+    """The image itself."""
+
+    info = DetectorInfo("toy", "control", "1")
+
+    def fit(self, healthy: Images, validation: Images) -> None: ...
+
+    def score(self, images: Tensor) -> Tensor:
+        return images.clone()
+
+
+class Constant(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        return torch.zeros_like(images)
+
+
+class Nan(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        return images / (images - images)
+
+
+class Infinite(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        return torch.full_like(images, torch.inf)
+
+
+class Misshapen(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        return images[:, :, ::2]
+
+
+class List(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        return images.tolist()
+
+
+class Short(Brightness):
+    def image_scores(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
+
+class Raising(Brightness):
+    def fit(self, healthy: Images, validation: Images) -> None:
+        raise ValueError("the toy\nbroke")
+
+
+class Leaving(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        raise SystemExit("the toy left")
+
+
+class Greedy(Brightness):
+    def score(self, images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("tried to allocate 99 GiB")
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(4, ge=1)
+    rate: float = Field(0.5, gt=0)
+
+
+class TrainedConfig(DetectorConfig):
+    part: Inner = Inner()
+    scale: float = 1.0
+
+
+class Trained(Detector[TrainedConfig]):
+    """Keeps the mean of the training images, found in `part.steps` steps with a checkpoint after each."""
+
+    Config = TrainedConfig
+    info = DetectorInfo("toy", "control", "1")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"part.steps": 8}}
+
+    def spec(self, healthy: Images) -> PartSpec:
+        return PartSpec("toy", 1, self.config.part.model_dump(), healthy.fingerprint, self.runtime.seed)
+
+    def plan(self, healthy: Images, validation: Images) -> Plan:
+        return Plan([PartPlan(self.spec(healthy), self.config.part.steps)])
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        self._spec = self.spec(healthy)
+        self.mean = self.runtime.store.get(self._spec, lambda checkpoint: self._train(healthy, checkpoint))["mean"]
+
+    def _train(self, healthy: Images, checkpoint: Checkpoint) -> dict[str, Tensor]:
+        found = checkpoint.load()
+        total, done = (found[0]["total"], found[1]["step"]) if found else (torch.zeros(1), 0)
+        steps = self.config.part.steps
+        for step in range(done, steps):
+            total = total + healthy[slice(step, step + 1)].mean()
+            self.runtime.progress("toy training", step + 1, steps)
+            checkpoint.save({"total": total}, {"step": step + 1})
+        return {"mean": total / steps}
+
+    def score(self, images: Tensor) -> Tensor:
+        return self.config.scale * (images - self.mean.to(images.device)).abs()
+
+    def artifacts(self) -> Mapping[str, str]:
+        return {"toy": self._spec.key}
