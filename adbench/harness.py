@@ -30,7 +30,7 @@ from adbench.errors import AdbenchError, ArtifactError, RecordError, ScoreError,
 from adbench.measure import Scorer, measure, prevalence
 from adbench.record import DatasetRecord, DetectorRecord, MetricsRecord, Record, TimingRecord, read_record, write_text
 from adbench.record import write_record as write_record_file
-from adbench.timing import TimingProtocol
+from adbench.timing import TimingProtocol, clocked
 from adbench.timing import measure as measure_time
 
 __all__ = ["Reporter", "RunOptions", "default_cache", "evaluate", "run"]
@@ -173,7 +173,8 @@ def _time(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter)
     images = torch.from_numpy(np.array(test[chosen])).to(cell.device)
     protocol = TimingProtocol(repeats=p.timing_repeats, budget_s=p.timing_budget_s)
     timing = measure_time(detector.score, images, detector.runtime.clock, protocol)
-    return TimingRecord(**asdict(timing), fit_s=fit_s)
+    image_scores_s = clocked(lambda: detector.image_scores(images), cell.device)
+    return TimingRecord(**asdict(timing), fit_s=fit_s, image_scores_s=image_scores_s)
 
 
 def _record(

@@ -22,6 +22,7 @@ QUALITY = (
 TIMING = (
     "s / 100 slices",
     "latency s",
+    "image-level s",
     "stages, s / 100 slices",
     "network passes",
     "FLOPs",
@@ -90,6 +91,7 @@ def _timing_cells(measured: TimingRecord, parameters: int) -> list[str]:
     return [
         f"{median} ({low} to {high}, {measured.repeats} repeats{split})",
         formats.seconds(measured.latency_s),
+        formats.seconds(scale * measured.image_scores_s),
         ", ".join(stages) or formats.NONE,
         formats.counts(measured.passes),
         formats.si(scale * measured.flops),

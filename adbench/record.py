@@ -91,6 +91,8 @@ class TimingRecord(_Model):
     flops: int
     peak_memory_bytes: int
     latency_s: float
+    image_scores_s: float
+    """Seconds for the image-level scores of the slices, timed apart: one run."""
     fit_s: float
     """Seconds that `fit` took in this run; parts that were reused cost only their loading."""
 

@@ -21,17 +21,22 @@ FITTING, TIMING = "fitting on", ": timing"
 """What the harness says before it fits, and before it times, a method."""
 
 
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
 class StageReporter:
     """Charges seconds to stages, in the order in which they first end."""
 
     def __init__(self, stage: str) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last, self._next = time.perf_counter(), stage
+        self.seconds: dict[str, tuple[float, float]] = {}
+        """Stage -> seconds by the clock and of processor time (of all threads)."""
+        self._last, self._next = _now(), stage
 
     def charge(self, stage: str, then: str) -> None:
         """Charge the time since the last report to `stage`; what follows is `then`, unless a report says more."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        now, spent = _now(), self.seconds.get(stage, (0.0, 0.0))
+        self.seconds[stage] = (spent[0] + now[0] - self._last[0], spent[1] + now[1] - self._last[1])
         self._last, self._next = now, then
 
     def message(self, text: str) -> None:
@@ -49,7 +54,7 @@ class StageReporter:
         self.charge(self._next, then)
 
 
-def run_demo(methods: Sequence[str], preset: str, folder: Path) -> tuple[dict[str, float], bool]:
+def run_demo(methods: Sequence[str], preset: str, folder: Path) -> tuple[dict[str, tuple[float, float]], bool]:
     """Return seconds by stage, and whether every method ran."""
     clock = StageReporter("import")
     from adbench import harness, leaderboard
@@ -66,6 +71,12 @@ def run_demo(methods: Sequence[str], preset: str, folder: Path) -> tuple[dict[st
     return clock.seconds, all(record.status == "ok" for record in records)
 
 
+def _machine(load: float) -> str:
+    import torch
+
+    return f"{torch.get_num_threads()} threads, load average at the start {load:.1f} on {os.cpu_count()} cores"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="demo")
@@ -75,11 +86,12 @@ def main() -> int:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         seconds, passed = run_demo(args.method, args.preset, Path(folder))
-    total = sum(seconds.values())
-    for stage, spent in seconds.items():
-        print(f"{stage:36}{spent:8.1f} s {100 * spent / total:6.1f} %")
-    print(f"{'total':36}{total:8.1f} s, limit {args.limit_s:.0f} s")
-    print(f"preset {args.preset}; load average at the start {load:.1f} on {os.cpu_count()} cores")
+    total, total_cpu = (sum(part) for part in zip(*seconds.values(), strict=True))
+    print(f"{'stage':36}{'clock s':>10}{'%':>8}{'processor s':>14}")
+    for stage, (wall, cpu) in seconds.items():
+        print(f"{stage:36}{wall:10.1f}{100 * wall / total:8.1f}{cpu:14.1f}")
+    print(f"{'total':36}{total:10.1f}{100:8.1f}{total_cpu:14.1f}")
+    print(f"limit {args.limit_s:.0f} s by the clock; preset {args.preset}, {_machine(load)}")
     return int(total > args.limit_s or not passed)
 
 

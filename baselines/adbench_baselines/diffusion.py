@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from adbench.artifacts import PartSpec
+from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
 from adbench.errors import ConfigError
 from adbench_baselines import unet, vqvae
@@ -51,6 +51,7 @@ from adbench_baselines.vqvae import VQVAE, VQVAEConfig
 SOURCE = "Pinaya et al. 2022, Fast Unsupervised Brain Anomaly Detection and Segmentation with Diffusion Models"
 MAPS_VERSION = 1
 """Raise it when the same networks would give other validation maps."""
+MAPS_BATCH = 100
 
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -224,9 +225,10 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Fetch or train the networks, and find the threshold on the healthy validation images."""
-        super().fit(healthy, validation)
         if self.config.step != "a":
             self._check_validation_size(len(validation))
+        super().fit(healthy, validation)
+        if self.config.step != "a":
             self.limits = self._threshold(self._validation_maps(validation)).to(self.runtime.device)
 
     def _check_validation_size(self, n: int) -> None:
@@ -243,14 +245,17 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         return PartSpec("kl-maps", MAPS_VERSION, config, validation.fingerprint, self.runtime.seed, parents)
 
     def _validation_maps(self, validation: Images) -> Tensor:
-        """Return v of every validation image, (N, h, w), from the artifact store or computed."""
+        """Return v of every validation image, (N, h, w), from the artifact store or computed batch by batch."""
 
-        def make(checkpoint: Any) -> dict[str, Tensor]:
-            batches, maps = validation.batches(64), []
-            for i, batch in enumerate(batches):
-                maps.append(self.kl(self.encode(batch.to(self.runtime.device)), self.timesteps).cpu())
+        def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
+            batches, found = validation.batches(MAPS_BATCH), checkpoint.load()
+            v = found[0]["v"] if found else torch.empty(0, *self._latent_shape(validation)[1:])
+            for i in range(len(v) // MAPS_BATCH, len(batches)):
+                batch = batches[i].to(self.runtime.device)
+                v = torch.cat([v, self.kl(self.encode(batch), self.timesteps).cpu()])
+                checkpoint.save({"v": v}, {"batches": i + 1})
                 self.runtime.progress("validation KL maps", i + 1, len(batches))
-            return {"v": torch.cat(maps)}
+            return {"v": v}
 
         return self.runtime.store.get(self._maps_spec(validation, self._unet_spec), make)["v"]
 
@@ -315,7 +320,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         heal_passes = {"heal": self.healing.passes}
         if self.config.step == "a":
             return Plan(shared.parts, heal_passes, shared.forward)
-        batches = -(-len(validation) // 64)
+        batches = -(-len(validation) // MAPS_BATCH)
         maps = PartPlan(self._maps_spec(validation, shared.parts[1].spec), batches * len(self.timesteps))
         return Plan([*shared.parts, maps], {**shared.passes, **heal_passes}, shared.forward)
 

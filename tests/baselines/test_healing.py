@@ -6,10 +6,9 @@ import itertools
 
 import pytest
 import torch
-from tiny_nets import Oracle, ToyModel
-
 from adbench_baselines.healing import HealingOptions, heal
 from adbench_baselines.schedule import q_sample
+from tiny_nets import Oracle, ToyModel
 
 CASES = list(itertools.product(["clean", "noised"], ["noised", "noise"], ["ddpm", "ddim"]))
 every_case = pytest.mark.parametrize(("context", "start", "sampler"), CASES)

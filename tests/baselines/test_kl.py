@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.inferers import DiffusionInferer
-from monai.networks.schedulers import DDPMScheduler
-from tiny_nets import ToyModel
-
 from adbench_baselines.kl import kl_map, noise_at
 from adbench_baselines.schedule import Schedule, kl_term, q_sample
 from adbench_baselines.unet import LatentModel, UNetConfig
+from monai.inferers import DiffusionInferer
+from monai.networks.schedulers import DDPMScheduler
+from tiny_nets import ToyModel
 
 STEPS = [2, 17, 250, 400, 599, 1000]
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
-from torch.distributions import Normal, kl_divergence
-
 from adbench_baselines.schedule import (
     Schedule,
     ddim_step,
@@ -20,6 +17,10 @@ from adbench_baselines.schedule import (
     q_sample,
     spaced,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
+from torch.distributions import Normal, kl_divergence
 
 SCHEDULE = Schedule.scaled_linear(1000, 0.0015, 0.0195)
 STEPS = [2, 3, 50, 400, 599, 1000]
@@ -135,7 +136,7 @@ def test_spaced_steps_ascend_are_distinct_and_reach_both_ends(low, width, n):
     assert steps == sorted(set(steps))
     assert steps[0] == low
     assert n == 1 or steps[-1] == low + width - 1
-    gaps = {b - a for a, b in zip(steps, steps[1:], strict=False)}
+    gaps = {b - a for a, b in itertools.pairwise(steps)}
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
@@ -146,6 +147,6 @@ def test_a_descent_leads_from_its_start_to_0_without_a_gap(start, n):
     assert path[0][0] == start
     assert path[-1][1] == 0
     assert all(t > s for t, s in path)
-    assert all(before[1] == after[0] for before, after in zip(path, path[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(path))
     strides = {t - s for t, s in path}
     assert max(strides) - min(strides) <= 1

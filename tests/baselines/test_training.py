@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from adbench_baselines import unet, vqvae
+from adbench_baselines.training import Ema, LoopOptions, learning_rate_factor, step_generator, train
+from adbench_baselines.unet import UNetConfig
+from adbench_baselines.vqvae import VQVAEConfig
 from tiny_nets import UNET_SETTINGS, VQVAE_SETTINGS, stack
 from torch import nn
 
 from adbench.artifacts import ArtifactStore, Checkpoint
 from adbench.detector import Runtime
 from adbench.errors import TrainingError
-from adbench_baselines import training, unet, vqvae
-from adbench_baselines.training import Ema, LoopOptions, learning_rate_factor, step_generator, train
-from adbench_baselines.unet import UNetConfig
-from adbench_baselines.vqvae import VQVAEConfig
 
 
 class CutOffError(Exception):
@@ -86,14 +88,12 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_again(tmp_path):
     assert "damaged" in said[0]
 
 
-@pytest.mark.parametrize(("part", "loss"), [("vqvae", "VQVAE.losses"), ("unet", "simple_loss")])
-def test_both_networks_resume_to_the_weights_of_an_uninterrupted_run(part, loss, monkeypatch):
-    often = lambda **given: LoopOptions(**given, checkpoint_every_s=0.0)  # noqa: E731
-    monkeypatch.setattr(vqvae, "LoopOptions", often)
-    monkeypatch.setattr(unet, "LoopOptions", often)
-    whole, cut = ArtifactStore.temporary(), ArtifactStore.temporary()
-    expected = fetch_both(whole)
-    owner, name = (vqvae.VQVAE, "losses") if part == "vqvae" else (unet, "simple_loss")
+@pytest.mark.parametrize(("owner", "name"), [(vqvae.VQVAE, "losses"), (unet, "simple_loss")])
+def test_both_networks_resume_to_the_weights_of_an_uninterrupted_run(owner, name, monkeypatch):
+    for module in (vqvae, unet):
+        monkeypatch.setattr(module, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
+    cut = ArtifactStore.temporary()
+    expected = fetch_both(ArtifactStore.temporary())
     original, calls = getattr(owner, name), []
 
     def stops(*arguments):
@@ -213,5 +213,5 @@ def test_progress_counts_every_step(checkpoint):
 def test_the_stream_of_a_step_depends_on_seed_and_step_alone():
     draws = {float(torch.rand(1, generator=step_generator(s, k), dtype=torch.float64)) for s in (0, 1) for k in (0, 1)}
     assert len(draws) == 4
-    same = [torch.rand(3, generator=training.step_generator(4, 9)) for _ in range(2)]
+    same = [torch.rand(3, generator=step_generator(4, 9)) for _ in range(2)]
     assert torch.equal(*same)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
+from adbench_baselines import vqvae
+from adbench_baselines.vqvae import VQVAE, Quantiser, VQVAEConfig, augment
 from tiny_nets import SIDE, VQVAE_SETTINGS, sick, stack
 
 from adbench.detector import Runtime
 from adbench.errors import ConfigError, TrainingError
-from adbench_baselines import vqvae
-from adbench_baselines.vqvae import VQVAE, Quantiser, VQVAEConfig, augment
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -120,14 +118,16 @@ def test_the_reconstruction_s_gradient_goes_straight_through_to_the_encoder(floa
     module.losses(images, generator()).backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.encoder.parameters())
 
-    module = tiny(commitment=0.0).eval()
+
+def test_the_gradient_at_the_encoder_s_output_is_that_at_the_decoder_s_input(float32):
+    module, images = tiny(commitment=0.0).eval(), sick(2)
     module.quantiser.start(module.encoder(images).detach(), generator())
-    seen = []
-    module.encoder.register_forward_hook(lambda *args: (args[-1].retain_grad(), seen.append(args[-1]))[1])
-    module.losses(images, generator()).backward()
     z = module.encode(images).requires_grad_()
     (images - module.decoder(z)).abs().mean().backward()
-    torch.testing.assert_close(seen[0].grad, z.grad)
+    z_e = []
+    module.encoder.register_full_backward_hook(lambda _module, _inputs, outputs: z_e.append(outputs[0]))
+    module.losses(images.requires_grad_(), generator()).backward()
+    torch.testing.assert_close(z_e[0], z.grad)
 
 
 def test_the_loss_is_l1_plus_beta_times_the_commitment(float32):
@@ -193,13 +193,11 @@ def test_image_sides_must_be_multiples_of_the_factor():
         vqvae.check_size(VQVAEConfig(factor=8), (5, 1, 64, 60))
 
 
-def test_a_collapsed_codebook_is_an_error_and_no_part():
+def test_a_collapsed_codebook_is_an_error_and_no_part(monkeypatch):
     runtime, healthy = Runtime(), stack(8, 1)
-    flat = SimpleNamespace(codes_in_use=lambda *_: 1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vqvae, "codes_in_use", flat.codes_in_use)
-        with pytest.raises(TrainingError, match="codebook collapsed: 1 of 16 codes"):
-            vqvae.fetch(tiny(steps=2).config, healthy, runtime)
+    monkeypatch.setattr(vqvae, "codes_in_use", lambda *_: 1)
+    with pytest.raises(TrainingError, match="codebook collapsed: 1 of 16 codes"):
+        vqvae.fetch(tiny(steps=2).config, healthy, runtime)
     assert not runtime.store.has(vqvae.part_spec(tiny(steps=2).config, healthy, 0))
 
 

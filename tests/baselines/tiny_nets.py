@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from adbench_baselines.schedule import Schedule
 from torch import Tensor, nn
 
 from adbench.detector import Detector, Images, Runtime
 from adbench.settings import resolve
 from adbench.testing import toy_split
-from adbench_baselines.schedule import Schedule
 
 SIDE = 32
 VQVAE_SETTINGS: dict[str, Any] = {

@@ -92,8 +92,9 @@ def harness(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADBENCH_DATA", raising=False)
     monkeypatch.delenv("ADBENCH_CACHE", raising=False)
-    monkeypatch.setitem(sys.modules, "adbench.harness", fake)
-    monkeypatch.setattr(adbench, "harness", fake, raising=False)
+    for name in ("harness", "planning"):
+        monkeypatch.setitem(sys.modules, f"adbench.{name}", fake)
+        monkeypatch.setattr(adbench, name, fake, raising=False)
     entries = {group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()}
     monkeypatch.setattr(registry, "names", entries.__getitem__)
     return fake

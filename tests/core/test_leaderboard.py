@@ -117,8 +117,8 @@ def test_times_of_fewer_slices_are_scaled_to_a_hundred():
     slow = timing(2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
     row = rows(section(render([make(timing=slow)])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32"))[0]
     assert row[3].startswith("20.0 (18.0 to 30.0")
-    assert row[5] == "decode 10.0"
-    assert row[7] == "10.0 G"
+    assert row[6] == "decode 10.0"
+    assert row[8] == "10.0 G"
 
 
 def test_failed_and_skipped_runs_are_shown_with_their_reason(page):

@@ -17,7 +17,7 @@ from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, 
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
 
 DETECTORS = (
-    "constant", "brightness", "trained", "nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy",
+    "constant", "brightness", "trained", "twin", "nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy",
 )  # fmt: skip
 LESION_PX = 16
 """Lesion pixels of a sick toy image; each has 256 pixels."""
@@ -199,3 +199,9 @@ class Trained(Detector[TrainedConfig]):
 
     def artifacts(self) -> Mapping[str, str]:
         return {"toy": self._spec.key}
+
+
+class Twin(Trained):
+    """Another method with the same part."""
+
+    overrides: ClassVar[Mapping[str, Any]] = {"scale": 2.0}

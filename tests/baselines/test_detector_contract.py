@@ -1,0 +1,60 @@
+"""Every registered first-party detector keeps the shipped contract, at settings that train in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS
+
+from adbench import registry
+from adbench.testing import DetectorContract
+
+LEARNED = {**VQVAE_SETTINGS, "steps": 100}
+"""Enough steps for the residual to see a lesion."""
+SHORT = "a UNet trained for four steps predicts noise equally badly everywhere, so its mask is arbitrary"
+NAMES = [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
+
+
+def settings_of(name: str) -> Mapping[str, Any]:
+    """Tiny settings for a detector, by the family that it belongs to."""
+    if name in ("intensity", "random"):
+        return {}
+    if name == "vqvae-residual":
+        return {"vqvae": LEARNED}
+    if name == "kl-map":
+        return {**LATENT_SETTINGS, "unet": {**UNET_SETTINGS, "ema_decay": 0.9}}
+    return {**DIFFUSION_SETTINGS, "kl_timesteps": 4, **({"vqvae": LEARNED} if name == "ddpm-a" else {})}
+
+
+def blindness_of(name: str) -> str:
+    if name == "random":
+        return "noise finds nothing: its AUPRC is the prevalence"
+    return "" if name in ("intensity", "vqvae-residual", "ddpm-a") else SHORT
+
+
+def contract_of(name: str) -> type[DetectorContract]:
+    values = {
+        "detector_class": registry.load_detector(name).cls,
+        "settings": settings_of(name),
+        "blind_because": blindness_of(name),
+        "n_healthy": 24,
+        "n_validation": 40,
+        "__module__": __name__,
+    }
+    return type("Test_" + name.replace("-", "_"), (DetectorContract,), values)
+
+
+globals().update({contract.__name__: contract for contract in map(contract_of, NAMES)})
+
+
+def test_a_contract_is_made_for_every_registered_detector():
+    assert {"ddpm-a", "ddpm-b", "ddpm", "ddim", "kl-map", "vqvae-residual", "intensity", "random"} <= set(NAMES)
+    assert sum(name.startswith("Test_") for name in globals()) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_and_the_module_say_what_the_detector_is(name):
+    cls = registry.load_detector(name).cls
+    assert cls.__doc__ and cls.__doc__.strip().endswith(".")
