@@ -15,7 +15,8 @@ from adbench.testing import toy_split
 SIDE = 32
 VQVAE_SETTINGS: dict[str, Any] = {
     "channels": 8, "residual_layers": 1, "codes": 16, "latent_channels": 4,
-    "steps": 20, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.0,
+    "steps": 20, "batch_size": 8, "learning_rate": 3e-3, "ema_decay": 0.0,
+    "codebook_decay": 0.8,  # codes must follow, and restart, within a few steps
 }  # fmt: skip
 UNET_SETTINGS: dict[str, Any] = {
     "channels": (8, 8), "residual_blocks": 1, "head_channels": 8, "diffusion_steps": 40,

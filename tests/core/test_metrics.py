@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adbench import metrics as metrics_module
+from adbench import curve as curve_module
+from adbench import histogram as histogram_module
 from adbench.errors import ScoreError
 from adbench.metrics import (
     DiceAt,
@@ -77,10 +78,10 @@ def rereader(maps: list[Maps]) -> Callable[[], Iterable[Maps]]:
 @pytest.fixture
 def tiny_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small limits, so that small maps take several chunks, several passes and the search by bisection."""
-    monkeypatch.setattr(metrics_module, "_CHUNK", 37)
-    monkeypatch.setattr(metrics_module, "_CELLS", 64)
-    monkeypatch.setattr(metrics_module, "_LUT", 8)
-    monkeypatch.setattr(metrics_module, "_TOLERANCE", 0.05)
+    monkeypatch.setattr(histogram_module, "_CHUNK", 37)
+    monkeypatch.setattr(curve_module, "_CELLS", 64)
+    monkeypatch.setattr(curve_module, "_LUT", 8)
+    monkeypatch.setattr(curve_module, "_TOLERANCE", 0.05)
 
 
 @several_scores
