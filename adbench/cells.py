@@ -166,7 +166,8 @@ def _check_settings(
 
 
 def _check_region(protocol: MeasurementProtocol, data: Data) -> None:
-    if protocol.region == "brain" and data.splits.test.brains is None:
+    measured = (data.splits.validation, data.splits.test)
+    if protocol.region == "brain" and any(split.brains is None for split in measured):
         raise ConfigError(f"protocol.region=brain needs brain masks, but {data.name} has none: use region=image.")
 
 

@@ -173,7 +173,8 @@ def _time(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter)
     images = torch.from_numpy(np.array(test[chosen])).to(cell.device)
     protocol = TimingProtocol(repeats=p.timing_repeats, budget_s=p.timing_budget_s)
     timing = measure_time(detector.score, images, detector.runtime.clock, protocol)
-    image_scores_s = clocked(lambda: detector.image_scores(images), cell.device)
+    batches = images.split(timing.batch_size)  # that fits into memory
+    image_scores_s = clocked(lambda: [detector.image_scores(batch) for batch in batches], cell.device)
     return TimingRecord(**asdict(timing), fit_s=fit_s, image_scores_s=image_scores_s)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adbench.artifacts import ArtifactStore
 from adbench.cells import Cell, Reporter, RunOptions, build_cells
-from adbench.detector import PartPlan, Run
+from adbench.detector import PartPlan, Plan, Run
 from adbench.errors import RecordError
 from adbench.record import read_record
 from adbench.timing import clocked, count_flops, peak_memory
@@ -55,17 +55,26 @@ class _Cost:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What other cells of the same plan have already measured."""
+
+    rows: dict[str, PartRow]
+    passes: dict[tuple[str, ...], _Cost]
+    """Cost of one network pass by the keys of the trained parts, which name the network."""
+
+
 def plan(methods: Sequence[str], dataset: str, options: RunOptions, reporter: Reporter) -> list[CellPlan]:
     """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
-    known: dict[str, PartRow] = {}
+    known = _Known({}, {})
     return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, dataset, options)]
 
 
-def _plan_cell(cell: Cell, reporter: Reporter, known: dict[str, PartRow]) -> CellPlan:
+def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
     store = ArtifactStore(cell.options.cache / "artifacts")
     made = cell.detector(store, reporter).plan(*cell.data.healthy())
     batch = cell.protocol.batch_size
-    forward = _cost(made.forward(batch), cell) if made.forward and made.passes else None
+    forward = _forward(made, cell, known)
     parts = [_row(part, store, forward, cell, known) for part in made.parts]
     passes = sum(made.passes.values())
     return CellPlan(
@@ -90,16 +99,26 @@ def _is_done(cell: Cell) -> bool:
         return False
 
 
+def _forward(made: Plan, cell: Cell, known: _Known) -> _Cost | None:
+    """Cost of one network pass on a scoring batch; measured once where methods share the network."""
+    if not made.forward or not made.passes:
+        return None
+    network = tuple(part.spec.key for part in made.parts if part.build)
+    if network not in known.passes:
+        known.passes[network] = _cost(made.forward(cell.protocol.batch_size), cell)
+    return known.passes[network]
+
+
 def _batches(cell: Cell) -> int:
-    """Scored batches of a run: test images, and validation images for the transferred threshold."""
+    """Batches of score maps: test images that count, and validation images for the transferred threshold."""
     splits, protocol = cell.data.splits, cell.protocol
-    counts = (len(splits.test), min(len(splits.validation), protocol.transferred_images))
+    counts = (len(splits.test.pixel_level()), min(len(splits.validation), protocol.transferred_images))
     return sum(-(-n // protocol.batch_size) for n in counts)
 
 
-def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell, known: dict[str, PartRow]) -> PartRow:
+def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell, known: _Known) -> PartRow:
     key = part.spec.key
-    if key not in known:
+    if key not in known.rows:
         parameters, step = None, forward
         if part.build:
             module, run = part.build()
@@ -107,8 +126,8 @@ def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell
         status = "reuse" if store.has(part.spec) else "resume" if store.has_checkpoint(part.spec) else "train"
         flops = step.flops * part.steps if step else None
         seconds = 0.0 if status == "reuse" else step.seconds * part.steps if step else None
-        known[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds)
-    return known[key]
+        known.rows[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds)
+    return known.rows[key]
 
 
 def _cost(run: Run, cell: Cell) -> _Cost:

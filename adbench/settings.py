@@ -97,11 +97,11 @@ def resolve(model: type[ModelT], layers: Sequence[Mapping[str, Any]], owner: str
 
 def _check_numbers(given: Mapping[str, Any], config: BaseModel, owner: str, prefix: str) -> None:
     """Raise ConfigError where `true` was taken for 1, or a number is infinite or NaN: no field means that."""
-    values = flat(config.model_dump())
-    for key, value in {**values, **flat(given)}.items():
-        as_number = isinstance(value, bool) and not isinstance(values.get(key), bool)
-        if as_number or (isinstance(value, float) and not math.isfinite(value)):
-            raise ConfigError(f"{owner}: {prefix}{key}: Input should be a finite number, got {value}.")
+    asked = flat(given)
+    for key, value in flat(config.model_dump()).items():
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        if infinite or (isinstance(asked.get(key), bool) and not isinstance(value, bool)):
+            raise ConfigError(f"{owner}: {prefix}{key}: Input should be a finite number, got {asked.get(key, value)}.")
 
 
 def _put(target: dict[str, Any], path: Sequence[str], value: Any) -> None:

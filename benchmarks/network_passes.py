@@ -4,8 +4,8 @@
 
 The networks have the preset's sizes and fresh weights, so no data and no training are needed. Every few network passes
 of `score` the bare UNet is timed once on a batch of the same size, and that time is taken off the total: both sides see
-the same machine. Exit code 1 where `score` takes more than 1.10 x (network passes x the bare network's mean time): by the
-clock on CUDA, and on the CPU in processor time, which other work on the machine moves less; both are printed.
+the same machine. Exit code 1 where `score` takes more than 1.10 x (network passes x the bare network's mean time): by
+the clock on CUDA, on the CPU in processor time, which other work on the machine moves less. Both are printed.
 """
 
 from __future__ import annotations

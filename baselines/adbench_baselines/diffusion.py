@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -79,6 +80,18 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "paper": {},
 }  # fmt: skip
+"""The networks of each preset; with the fields of `SHORT_TRAINING`, all but "paper" are for CPUs."""
+
+SHORT_TRAINING: dict[str, Any] = {"map_sigma": 0.7}
+"""Fields of the KL map that suit networks trained for an hour, whose maps are noisier than the paper's."""
+SHORT_TRAINING_MASK: dict[str, Any] = {"threshold": "global", "percentile": 99.0, "mask_sigma_px": 4.0}
+"""Fields of the mask that do. All were chosen on `headct-sprites` with `data.development=true`."""
+
+
+def _presets(*fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`SIZES` with fields added to every preset but "paper", which is the paper's method."""
+    added = {key: value for mapping in fields for key, value in mapping.items()}
+    return {name: size if name == "paper" else {**size, **added} for name, size in SIZES.items()}
 
 
 class LatentConfig(DetectorConfig):
@@ -89,9 +102,12 @@ class LatentConfig(DetectorConfig):
     t_low: int = Field(400, ge=2, description="first t of the KL map")
     t_high: int = Field(600, ge=3, description="end of the range of t of the KL map, itself left out")
     kl_timesteps: int = Field(200, ge=1, description="evenly spaced values of t in that range")
+    map_sigma: float = Field(0.0, ge=0, description="Gaussian smoothing of v, in latent pixels")
     variance: Variance = Field("beta_tilde", description="Sigma_theta of the reverse process")
     image_timesteps: int = Field(1000, ge=1, description="values of t over the whole chain for image-level scores")
-    network_batch: int = Field(256, ge=1, description="latents in one network pass of the KL map; no effect on scores")
+    network_batch: int = Field(
+        256, ge=1, description="latents that values of t are put together to in one pass of the KL map"
+    )
 
     @model_validator(mode="after")
     def _range_lies_in_the_chain(self) -> LatentConfig:
@@ -108,14 +124,11 @@ class DiffusionConfig(LatentConfig):
     threshold: Literal["position", "global"] = Field(
         "position", description="one threshold a latent position (the paper), or one for all"
     )
-    map_sigma: float = Field(0.0, ge=0, description="Gaussian smoothing of v, in latent pixels")
     mask_growth: int = Field(0, ge=0, description="dilation of the mask, in latent pixels")
     start_t: int = Field(500, ge=1, description="first t of healing")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm")
     healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
-    context: Context = Field(
-        "noised", description="what stands outside the mask while healing: z_0 clean or at level t"
-    )
+    context: Context = Field("clean", description="what stands outside the mask while healing: z_0 clean or at level t")
     start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
     requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
     mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
@@ -133,14 +146,16 @@ ConfigT = TypeVar("ConfigT", bound=LatentConfig)
 class LatentDetector(Detector[ConfigT]):
     """Base of the methods that see images through the two shared networks."""
 
-    presets = SIZES
+    presets = _presets(SHORT_TRAINING)
     vqvae: VQVAE
     model: LatentModel
+    _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Fetch or train the VQ-VAE and the UNet."""
-        self.vqvae, self._vqvae_spec = vqvae.fetch(self.config.vqvae, healthy, self.runtime)
-        self.model, self._unet_spec = unet.fetch(self.config.unet, self.vqvae, self._vqvae_spec, healthy, self.runtime)
+        self.vqvae, first = vqvae.fetch(self.config.vqvae, healthy, self.runtime)
+        self.model, second = unet.fetch(self.config.unet, self.vqvae, first, healthy, self.runtime)
+        self._specs = {"vqvae": first, "unet": second}
 
     def encode(self, images: Tensor) -> Tensor:
         """Return standardised latents (B, n_z, h, w)."""
@@ -150,6 +165,10 @@ class LatentDetector(Detector[ConfigT]):
         """Return v, (B, h, w): L_{t-1} averaged over timesteps and channels."""
         c = self.config
         return kl_map(self.model, z, timesteps, self.runtime.seed, c.variance, c.network_batch)
+
+    def smooth(self, v: Tensor) -> Tensor:
+        """Return maps (B, h, w) smoothed by `map_sigma`."""
+        return gaussian(v[:, None], self.config.map_sigma)[:, 0]
 
     @cached_property
     def timesteps(self) -> list[int]:
@@ -163,7 +182,7 @@ class LatentDetector(Detector[ConfigT]):
         return self.kl(self.encode(images), chain).mean((1, 2))
 
     def artifacts(self) -> Mapping[str, str]:
-        return {"vqvae": self._vqvae_spec.key, "unet": self._unet_spec.key}
+        return {name: spec.key for name, spec in self._specs.items()}
 
     def parameters(self) -> int:
         return sum(p.numel() for module in (self.vqvae, self.model) for p in module.parameters())
@@ -212,13 +231,14 @@ class KLMap(LatentDetector[LatentConfig]):
         with self.stage("kl_map", passes=len(self.timesteps)):
             v = self.kl(z, self.timesteps)
         with self.stage("post"):
-            return F.interpolate(v[:, None], images.shape[-2:], mode="bilinear")
+            return F.interpolate(self.smooth(v)[:, None], images.shape[-2:], mode="bilinear")
 
 
 class LatentDiffusion(LatentDetector[DiffusionConfig]):
     """Find unlikely latents, heal them, and score the residual."""
 
     Config = DiffusionConfig
+    presets = _presets(SHORT_TRAINING, SHORT_TRAINING_MASK)
     info = DetectorInfo("latent diffusion detector", SOURCE, "1")
     limits: Tensor | None = None
     """Threshold of v, (h, w); step (a) has none."""
@@ -257,23 +277,20 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
                 self.runtime.progress("validation KL maps", i + 1, len(batches))
             return {"v": v}
 
-        return self.runtime.store.get(self._maps_spec(validation, self._unet_spec), make)["v"]
+        return self.runtime.store.get(self._maps_spec(validation, self._specs["unet"]), make)["v"]
 
     def _threshold(self, v: Tensor) -> Tensor:
         """Return (h, w), the percentile of the smoothed maps (N, h, w) at each position, or over all."""
-        v, q = self._smooth(v), self.config.percentile / 100
+        v, q = self.smooth(v), self.config.percentile / 100
         if self.config.threshold == "position":
             return torch.quantile(v, q, dim=0)
         ordered = v.flatten().sort().values  # torch.quantile is limited to 16 million values
         return ordered[int(q * (len(ordered) - 1))].expand(v.shape[1:]).clone()
 
-    def _smooth(self, v: Tensor) -> Tensor:
-        return gaussian(v[:, None], self.config.map_sigma)[:, 0]
-
     def mask(self, z: Tensor) -> Tensor:
         """Return (B, 1, h, w) bool: m = (v >= threshold)."""
         assert self.limits is not None  # set by fit for every step that has a mask
-        return grow((self._smooth(self.kl(z, self.timesteps)) >= self.limits)[:, None], self.config.mask_growth)
+        return grow((self.smooth(self.kl(z, self.timesteps)) >= self.limits)[:, None], self.config.mask_growth)
 
     @property
     def healing(self) -> HealingOptions:

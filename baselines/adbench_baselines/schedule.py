@@ -118,7 +118,7 @@ def kl_term(schedule: Schedule, eps: Tensor, eps_theta: Tensor, t: Step, varianc
 
 
 def spaced(low: int, high: int, n: int) -> list[int]:
-    """`n` evenly spaced distinct steps of range(low, high), ends included; all of them where n is not smaller."""
+    """`n` evenly spaced steps of range(low, high), its ends among them (for n = 1 the first); all where n is larger."""
     if n >= high - low:
         return list(range(low, high))
     return [round(low + i * (high - 1 - low) / max(1, n - 1)) for i in range(n)]

@@ -33,7 +33,7 @@ class LoopOptions:
     weight_decay: float = 0.0
     warmup_steps: int = 0
     final_learning_rate: float = 1.0
-    """Fraction of `learning_rate` reached at the last step along a half cosine; 1 keeps it constant."""
+    """Fraction of `learning_rate` that a half cosine ends at; 1 keeps it constant."""
     ema_decay: float = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none."""
     clip_norm: float = 1.0

@@ -6,6 +6,7 @@ position), so that a training step costs the UNet alone. Latents are standardise
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ class LatentModel(nn.Module):
             num_res_blocks=config.residual_blocks,
             channels=config.channels,
             attention_levels=tuple(level >= config.attention_from for level in range(levels)),
-            norm_num_groups=min(32, *config.channels),
+            norm_num_groups=math.gcd(32, *config.channels),
             num_head_channels=config.head_channels,
         )
         self.register_buffer("mean", torch.zeros(1, latent_channels, 1, 1))

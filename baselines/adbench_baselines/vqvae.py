@@ -38,7 +38,7 @@ class VQVAEConfig(BaseModel):
     factor: int = Field(4, description="f, downsampling of the image: 2, 4 or 8")
     channels: int = Field(256, ge=1, description="channels of every level")
     residual_layers: int = Field(2, ge=0, description="residual layers a level")
-    codes: int = Field(64, ge=2, description="K, size of the codebook")
+    codes: int = Field(64, ge=2, le=32_767, description="K, size of the codebook")
     latent_channels: int = Field(8, ge=1, description="n_z, width of a code")
     commitment: float = Field(0.25, ge=0, description="beta, weight of the commitment loss")
     codebook_decay: float = Field(0.99, gt=0, lt=1, description="decay of the codebook's moving averages")

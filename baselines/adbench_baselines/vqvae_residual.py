@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from adbench.artifacts import PartSpec
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion import SIZES
@@ -24,6 +25,7 @@ class VQVAEResidual(Detector[VQVAEResidualConfig]):
     info = DetectorInfo("residual of the VQ-VAE alone", "control; van den Oord et al. 2017", "1")
     presets = {name: {k: v for k, v in size.items() if k == "vqvae"} for name, size in SIZES.items()}
     model: VQVAE
+    _spec: PartSpec | None = None  # stays None in a detector that was loaded
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Fetch or train the VQ-VAE."""
@@ -43,7 +45,7 @@ class VQVAEResidual(Detector[VQVAEResidualConfig]):
         return Plan([vqvae.part_plan(self.config.vqvae, healthy, self.runtime)])
 
     def artifacts(self) -> Mapping[str, str]:
-        return {"vqvae": self._spec.key}
+        return {"vqvae": self._spec.key} if self._spec else {}
 
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())

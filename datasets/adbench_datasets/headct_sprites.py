@@ -152,10 +152,10 @@ def find_source(data_root: Path | None) -> Path:
             "(or ADBENCH_DATA)."
         )
     candidates = [data_root / "MedNIST" / "HeadCT", data_root / "HeadCT", data_root / ARCHIVE]
-    if data_root.name == "HeadCT" or data_root.is_file():
+    if data_root.name == "HeadCT" or os.path.isfile(data_root):
         candidates.insert(0, data_root)
     for candidate in candidates:
-        if os.path.exists(candidate):  # unlike Path.exists, False for a name that is too long
+        if os.path.exists(candidate):  # unlike Path.exists, False where a name is too long or a folder may not be read
             return candidate
     looked = ", ".join(str(c) for c in candidates)
     raise DataError(

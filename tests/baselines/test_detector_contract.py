@@ -11,7 +11,7 @@ from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, VQVAE_SETTINGS
 from adbench import registry
 from adbench.testing import DetectorContract
 
-LEARNED = {**VQVAE_SETTINGS, "steps": 100}
+LEARNED = {**VQVAE_SETTINGS, "steps": 60}
 """Enough steps for the residual to see a lesion."""
 SHORT = "a UNet trained for four steps predicts noise equally badly everywhere, so its mask is arbitrary"
 NAMES = [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
@@ -39,8 +39,9 @@ def contract_of(name: str) -> type[DetectorContract]:
         "detector_class": registry.load_detector(name).cls,
         "settings": settings_of(name),
         "blind_because": blindness_of(name),
-        "n_healthy": 24,
+        "n_healthy": 16,
         "n_validation": 40,
+        "n_test": 4,
         "__module__": __name__,
     }
     return type("Test_" + name.replace("-", "_"), (DetectorContract,), values)

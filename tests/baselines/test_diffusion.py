@@ -103,7 +103,7 @@ def test_the_global_threshold_is_one_percentile_of_all_validation_maps(runtime):
 def test_smoothing_of_maps_comes_before_the_threshold(runtime):
     plain, smooth = detector(DDPM, runtime), detector(DDPM, runtime, map_sigma=2.0)
     v = torch.from_numpy(validation_maps(plain))
-    expected = np.percentile(smooth._smooth(v).numpy(), 97.5, axis=0)
+    expected = np.percentile(smooth.smooth(v).numpy(), 97.5, axis=0)
     np.testing.assert_allclose(smooth.limits.numpy(), expected, rtol=1e-4)
     assert float(smooth.limits.std()) < float(plain.limits.std())
 

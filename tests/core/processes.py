@@ -20,8 +20,11 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["adbench.cli", "adbench.harness", "adbench.leaderboard", "adbench_baselines.diffusion", "adbench_datasets.phantom"]
-    + ["monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae", "torch._dynamo"]
+    [
+        *("adbench.cli", "adbench.harness", "adbench.leaderboard", "adbench_baselines.diffusion"),
+        *("adbench_datasets.phantom", "monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae"),
+        "torch._dynamo",
+    ]
 )
 LIMIT_S = 120
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +18,9 @@ from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, 
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
 
 DETECTORS = (
-    "constant", "brightness", "trained", "twin", "nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy",
-)  # fmt: skip
+    *("constant", "brightness", "trained", "twin"),
+    *("nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy"),
+)
 LESION_PX = 16
 """Lesion pixels of a sick toy image; each has 256 pixels."""
 
@@ -42,8 +44,8 @@ def cell(tmp_path: Path, method: str, *settings: str, seed: int = 0, dataset: st
 def options(tmp_path: Path, *settings: str, **given: Any) -> RunOptions:
     """Options with quick defaults; later settings win."""
     quick = ("protocol.resamples=20", "protocol.timing_slices=2", "protocol.timing_budget_s=0.01")
-    folders = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
-    return RunOptions(preset="smoke", settings=(*quick, *settings), **{**folders, **given})
+    usual = {"preset": "smoke", "out": tmp_path / "out", "cache": tmp_path / "cache"}
+    return RunOptions(settings=(*quick, *settings), **{**usual, **given})
 
 
 class Diary:
@@ -68,7 +70,6 @@ class ToyConfig(DatasetConfig):
     n_train: int = Field(6, ge=1)
     n_validation: int = Field(8, ge=1)
     n_test: int = Field(6, ge=1)
-    masks: bool = True
 
 
 class ToyData(Dataset[ToyConfig]):
@@ -87,16 +88,17 @@ class ToyData(Dataset[ToyConfig]):
         lesions = np.zeros(test.shape, bool)
         lesions[1::2, :, 4:8, 4:8] = True
         test[lesions] = 1
-        brains = np.ones(test.shape, bool) if c.masks else None
         return Splits(
             healthy(train, "train"),
-            healthy(validation, "validation"),
-            Split(test, [f"test-{i}" for i in range(len(test))], hashes, lesions, brains),
+            healthy(validation, "validation", brains=np.ones(validation.shape, bool)),
+            healthy(test, "test", lesions=lesions, brains=np.ones(test.shape, bool), hashes=hashes),
         )
 
 
-def healthy(images: np.ndarray, name: str) -> Split:
-    return Split(images, [f"{name}-{i}" for i in range(len(images))], [content_hash(image) for image in images])
+def healthy(images: np.ndarray, name: str, **fields: Any) -> Split:
+    """A split of images, each a subject of its own."""
+    hashes = [content_hash(image) for image in images]
+    return replace(Split(images, [f"{name}-{i}" for i in range(len(images))], hashes), **fields)
 
 
 class Brightness(Detector[DetectorConfig]):

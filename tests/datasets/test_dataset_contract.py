@@ -34,7 +34,8 @@ class TestHeadCTSprites(DatasetContract):
     settings = HeadCTSprites.presets["smoke"]
 
     @pytest.fixture(scope="class", autouse=True)
-    def few_images(self, tmp_path_factory):
+    @classmethod
+    def few_images(cls, tmp_path_factory):
         """Read links to the first 600 images, where the images lie in a folder."""
         source = source_of_headct()
         if source.is_dir():
@@ -43,7 +44,7 @@ class TestHeadCTSprites(DatasetContract):
             for path in sorted(source.glob("*.jp*g"))[:600]:
                 (folder / path.name).symlink_to(path.resolve())
             source = folder
-        type(self).data_root = source
+        cls.data_root = source
 
 
 def test_every_registered_dataset_has_a_contract_test_here():
