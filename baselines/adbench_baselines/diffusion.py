@@ -22,8 +22,10 @@ process from t = 500, and the residual to the decoded, healed image, weighted by
 All noise is shared by the images of a batch and drawn from the seed and t alone: scores depend neither on the batch
 size nor on the device, and the threshold found on validation images transfers to test images.
 
-Differs from the paper: `context` and `start`, where the text is silent, are fields; `image_timesteps` may thin the
-chain that image-level scores average over; the chain starts at t = 2, since L_0 has no meaning on latents.
+Differs from the paper: where the text is silent (`context`, `start`) the choice is a field; `map_sigma`, `threshold`,
+`percentile`, `mask_sigma_px` and `healings` have the paper's values by default and in the preset "paper", not in those
+for CPUs; `image_timesteps` may thin the chain that image-level scores average over, and that chain starts at t = 2,
+since L_0 has no meaning on latents.
 """
 
 from __future__ import annotations
@@ -130,6 +132,9 @@ class DiffusionConfig(LatentConfig):
     healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
     context: Context = Field("clean", description="what stands outside the mask while healing: z_0 clean or at level t")
     start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
+    healings: int = Field(
+        1, ge=1, description="healed versions a image, each from noise of its own; the residual is to the nearest"
+    )
     requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
     mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
 
@@ -306,16 +311,21 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         if self.config.step != "a":
             with self.stage("kl_map", passes=len(self.timesteps)):
                 mask = self.mask(z)
-        with self.stage("heal", passes=self.healing.passes):
-            region = (
-                mask if mask is not None and self.config.step == "c" else torch.ones_like(z[:, :1], dtype=torch.bool)
-            )
-            healed = heal(self.model, z, region, self.healing, self.runtime.seed)
-        with self.stage("decode"):
-            x_hat = self.vqvae.decode(self.model.restore(healed), self.config.requantise)
+        residual = self.residual(images, z, mask if self.config.step == "c" else None)
         with self.stage("post"):
-            residual = (images - x_hat).abs()
             return residual if mask is None else self.soften(mask, images.shape[-2:]) * residual
+
+    def residual(self, images: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
+        """Return |x - x_hat| to the nearest of the healed versions, (B, 1, H, W); without a mask all of z is healed."""
+        region = torch.ones_like(z[:, :1], dtype=torch.bool) if mask is None else mask
+        residuals = []
+        for draw in range(self.config.healings):
+            with self.stage("heal", passes=self.healing.passes):
+                healed = heal(self.model, z, region, self.healing, self.runtime.seed, draw)
+            with self.stage("decode"):
+                x_hat = self.vqvae.decode(self.model.restore(healed), self.config.requantise)
+            residuals.append((images - x_hat).abs())
+        return torch.stack(residuals).amin(0)
 
     def soften(self, mask: Tensor, size: Sequence[int]) -> Tensor:
         """Return the latent mask upsampled to `size` and smoothed, (B, 1, H, W) in [0, 1]."""
@@ -334,7 +344,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         if self.config.step != "a":
             self._check_validation_size(len(validation))
         shared = super().plan(healthy, validation)
-        heal_passes = {"heal": self.healing.passes}
+        heal_passes = {"heal": self.healing.passes * self.config.healings}
         if self.config.step == "a":
             return Plan(shared.parts, heal_passes, shared.forward)
         batches = -(-len(validation) // MAPS_BATCH)

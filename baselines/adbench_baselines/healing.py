@@ -19,7 +19,8 @@ from adbench_baselines.unet import LatentModel
 
 Context = Literal["clean", "noised"]
 Start = Literal["noised", "noise"]
-_START, _STEP, _CONTEXT = 10_000_000, 20_000_000, 30_000_000  # streams of noise apart from the KL map's
+_START, _STEP, _CONTEXT = 10_000, 20_000, 30_000  # streams of noise apart from the KL map's, for T < 10,000
+_DRAWS = 100_000  # between the streams of one draw and those of the next
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,26 @@ class HealingOptions:
 
 
 @torch.no_grad()
-def heal(model: LatentModel, z_0: Tensor, mask: Tensor, options: HealingOptions, seed: int) -> Tensor:
-    """Return latents (B, C, h, w) in which the positions of `mask` (B, 1, h, w) are sampled anew."""
-    schedule = model.schedule
-    z = noise_at(seed, _START, z_0).expand_as(z_0)
+def heal(model: LatentModel, z_0: Tensor, mask: Tensor, options: HealingOptions, seed: int, draw: int = 0) -> Tensor:
+    """Return latents (B, C, h, w) in which the positions of `mask` (B, 1, h, w) are sampled anew.
+
+    `draw` numbers the noise: another number gives another sample.
+    """
+    schedule, stream = model.schedule, draw * _DRAWS
+    z = noise_at(seed, stream + _START, z_0).expand_as(z_0)
     if options.start == "noised":
         z = q_sample(schedule, z_0, options.start_t, z)
     for t, s in options.path:
-        z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed))
+        z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed, stream))
         eps_theta = model(z_t, torch.full((len(z_t),), t, device=z_t.device))
         if options.sampler == "ddim":
             z = ddim_step(schedule, z_t, t, s, eps_theta)
         else:
-            z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(seed, _STEP + t, z_0), options.variance)
+            z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(seed, stream + _STEP + t, z_0), options.variance)
     return torch.where(mask, z, z_0)
 
 
-def _context(model: LatentModel, z_0: Tensor, t: int, context: Context, seed: int) -> Tensor:
+def _context(model: LatentModel, z_0: Tensor, t: int, context: Context, seed: int, stream: int) -> Tensor:
     if context == "clean":
         return z_0
-    return q_sample(model.schedule, z_0, t, noise_at(seed, _CONTEXT + t, z_0))
+    return q_sample(model.schedule, z_0, t, noise_at(seed, stream + _CONTEXT + t, z_0))

@@ -31,7 +31,7 @@ class UNetConfig(BaseModel):
     residual_blocks: int = Field(2, ge=1, description="residual blocks a level")
     attention_from: int = Field(1, ge=0, description="first level with attention")
     head_channels: int = Field(32, ge=1, description="channels of an attention head")
-    diffusion_steps: int = Field(1000, ge=10, description="T")
+    diffusion_steps: int = Field(1000, ge=10, lt=10_000, description="T")
     beta_first: float = Field(0.0015, gt=0, lt=1, description="beta_1")
     beta_last: float = Field(0.0195, gt=0, lt=1, description="beta_T; linear in the square root between")
     steps: int = Field(200_000, ge=1, description="optimiser steps")

@@ -103,7 +103,8 @@ def test_methods_of_one_family_share_both_networks_but_not_the_maps(latent):
     assert parts["ddpm"][:2] == parts["ddim"][:2] == parts["ddpm-a"]
     assert parts["ddpm"][:1] == parts["vqvae-residual"]
     assert parts["ddpm"][2] != parts["ddim"][2]
-    assert [part.steps for part in latent[0]["ddpm"].parts[:2]] == [2500, 12_000]
+    config = latent[1].config
+    assert [part.steps for part in latent[0]["ddpm"].parts[:2]] == [config.vqvae.steps, config.unet.steps]
 
 
 def test_parameters_and_flops_are_those_of_the_networks(latent):
@@ -131,7 +132,8 @@ def test_times_are_positive_and_follow_the_passes(latent):
 
 
 def test_a_plan_refuses_what_a_run_would_refuse(tmp_path):
-    options = toys.options(tmp_path, *SMALL_DATA, "data.n_validation=39")
+    rule = ["threshold=position", "percentile=97.5"]
+    options = toys.options(tmp_path, *SMALL_DATA, *rule, "data.n_validation=39")
     with pytest.raises(ConfigError, match="needs at least 40 healthy validation images, got 39"):
         planning.plan(["ddim"], "phantom", options, toys.Diary())
 
