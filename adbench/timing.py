@@ -60,7 +60,7 @@ class TimingProtocol:
     warmups: int = 3
     repeats: int = 10
     budget_s: float = 120.0
-    """Repeats and warm-ups are cut (never under one) to stay near this many seconds."""
+    """Repeats and warm-ups are cut to stay within these seconds, for a very slow method down to its first call alone."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,13 @@ def clocked(run: Callable[[], object], device: torch.device) -> float:
 
 
 def plan_repeats(first_s: float, protocol: TimingProtocol) -> tuple[int, int]:
-    """Return (further warm-ups, repeats) after a first warm-up of `first_s`, within the budget."""
+    """Return (further warm-ups, repeats) after a first call of `first_s`, within the budget.
+
+    No repeat at all where not even one fits: the first call is then the measurement.
+    """
     fits = int(protocol.budget_s / max(first_s, 1e-9)) - 1
+    if fits < 1:
+        return 0, 0
     repeats = max(1, min(protocol.repeats, fits - (protocol.warmups - 1)))
     warmups = protocol.warmups - 1 if repeats == protocol.repeats else 0
     return warmups, repeats
@@ -131,29 +136,33 @@ def plan_repeats(first_s: float, protocol: TimingProtocol) -> tuple[int, int]:
 def measure(score: Score, images: Tensor, clock: StageClock, protocol: TimingProtocol) -> Timing:
     """Time `score` on `images` (N, 1, H, W), on their device, in one minibatch where that fits into memory."""
     device = images.device
+    clock.running = True
+    clock.reset()
     batch_size, first_s, memory = _first_call(score, images)
     warmups, repeats = plan_repeats(first_s, protocol)
+    alone = repeats == 0 and batch_size == len(images)
 
     def run() -> None:
         for start in range(0, len(images), batch_size):
             score(images[start : start + batch_size])
 
-    for _ in range(warmups):
-        run()
-    clock.running = True
-    clock.reset()
-    seconds = [clocked(run, device) for _ in range(repeats)]
+    if not alone:
+        repeats = max(1, repeats)
+        for _ in range(warmups):
+            run()
+        clock.reset()
+    seconds = [first_s] if alone else [clocked(run, device) for _ in range(repeats)]
     clock.running = False
     return Timing(
         slices=len(images),
         batch_size=batch_size,
-        warmups=warmups + 1,
-        repeats=repeats,
+        warmups=0 if alone else warmups + 1,
+        repeats=len(seconds),
         median_s=statistics.median(seconds),
         min_s=min(seconds),
         max_s=max(seconds),
-        stages_s={name: s / repeats for name, s in clock.seconds.items()},
-        passes={name: n // repeats for name, n in clock.passes.items() if n},
+        stages_s={name: s / len(seconds) for name, s in clock.seconds.items()},
+        passes={name: n // len(seconds) for name, n in clock.passes.items() if n},
         flops=count_flops(lambda: score(images[:1])) * len(images),
         peak_memory_bytes=memory,
         latency_s=_latency(score, images[:1], protocol),
@@ -161,7 +170,7 @@ def measure(score: Score, images: Tensor, clock: StageClock, protocol: TimingPro
 
 
 def _first_call(score: Score, images: Tensor) -> tuple[int, float, int]:
-    """The first warm-up: the largest batch that fits (halved until it does), its seconds and peak bytes."""
+    """The first call: the largest batch that fits (halved until it does), its seconds and peak bytes."""
     batch_size = len(images)
     while True:
         peak: list[int] = []

@@ -65,7 +65,7 @@ class Process:
         for stream in (self._out, self._err):
             stream.write_text("")
         given = (arguments, moment, str(self._out), str(self._err))
-        self.process = CONTEXT.Process(target=_command, args=given)
+        self.process = CONTEXT.Process(target=_command, args=given, daemon=True)
         self.process.start()
 
     @property

@@ -26,9 +26,11 @@ QUICK = ["protocol.timing_slices=1", "protocol.timing_budget_s=0.01", "protocol.
 TOY = ["part.steps=3", "data.n_test=4"]
 
 
-@pytest.fixture(autouse=True)
-def _plugins(tmp_path, monkeypatch):
-    toys.install(tmp_path / "site", monkeypatch)
+@pytest.fixture(autouse=True, scope="module")
+def _plugins(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        toys.install(tmp_path_factory.mktemp("plugins") / "site", patch)
+        yield
 
 
 def arguments(folder: Path, method: str, dataset: str, settings: list[str]) -> list[str]:
@@ -265,9 +267,10 @@ def damage(request):
     return do
 
 
-@pytest.fixture
-def expected(tmp_path):
-    return finish(tmp_path / "whole", toys.Diary())
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The metrics of a run that nothing disturbed."""
+    return finish(tmp_path_factory.mktemp("whole"), toys.Diary())
 
 
 def test_a_damaged_part_is_found_said_and_made_again(tmp_path, damage, expected):
