@@ -19,7 +19,7 @@ TINY = [
     *("vqvae.steps=4", "vqvae.batch_size=8", "vqvae.channels=8", "vqvae.codes=8"),
     *("unet.steps=5", "unet.batch_size=8", "unet.channels=[8,8]", "unet.head_channels=8", "unet.attention_from=2"),
     *("image_timesteps=2", "kl_timesteps=2", "healing_steps=2"),
-    *("data.n_train=8", "data.n_validation=40", "data.n_test=8"),
+    *("data.n_train=8", "data.n_validation=8", "data.n_test=8"),
     *("protocol.transferred_images=8", "protocol.batch_size=4"),
 ]
 QUICK = ["protocol.timing_slices=1", "protocol.timing_budget_s=0.01", "protocol.resamples=20"]
