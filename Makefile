@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= demo
 OUT ?= demo-out
-METHODS ?= ddpm ddim kl-map vqvae-residual intensity random
+METHODS ?= ddpm ddim vqvae-residual intensity random
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -195,5 +195,5 @@ def count_flops(run: Callable[[], object]) -> int:
 def _latency(score: Score, image: Tensor, protocol: TimingProtocol) -> float:
     first = clocked(lambda: score(image), image.device)
     fits = int(0.25 * protocol.budget_s / max(first, 1e-9))
-    repeats = max(1, min(protocol.repeats, fits))
-    return statistics.median(clocked(lambda: score(image), image.device) for _ in range(repeats))
+    repeats = [clocked(lambda: score(image), image.device) for _ in range(min(protocol.repeats, fits))]
+    return statistics.median(repeats or [first])
