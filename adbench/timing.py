@@ -60,7 +60,7 @@ class TimingProtocol:
     warmups: int = 3
     repeats: int = 10
     budget_s: float = 120.0
-    """Repeats and warm-ups are cut to stay within these seconds, for a very slow method down to its first call alone."""
+    """Repeats and warm-ups are cut to stay within it, for a very slow method down to its first call alone."""
 
 
 @dataclass(frozen=True)

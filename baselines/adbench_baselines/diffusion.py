@@ -19,8 +19,8 @@ process from t = 500, and the residual to the decoded, healed image, weighted by
 | `healed`     | z'_0                                                  |
 | `x_hat`      | G(z'_0)                                               |
 
-All noise is shared by the images of a batch and drawn from the seed and t alone: scores depend neither on the batch
-size nor on the device, and the threshold found on validation images transfers to test images.
+All noise is shared by the images of a batch and drawn from the seed and t alone, on the CPU: it depends neither on the
+batch nor on the device, and the threshold found on validation images transfers to test images.
 
 Differs from the paper: where the text is silent (`context`, `start`) the choice is a field; `map_sigma`, `threshold`,
 `percentile`, `mask_sigma_px` and `healings` have the paper's values by default and in the preset "paper", not in those
@@ -275,7 +275,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
             batches, found = validation.batches(MAPS_BATCH), checkpoint.load()
             v = found[0]["v"] if found else torch.empty(0, *self._latent_shape(validation)[1:])
-            for i in range(len(v) // MAPS_BATCH, len(batches)):
+            for i in range(-(-len(v) // MAPS_BATCH), len(batches)):  # the last batch may be a partial one
                 batch = batches[i].to(self.runtime.device)
                 v = torch.cat([v, self.kl(self.encode(batch), self.timesteps).cpu()])
                 checkpoint.save({"v": v}, {"batches": i + 1})

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from adbench.artifacts import Checkpoint, PartSpec
@@ -40,6 +40,15 @@ class UNetConfig(BaseModel):
     final_learning_rate: float = Field(1.0, ge=0, le=1, description="fraction kept at the end of a half cosine")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 for none")
     augmented_copies: int = Field(15, ge=0, description="augmented encodings kept of every image, beside its own")
+
+    @model_validator(mode="after")
+    def _heads_divide_channels(self) -> UNetConfig:
+        for channels in self.channels[self.attention_from :]:
+            if channels % self.head_channels:
+                raise ValueError(
+                    f"channels with attention must be multiples of head_channels={self.head_channels}, got {channels}"
+                )
+        return self
 
 
 class LatentModel(nn.Module):
