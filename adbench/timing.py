@@ -76,6 +76,7 @@ class Timing:
     min_s: float
     max_s: float
     stages_s: dict[str, float]
+    """Of the run in the middle, so that they add up to about the median."""
     passes: dict[str, int]
     flops: int
     """Of all `slices` images: FLOPs of one image, counted by PyTorch, times their number."""
@@ -146,13 +147,14 @@ def measure(score: Score, images: Tensor, clock: StageClock, protocol: TimingPro
         for start in range(0, len(images), batch_size):
             score(images[start : start + batch_size])
 
+    runs = [_Run(first_s, clock.seconds, clock.passes)]
     if not alone:
-        repeats = max(1, repeats)
         for _ in range(warmups):
             run()
-        clock.reset()
-    seconds = [first_s] if alone else [clocked(run, device) for _ in range(repeats)]
+        runs = [_timed(run, clock, device) for _ in range(max(1, repeats))]
     clock.running = False
+    seconds = [timed.seconds for timed in runs]
+    middle = sorted(runs, key=lambda timed: timed.seconds)[(len(runs) - 1) // 2]
     return Timing(
         slices=len(images),
         batch_size=batch_size,
@@ -161,12 +163,26 @@ def measure(score: Score, images: Tensor, clock: StageClock, protocol: TimingPro
         median_s=statistics.median(seconds),
         min_s=min(seconds),
         max_s=max(seconds),
-        stages_s={name: s / len(seconds) for name, s in clock.seconds.items()},
-        passes={name: n // len(seconds) for name, n in clock.passes.items() if n},
+        stages_s=middle.stages_s,
+        passes={name: n for name, n in middle.passes.items() if n},
         flops=count_flops(lambda: score(images[:1])) * len(images),
         peak_memory_bytes=memory,
         latency_s=_latency(score, images[:1], protocol),
     )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One timed run and what its stages took."""
+
+    seconds: float
+    stages_s: dict[str, float]
+    passes: dict[str, int]
+
+
+def _timed(run: Callable[[], object], clock: StageClock, device: torch.device) -> _Run:
+    clock.reset()
+    return _Run(clocked(run, device), clock.seconds, clock.passes)
 
 
 def _first_call(score: Score, images: Tensor) -> tuple[int, float, int]:

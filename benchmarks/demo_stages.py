@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-METHODS = ("ddpm", "ddim", "kl-map", "vqvae-residual", "intensity", "random")
+METHODS = ("ddpm", "ddim", "vqvae-residual", "intensity", "random")
 FITTING, TIMING = "fitting on", ": timing"
 """What the harness says before it fits, and before it times, a method."""
 
@@ -32,10 +32,13 @@ class StageReporter:
         self.seconds: dict[str, tuple[float, float]] = {}
         """Stage -> seconds by the clock and of processor time (of all threads)."""
         self._last, self._next = _now(), stage
+        self._began = self._last[0]
 
     def charge(self, stage: str, then: str) -> None:
         """Charge the time since the last report to `stage`; what follows is `then`, unless a report says more."""
         now, spent = _now(), self.seconds.get(stage, (0.0, 0.0))
+        if stage not in self.seconds:
+            print(f"{now[0] - self._began:7.1f} s  {stage}", file=sys.stderr, flush=True)
         self.seconds[stage] = (spent[0] + now[0] - self._last[0], spent[1] + now[1] - self._last[1])
         self._last, self._next = now, then
 

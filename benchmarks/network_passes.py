@@ -88,7 +88,7 @@ def measure(name: str, detector: LatentDiffusion, slices: int) -> float:
     device = detector.runtime.device
     images = torch.rand(slices, 1, SIDE_PX, SIDE_PX, device=device)
     bare = bare_pass(detector, slices)
-    passes = len(detector.timesteps) + detector.healing.passes
+    passes = len(detector.timesteps) + detector.healing.passes * detector.config.healings
     every = max(1, passes // PROBES)
     calls, whole, probes = itertools.count(1), Clock(device), Clock(device)
 
