@@ -16,6 +16,8 @@ import torch
 from adbench.errors import DeviceError
 from adbench.record import EnvironmentRecord
 
+CODE = (":/adbench", ":/baselines", ":/datasets", ":/pyproject.toml")
+"""What decides the numbers, as paths from the root of the checkout: changes elsewhere leave a record clean."""
 PACKAGES = ("brain-adbench", "monai", "numpy", "scikit-learn", "scipy", "torch")
 
 
@@ -101,6 +103,6 @@ def _git_state() -> tuple[str | None, bool | None]:
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy inside another checkout is none
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", ":/*.py"))
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", *CODE))
     except (OSError, subprocess.CalledProcessError):
         return None, None
