@@ -85,8 +85,9 @@ def evaluate(cell: Cell, reporter: Reporter) -> Record:
         record = _run_or_fail(cell, store, reporter, kept)
         write_manifest(cell)
         write_record_file(record, cell.options.out)
-        for spec in kept:  # scored batches: the record holds what they were for
-            store.remove(spec)
+        if record.status == "ok":  # the record holds what the scored batches were for; a failed run may go on
+            for spec in kept:
+                store.remove(spec)
         return record
 
 

@@ -6,6 +6,7 @@ fewer repeats and warm-ups, and the record says how many. Times are comparable o
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 import threading
 import time
@@ -95,6 +96,7 @@ def peak_memory(device: torch.device, peak: list[int]) -> Iterator[None]:
         yield
         peak.append(torch.cuda.max_memory_allocated(device) - before)
         return
+    _return_free_memory()
     process, done, most = psutil.Process(), threading.Event(), [0]
     before = process.memory_info().rss
 
@@ -110,6 +112,13 @@ def peak_memory(device: torch.device, peak: list[int]) -> Iterator[None]:
         done.set()
         thread.join()
         peak.append(max(0, most[0] - before))
+
+
+def _return_free_memory() -> None:
+    """Give freed pages back to the system: glibc keeps them, and their reuse would not show as growth."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+    if trim:
+        trim(0)
 
 
 def clocked(run: Callable[[], object], device: torch.device) -> float:

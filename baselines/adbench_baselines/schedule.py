@@ -97,6 +97,8 @@ def ddim_step(
     schedule: Schedule, x_t: Tensor, t: Step, s: Step, eps_theta: Tensor, eta: float = 0.0, noise: Tensor | None = None
 ) -> Tensor:
     """x_s for any s < t (Song et al. 2020, eq. 12); eta = 0 is deterministic, eta = 1 is the DDPM posterior step."""
+    if eta and noise is None:
+        raise ValueError(f"eta > 0 needs noise, got eta = {eta} and none.")
     now, then = schedule.at(schedule.alpha_bar, t, x_t), schedule.at(schedule.alpha_bar, s, x_t)
     sigma = eta * ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
     x_s = then.sqrt() * predict_x_0(schedule, x_t, t, eps_theta) + (1 - then - sigma**2).clamp_min(0).sqrt() * eps_theta

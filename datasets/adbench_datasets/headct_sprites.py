@@ -110,7 +110,8 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
         stack = split.images.copy()
         lesions = np.zeros(stack.shape, bool)
         for i in range(self.config.n_test):
-            rng = np.random.default_rng([self.config.sprite_seed, i])
+            stream = [1] if self.config.development else []  # other sprites than those of the test images
+            rng = np.random.default_rng([self.config.sprite_seed, i, *stream])
             mask = draw_sprite(head_region(images[hashes[i]]), rng, self.config.min_overlap)
             if mask is None:
                 raise DataError(
