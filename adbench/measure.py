@@ -54,6 +54,7 @@ class Scorer:
         size = self.cell.protocol.batch_size
         starts = range(0, len(split), size)
         scores = np.empty(shape, np.float32)
+        self.reporter.progress(f"{self.cell.method}: {what}", 0, len(starts))
         for i, start in enumerate(starts):
             batch = slice(start, min(start + size, len(split)))
             scores[batch] = self._batch(split, what, batch)
