@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from adbench.errors import ArtifactError
+from adbench.files import write_atomic
 
 Tensors = Mapping[str, Tensor]
 Notify = Callable[[str], None]
@@ -66,22 +66,6 @@ class PartSpec:
         }
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader or a crash sees the old content or the new, never a part. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 class _DamagedError(Exception):
     """A file does not match its hash, or cannot be parsed."""
 
@@ -122,7 +106,7 @@ class Saved:
             data = (self.folder / index["file"]).read_bytes()
             meta = index["meta"]
             hashes = hashlib.sha256(data).hexdigest(), canonical_hash(meta)
-            if hashes != (index["sha256"], index.get("meta_sha256", hashes[1])):  # early versions had no second hash
+            if hashes != (index["sha256"], index["meta_sha256"]):
                 raise _DamagedError("it does not match its hash")
             return tensors_from_bytes(data), meta
         except OSError as error:

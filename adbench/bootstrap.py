@@ -34,14 +34,12 @@ class ImageMetrics:
         image_auprc: step-wise average precision; None without an anomalous image.
         image_auroc_interval: 95 % percentile interval, or None.
         image_auprc_interval: 95 % percentile interval, or None.
-        image_prevalence: fraction of images that are anomalous.
     """
 
     image_auroc: float | None
     image_auprc: float | None
     image_auroc_interval: Interval | None
     image_auprc_interval: Interval | None
-    image_prevalence: float
 
 
 def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int = 0) -> NDArray[np.int64]:
@@ -168,7 +166,6 @@ def image_metrics(
         image_auprc=auprc,
         image_auroc_interval=None if auroc is None else _interval(values["auroc"]),
         image_auprc_interval=None if auprc is None else _interval(values["auprc"]),
-        image_prevalence=float(anomalous.mean()),
     )
 
 

@@ -176,7 +176,8 @@ def run(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
     cache: Annotated[
-        Path | None, typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts and prepared data.")
+        Path | None,
+        typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts and checkpoints."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,

@@ -115,7 +115,8 @@ def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
 
 def show_records(records: Sequence[Record], out_folder: Path) -> None:
     """Print one row a run, and below the table where each record is."""
-    table = _table("method", "⌈DICE⌉ [95 %]", "AUPRC", "AUROC", "Dice transferred", "image AUROC", "s / 100 slices")
+    measures = ("⌈DICE⌉ [95 %]", "Dice transferred", "AUPRC", "AUROC", "image AUROC", "s / 100 slices")
+    table = _table("method", *measures)
     for record in records:
         table.add_row(record.detector.name, *_result_cells(record))
     out().print(table)
@@ -129,9 +130,9 @@ def _result_cells(record: Record) -> list[str]:
         return [record.status]
     return [
         formats.interval(m.best_dice.value, m.best_dice.low, m.best_dice.high),
+        formats.number(m.dice_transferred.value),
         formats.number(m.auprc.value),
         formats.number(m.auroc.value),
-        formats.number(m.dice_transferred.value),
         formats.number(m.image_auroc.value),
         formats.seconds(100 * t.median_s / t.slices) if t else formats.NONE,
     ]
@@ -139,11 +140,13 @@ def _result_cells(record: Record) -> list[str]:
 
 def show_plans(plans: Sequence[CellPlan]) -> None:
     """Print what a run would do: the parts first (shared ones once), then the scoring of each method."""
-    parts = {part.key: part for plan in plans for part in plan.parts}
-    table = _table("part", "kind", "status", "steps", "parameters", "FLOPs", "time", left=3, title="To train")
+    todo = [plan for plan in plans if not plan.record_exists]
+    parts = {part.key: part for plan in todo for part in plan.parts}
+    columns = ("part", "kind", "status", "steps", "parameters", "FLOPs", "memory", "time")
+    table = _table(*columns, left=3, title="To train")
     for part in parts.values():
-        sizes = [formats.si(part.parameters), formats.si(part.flops), formats.duration(part.estimated_s)]
-        table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes)
+        sizes = [formats.si(part.parameters), formats.si(part.flops), formats.mebibytes(part.memory_bytes)]
+        table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes, formats.duration(part.estimated_s))
     if parts:
         out().print(table)
     table = _table("method", "network passes", "FLOPs / 100", "time", "memory", "record", title="To score")
@@ -157,7 +160,7 @@ def show_plans(plans: Sequence[CellPlan]) -> None:
             "exists" if plan.record_exists else "new",
         )
     out().print(table)
-    times = [part.estimated_s for part in parts.values()] + [plan.estimated_score_s for plan in plans]
+    times = [part.estimated_s for part in parts.values()] + [plan.estimated_score_s for plan in todo]
     say(f"estimated time on this device: {formats.duration(sum(time or 0.0 for time in times))}")
     for plan in plans:
         say(f"{plan.method}: {plan.record}")

@@ -118,6 +118,8 @@ class Plan:
     parts: Sequence[PartPlan] = ()
     passes: Mapping[str, int] = field(default_factory=dict)
     """Stage -> network passes for one batch, as counted by the method's definition."""
+    image_passes: int = 0
+    """Network passes of one `image_scores` call."""
     forward: Callable[[int], Run] | None = None
     """Given a batch size, builds the network with fresh weights and returns a function that runs one pass."""
 

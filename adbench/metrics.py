@@ -23,7 +23,7 @@ from adbench.bootstrap import (
 )
 from adbench.curve import Curve, split_while_useful
 from adbench.errors import ScoreError
-from adbench.histogram import BINS, Counts, Reread, ScoreHistogram, check_scores, chunks, ordered, value_of
+from adbench.histogram import BINS, Counts, Reread, ScoreHistogram, check_scores, chunks, value_of
 
 __all__ = [
     "DiceAt",
@@ -51,8 +51,6 @@ class PixelMetrics:
             exact.
         best_dice_error_bound: how much larger it could be; 0 when the scores were read again, as it is then
             exact.
-        subject_dice_mean: Dice of each subject at `best_threshold`, averaged over subjects that have a
-            lesion; None if none has.
         auprc: step-wise average precision; None without a lesion pixel.
         auprc_error_bound: it differs from that of the unbinned scores by no more than this.
         auroc: area under the ROC curve, ties counted half; None without lesion or without other pixels.
@@ -66,7 +64,6 @@ class PixelMetrics:
     best_dice: float | None
     best_threshold: float | None
     best_dice_error_bound: float | None
-    subject_dice_mean: float | None
     auprc: float | None
     auprc_error_bound: float | None
     auroc: float | None
@@ -82,7 +79,7 @@ def pixel_metrics(hist: ScoreHistogram, reread: Reread | None = None) -> PixelMe
 
     With `reread`, `best_dice` and `best_threshold` are exact: bins whose Dice could reach the best found at a
     bin edge are split until single scores remain. The bins that matter most for AUPRC and AUROC are split
-    along with them. This usually takes two passes over the scores, and a third for `subject_dice_mean`.
+    along with them. This usually takes two passes over the scores.
 
     Args:
         hist: counts of the test set.
@@ -102,7 +99,6 @@ def pixel_metrics(hist: ScoreHistogram, reread: Reread | None = None) -> PixelMe
         best_dice=dice,
         best_threshold=threshold,
         best_dice_error_bound=dice_bound,
-        subject_dice_mean=None if threshold is None else _dice_at(hist, threshold, reread).subject_mean,
         auprc=auprc,
         auprc_error_bound=auprc_bound,
         auroc=auroc,
@@ -214,19 +210,3 @@ class DiceAt:
             weights = resample_weights(self.subjects, n_resamples, seed)
         counts = np.array([self._counts[subject] for subject in self.subjects]).reshape(-1, 3)
         return resampled_dice(counts, weights)
-
-
-def _dice_at(hist: ScoreHistogram, threshold: float, reread: Reread | None) -> DiceAt:
-    """Counts at `threshold` from the scores, or from the bins when it is the lower edge of one."""
-    result = DiceAt(threshold)
-    if reread is not None:
-        for maps in reread():
-            result.add(*maps)
-        return result
-    edge = (int(ordered(np.array([threshold], np.float32))[0]) >> 16) + BINS // 2
-    for subject in hist.subjects:
-        codes, pos, neg = hist.bins(subject)
-        above = codes >= edge
-        hits = pos[above].sum()
-        result._add_counts(subject, np.array([hits, hits + neg[above].sum(), pos.sum()]))
-    return result

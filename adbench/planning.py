@@ -29,6 +29,8 @@ class PartRow:
     parameters: int | None
     flops: int | None
     estimated_s: float | None
+    memory_bytes: int | None
+    """Most bytes above those in use before, of one training step; without the optimiser's two copies of the weights."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
         parts=parts,
         passes=dict(made.passes),
         flops_per_100=int(forward.flops / batch * 100 * passes) if forward else None,
-        estimated_score_s=forward.seconds * passes * _batches(cell) if forward else None,
+        estimated_score_s=forward.seconds * _all_passes(made, cell) if forward else None,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
     )
 
@@ -109,6 +111,12 @@ def _forward(made: Plan, cell: Cell, known: _Known) -> _Cost | None:
     return known.passes[network]
 
 
+def _all_passes(made: Plan, cell: Cell) -> int:
+    """Network passes of all that a run scores: maps, and image-level scores of the test images."""
+    image_batches = -(-len(cell.data.splits.test) // cell.protocol.batch_size)
+    return sum(made.passes.values()) * _batches(cell) + made.image_passes * image_batches
+
+
 def _batches(cell: Cell) -> int:
     """Batches of score maps: test images that count, and validation images for the transferred threshold."""
     splits, protocol = cell.data.splits, cell.protocol
@@ -119,14 +127,15 @@ def _batches(cell: Cell) -> int:
 def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell, known: _Known) -> PartRow:
     key = part.spec.key
     if key not in known.rows:
-        parameters, step = None, forward
+        parameters, step, memory = None, forward, None
         if part.build:
             module, run = part.build()
             parameters, step = sum(p.numel() for p in module.parameters()), _cost(run, cell)
+            memory = step.memory_bytes
         status = "reuse" if store.has(part.spec) else "resume" if store.has_checkpoint(part.spec) else "train"
         flops = step.flops * part.steps if step else None
         seconds = 0.0 if status == "reuse" else step.seconds * part.steps if step else None
-        known.rows[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds)
+        known.rows[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
     return known.rows[key]
 
 

@@ -6,14 +6,13 @@ pages are made from them alone.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import RecordError
+from adbench.files import write_atomic
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -145,18 +144,7 @@ def record_path(dataset: str, method: str, config_hash: str, seed: int) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Write a file at once or not at all. Raises RecordError where the folder cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomic(path, text.encode())
     except OSError as error:
         raise RecordError(
             f"Results must be written, but {path.parent} cannot be ({error.strerror}). "

@@ -22,15 +22,16 @@ process from t = 500, and the residual to the decoded, healed image, weighted by
 All noise is shared by the images of a batch and drawn from the seed and t alone, on the CPU: it depends neither on the
 batch nor on the device, and the threshold found on validation images transfers to test images.
 
-Differs from the paper: where the text is silent (`context`, `start`) the choice is a field; `map_sigma`, `threshold`,
-`percentile`, `mask_sigma_px` and `healings` have the paper's values by default and in the preset "paper", not in those
-for CPUs; `image_timesteps` may thin the chain that image-level scores average over, and that chain starts at t = 2,
-since L_0 has no meaning on latents.
+Differs from the paper: `start` and `mask_sigma_px`, on which its text is silent, are fields; `context`, `map_sigma`,
+`threshold`, `percentile` and `healings` have the paper's values by default and in the preset "paper", but some have
+others in the presets for CPUs; `image_timesteps` may thin the chain that image-level scores average over, and that
+chain starts at t = 2, since L_0 has no meaning on latents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
@@ -180,11 +181,15 @@ class LatentDetector(Detector[ConfigT]):
         """The values of t of the KL map."""
         return spaced(self.config.t_low, self.config.t_high, self.config.kl_timesteps)
 
+    @cached_property
+    def chain(self) -> list[int]:
+        """The values of t that image-level scores average over."""
+        return spaced(2, self.config.unet.diffusion_steps + 1, self.config.image_timesteps)
+
     @torch.no_grad()
     def image_scores(self, images: Tensor) -> Tensor:
         """Return the mean L_{t-1} over the whole chain, (B,)."""
-        chain = spaced(2, self.config.unet.diffusion_steps + 1, self.config.image_timesteps)
-        return self.kl(self.encode(images), chain).mean((1, 2))
+        return self.kl(self.encode(images), self.chain).mean((1, 2))
 
     def artifacts(self) -> Mapping[str, str]:
         return {name: spec.key for name, spec in self._specs.items()}
@@ -220,7 +225,7 @@ class LatentDetector(Detector[ConfigT]):
             t = torch.full((batch_size,), self.config.t_low, device=self.runtime.device)
             return torch.no_grad()(lambda: module(x_t, t))
 
-        return Plan([first, second], {"kl_map": len(self.timesteps)}, forward)
+        return Plan([first, second], {"kl_map": len(self.timesteps)}, len(self.chain), forward)
 
 
 class KLMap(LatentDetector[LatentConfig]):
@@ -346,10 +351,10 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         shared = super().plan(healthy, validation)
         heal_passes = {"heal": self.healing.passes * self.config.healings}
         if self.config.step == "a":
-            return Plan(shared.parts, heal_passes, shared.forward)
+            return replace(shared, passes=heal_passes)
         batches = -(-len(validation) // MAPS_BATCH)
         maps = PartPlan(self._maps_spec(validation, shared.parts[1].spec), batches * len(self.timesteps))
-        return Plan([*shared.parts, maps], {**shared.passes, **heal_passes}, shared.forward)
+        return replace(shared, parts=[*shared.parts, maps], passes={**shared.passes, **heal_passes})
 
 
 class DDPMStepA(LatentDiffusion):

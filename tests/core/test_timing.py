@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adbench import timing
-from adbench.timing import StageClock, TimingProtocol, clocked, count_flops, measure, peak_memory, plan_repeats
+from adbench.record import TimingRecord
+from adbench.timing import StageClock, Timing, TimingProtocol, clocked, count_flops, measure, peak_memory, plan_repeats
 
 CPU = torch.device("cpu")
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -93,6 +95,22 @@ def test_repeats_keep_within_budget_or_the_first_call_is_all(first, budget, repe
     assert 0 <= planned <= repeats
     assert planned == 0 or (1 + further_warmups + planned) * first <= budget * 1.001
     assert planned < repeats or further_warmups in (0, protocol.warmups - 1)
+
+
+def test_a_timing_record_holds_all_that_is_timed():
+    timed = {field.name for field in dataclasses.fields(Timing)}
+    assert timed | {"fit_s", "image_scores_s"} == set(TimingRecord.model_fields)
+
+
+def test_stages_are_those_of_the_run_in_the_middle(monkeypatch):
+    class Disturbed(Work):
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            self._stages["heal"] = 1.0 if len(self.sizes) == 5 else 0.01
+            return super().__call__(images)
+
+    found = Disturbed({"heal": 0.01}).measure(monkeypatch)
+    assert (found.median_s, found.max_s) == pytest.approx((1.0, 100.0))
+    assert found.stages_s == pytest.approx({"heal": 1.0})
 
 
 def test_a_clock_that_does_not_run_records_nothing():
