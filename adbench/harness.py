@@ -85,9 +85,8 @@ def evaluate(cell: Cell, reporter: Reporter) -> Record:
         record = _run_or_fail(cell, store, reporter, kept)
         write_manifest(cell)
         write_record_file(record, cell.options.out)
-        if record.status == "ok":  # the record holds what the scored batches were for; a failed run may go on
-            for spec in kept:
-                store.remove(spec)
+        for spec in kept:  # the record holds what they were for; what failed is mended before it runs again
+            store.remove(spec)
         return record
 
 

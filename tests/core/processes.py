@@ -106,6 +106,7 @@ def _command(arguments: list[str], moment: Moment | None, out: str, err: str) ->
     """In the process: run the command line, acting at the moment."""
     for stream, name in ((sys.stdout, out), (sys.stderr, err)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), stream.fileno())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     import adbench_baselines.training
     import torch
 

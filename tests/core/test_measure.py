@@ -117,7 +117,7 @@ def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_lev
     assert prevalence(split, work.cell.protocol) == 0.25
     assert found.best_dice.value == pytest.approx(2 / 3)
     assert found.image_auroc.value == 0, "the clean ones are brighter"
-    scored = [(what, done) for what, done, _ in work.reporter.steps if "test maps" in what]
+    scored = [(what, done) for what, done, _ in work.reporter.steps if "test maps" in what and done]
     assert scored == [("toy-brightness: test maps", 1)]
     assert work.maps(split.pixel_level(), "test").shape == (2, 1, H, W)
 
@@ -176,7 +176,7 @@ def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path)
     halves = scorer(tmp_path / "b", "toy-brightness", "protocol.batch_size=4")
     test = whole.cell.data.splits.test
     assert (whole.maps(test, "test") == halves.maps(test, "test")).all()
-    assert [step[1:] for step in halves.reporter.steps] == [(1, 2), (2, 2)]
+    assert [step[1:] for step in halves.reporter.steps] == [(0, 2), (1, 2), (2, 2)]
     halves.detector.score = None
     assert (whole.maps(test, "test") == halves.maps(test, "test")).all(), "from the store"
     assert len({spec.key for spec in halves.kept}) == 2
