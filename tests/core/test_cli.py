@@ -46,6 +46,7 @@ class PartRow:
     parameters: int | None = 4_600_000
     flops: int | None = None
     estimated_s: float | None = 60.0
+    memory_bytes: int | None = 2**20
 
 
 @dataclass(frozen=True)
