@@ -40,7 +40,7 @@ class MeasurementProtocol(BaseModel):
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"transferred_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
-    "demo": {"transferred_images": 50, "timing_slices": 20, "timing_budget_s": 8.0},
+    "demo": {"batch_size": 104, "transferred_images": 50, "timing_slices": 20, "timing_budget_s": 8.0},
 }
 
 

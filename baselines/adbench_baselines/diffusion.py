@@ -68,7 +68,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "demo": {
         "vqvae": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 400, "learning_rate": 2e-3},
         "unet": {
-            "channels": (32, 64, 64), "residual_blocks": 1, "steps": 800, "learning_rate": 1e-3,
+            "channels": (32, 64, 64), "residual_blocks": 1, "steps": 600, "learning_rate": 1e-3,
             "final_learning_rate": 0.02, "augmented_copies": 2,
         },
         "image_timesteps": 50,
