@@ -34,117 +34,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from adbench.artifacts import Checkpoint, PartSpec
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.detector import Detector, DetectorInfo, Images, PartPlan, Plan
 from adbench.errors import ConfigError
 from adbench_baselines import unet, vqvae
-from adbench_baselines.healing import Context, HealingOptions, Start, heal
+from adbench_baselines.diffusion_config import (
+    SHORT_TRAINING,
+    SHORT_TRAINING_MASK,
+    DiffusionConfig,
+    LatentConfig,
+    preset_values,
+)
+from adbench_baselines.healing import HealingOptions, Start, heal
 from adbench_baselines.kl import kl_map
-from adbench_baselines.schedule import Variance, spaced
+from adbench_baselines.schedule import spaced
 from adbench_baselines.smoothing import gaussian, grow
-from adbench_baselines.unet import LatentModel, UNetConfig
-from adbench_baselines.vqvae import VQVAE, VQVAEConfig
+from adbench_baselines.unet import LatentModel
+from adbench_baselines.vqvae import VQVAE
 
 SOURCE = "Pinaya et al. 2022, Fast Unsupervised Brain Anomaly Detection and Segmentation with Diffusion Models"
 MAPS_VERSION = 1
 """Raise it when the same networks would give other validation maps."""
 MAPS_BATCH = 100
-
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "vqvae": {"channels": 16, "codes": 32, "latent_channels": 4, "steps": 30, "learning_rate": 2e-3},
-        "unet": {
-            "channels": (32, 32), "residual_blocks": 1, "steps": 30, "learning_rate": 1e-3, "augmented_copies": 0,
-        },
-        "image_timesteps": 20,
-    },
-    "demo": {
-        "vqvae": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 400, "learning_rate": 2e-3},
-        "unet": {
-            "channels": (32, 64, 64), "residual_blocks": 1, "steps": 600, "learning_rate": 1e-3,
-            "final_learning_rate": 0.02, "augmented_copies": 2,
-        },
-        "image_timesteps": 50,
-    },
-    "small": {
-        "vqvae": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
-        "unet": {
-            "channels": (64, 128, 128), "residual_blocks": 1, "steps": 6000, "learning_rate": 6e-4,
-            "final_learning_rate": 0.02, "augmented_copies": 3,
-        },
-        "image_timesteps": 100,
-    },
-    "paper": {},
-}  # fmt: skip
-"""The networks of each preset; with the fields of `SHORT_TRAINING`, all but "paper" are for CPUs."""
-
-SHORT_TRAINING: dict[str, Any] = {"map_sigma": 0.7}
-"""Fields of the KL map that suit networks trained for an hour, whose maps are noisier than the paper's."""
-SHORT_TRAINING_MASK: dict[str, Any] = {"threshold": "global", "percentile": 99.0, "mask_sigma_px": 4.0}
-"""Fields of the mask that do. All were chosen on `headct-sprites` with `data.development=true`."""
-
-
-def _presets(*fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`SIZES` with fields added to every preset but "paper", which is the paper's method."""
-    added = {key: value for mapping in fields for key, value in mapping.items()}
-    return {name: size if name == "paper" else {**size, **added} for name, size in SIZES.items()}
-
-
-class LatentConfig(DetectorConfig):
-    """The two networks and the KL map that all methods of this family share."""
-
-    vqvae: VQVAEConfig = VQVAEConfig()
-    unet: UNetConfig = UNetConfig()
-    t_low: int = Field(400, ge=2, description="first t of the KL map")
-    t_high: int = Field(600, ge=3, description="end of the range of t of the KL map, itself left out")
-    kl_timesteps: int = Field(200, ge=1, description="evenly spaced values of t in that range")
-    map_sigma: float = Field(0.0, ge=0, description="Gaussian smoothing of v, in latent pixels")
-    variance: Variance = Field("beta_tilde", description="Sigma_theta of the reverse process")
-    image_timesteps: int = Field(1000, ge=1, description="values of t over the whole chain for image-level scores")
-    network_batch: int = Field(
-        256, ge=1, description="latents that values of t are put together to in one pass of the KL map"
-    )
-
-    @model_validator(mode="after")
-    def _range_lies_in_the_chain(self) -> LatentConfig:
-        if not self.t_low < self.t_high <= self.unet.diffusion_steps + 1:
-            raise ValueError(
-                f"t_low < t_high <= T + 1 is needed, got {self.t_low}, {self.t_high}, T = {self.unet.diffusion_steps}"
-            )
-        return self
-
-
-class DiffusionConfig(LatentConfig):
-    step: Literal["a", "b", "c"] = Field("c", description="step of the paper; (d) is (c) with DDIM and 50 values of t")
-    percentile: float = Field(97.5, gt=0, lt=100, description="of v over healthy validation images")
-    threshold: Literal["position", "global"] = Field(
-        "position", description="one threshold a latent position (the paper), or one for all"
-    )
-    mask_growth: int = Field(0, ge=0, description="dilation of the mask, in latent pixels")
-    start_t: int = Field(500, ge=1, description="first t of healing")
-    sampler: Literal["ddpm", "ddim"] = Field("ddpm")
-    healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
-    context: Context = Field("clean", description="what stands outside the mask while healing: z_0 clean or at level t")
-    start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
-    healings: int = Field(
-        1, ge=1, description="healed versions a image, each from noise of its own; the residual is to the nearest"
-    )
-    requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
-    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
-
-    @model_validator(mode="after")
-    def _start_lies_in_the_chain(self) -> DiffusionConfig:
-        if self.start_t > self.unet.diffusion_steps:
-            raise ValueError(f"start_t <= T is needed, got {self.start_t} and T = {self.unet.diffusion_steps}")
-        return self
-
 
 ConfigT = TypeVar("ConfigT", bound=LatentConfig)
 
@@ -152,7 +69,7 @@ ConfigT = TypeVar("ConfigT", bound=LatentConfig)
 class LatentDetector(Detector[ConfigT]):
     """Base of the methods that see images through the two shared networks."""
 
-    presets = _presets(SHORT_TRAINING)
+    presets = preset_values(SHORT_TRAINING)
     vqvae: VQVAE
     model: LatentModel
     _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
@@ -248,7 +165,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
     """Find unlikely latents, heal them, and score the residual."""
 
     Config = DiffusionConfig
-    presets = _presets(SHORT_TRAINING, SHORT_TRAINING_MASK)
+    presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
     info = DetectorInfo("latent diffusion detector", SOURCE, "1")
     limits: Tensor | None = None
     """Threshold of v, (h, w); step (a) has none."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from adbench.artifacts import PartSpec
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
 from adbench_baselines import vqvae
-from adbench_baselines.diffusion import SIZES
+from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig
 
 
