@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from adbench.artifacts import ArtifactStore, PartSpec
+from adbench.search import SearchSpace
 from adbench.timing import StageClock
 
 
@@ -136,6 +137,8 @@ class Detector(ABC, Generic[ConfigT]):
     """Fields in which this variant differs from its class's defaults; dotted keys reach nested configs."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Preset name (smoke, demo, small, paper) -> config values; a preset not named here leaves the defaults."""
+    search_space: ClassVar[SearchSpace] = SearchSpace()
+    """The fields that tuning may change; empty where none is worth it."""
     batch_independent: ClassVar[bool] = True
     """False where scores of an image depend on the batch it comes in; the docstring says why."""
 

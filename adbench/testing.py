@@ -28,6 +28,7 @@ from adbench.dataset import Dataset, DatasetInfo, Split, Splits, content_hash
 from adbench.detector import Detector, DetectorInfo, Images, Runtime, load_detector, save_detector
 from adbench.metrics import ScoreHistogram, pixel_metrics
 from adbench.registry import PRESETS
+from adbench.search import Choice
 from adbench.settings import resolve
 
 __all__ = ["DatasetContract", "DetectorContract", "toy_split"]
@@ -186,6 +187,13 @@ class DetectorContract:
     def test_every_preset_makes_a_valid_config(self) -> None:
         cls = type(self.make(self.runtime()))
         _check_presets(cls, cls.overrides)
+
+    def test_both_ends_of_every_searched_field_make_a_valid_config(self) -> None:
+        cls = type(self.make(self.runtime()))
+        for name, domain in {**cls.search_space.inference, **cls.search_space.training}.items():
+            ends = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+            for value in ends:
+                resolve(cls.Config, [cls.overrides, {name: value}], f"{cls.__name__}, search space")
 
     def test_planning_trains_nothing_and_names_the_parts_that_fitting_makes(self) -> None:
         runtime = self.runtime()

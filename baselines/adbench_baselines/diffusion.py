@@ -59,7 +59,7 @@ from adbench_baselines.unet import LatentModel
 from adbench_baselines.vqvae import VQVAE
 
 SOURCE = "Pinaya et al. 2022, Fast Unsupervised Brain Anomaly Detection and Segmentation with Diffusion Models"
-MAPS_VERSION = 1
+MAPS_VERSION = 2
 """Raise it when the same networks would give other validation maps."""
 MAPS_BATCH = 100
 
@@ -149,7 +149,7 @@ class KLMap(LatentDetector[LatentConfig]):
     """Control: v itself, upsampled, as the score map; it shows what healing adds to finding unlikely latents."""
 
     Config = LatentConfig
-    info = DetectorInfo("KL map of the latent diffusion model, without healing", f"control; map of {SOURCE}", "1")
+    info = DetectorInfo("KL map of the latent diffusion model, without healing", f"control; map of {SOURCE}", "2")
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     Config = DiffusionConfig
     presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
-    info = DetectorInfo("latent diffusion detector", SOURCE, "1")
+    info = DetectorInfo("latent diffusion detector", SOURCE, "2")
     limits: Tensor | None = None
     """Threshold of v, (h, w); step (a) has none."""
 
@@ -277,28 +277,28 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 class DDPMStepA(LatentDiffusion):
     """Step (a): the reverse process on all of z, no mask."""
 
-    info = DetectorInfo("step (a): reverse process on all latents, no mask", SOURCE, "1")
+    info = DetectorInfo("step (a): reverse process on all latents, no mask", SOURCE, "2")
     overrides = {"step": "a"}
 
 
 class DDPMStepB(LatentDiffusion):
     """Step (b): (a), and the residual weighted by the mask."""
 
-    info = DetectorInfo("step (b): reverse process on all latents, residual in the mask", SOURCE, "1")
+    info = DetectorInfo("step (b): reverse process on all latents, residual in the mask", SOURCE, "2")
     overrides = {"step": "b"}
 
 
 class DDPM(LatentDiffusion):
     """Step (c): masked inpainting by DDPM, the paper's complete method."""
 
-    info = DetectorInfo("step (c): masked inpainting by DDPM, 700 network passes", SOURCE, "1")
+    info = DetectorInfo("step (c): masked inpainting by DDPM, 700 network passes", SOURCE, "2")
     overrides = {"step": "c"}
 
 
 class DDIM(LatentDiffusion):
     """Step (d): (c) with 50 values of t for the map, and DDIM with 50 steps."""
 
-    info = DetectorInfo("step (d): masked inpainting by DDIM, 100 network passes", SOURCE, "1")
+    info = DetectorInfo("step (d): masked inpainting by DDIM, 100 network passes", SOURCE, "2")
     overrides: ClassVar[Mapping[str, Any]] = {"step": "c", "kl_timesteps": 50, "sampler": "ddim", "healing_steps": 50}
 
 

@@ -19,8 +19,6 @@ from adbench_baselines.unet import LatentModel
 
 Context = Literal["clean", "noised"]
 Start = Literal["noised", "noise"]
-_START, _STEP, _CONTEXT = 10_000, 20_000, 30_000  # streams of noise apart from the KL map's, for T < 10,000
-_DRAWS = 100_000  # between the streams of one draw and those of the next
 
 
 @dataclass(frozen=True)
@@ -48,21 +46,21 @@ def heal(model: LatentModel, z_0: Tensor, mask: Tensor, options: HealingOptions,
 
     `draw` numbers the noise: another number gives another sample.
     """
-    schedule, stream = model.schedule, draw * _DRAWS
-    z = noise_at(seed, stream + _START, z_0).expand_as(z_0)
+    schedule = model.schedule
+    z = noise_at(f"start {draw}", seed, options.start_t, z_0).expand_as(z_0)
     if options.start == "noised":
         z = q_sample(schedule, z_0, options.start_t, z)
     for t, s in options.path:
-        z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed, stream))
+        z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed, draw))
         eps_theta = model(z_t, torch.full((len(z_t),), t, device=z_t.device))
         if options.sampler == "ddim":
             z = ddim_step(schedule, z_t, t, s, eps_theta)
         else:
-            z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(seed, stream + _STEP + t, z_0), options.variance)
+            z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(f"step {draw}", seed, t, z_0), options.variance)
     return torch.where(mask, z, z_0)
 
 
-def _context(model: LatentModel, z_0: Tensor, t: int, context: Context, seed: int, stream: int) -> Tensor:
+def _context(model: LatentModel, z_0: Tensor, t: int, context: Context, seed: int, draw: int) -> Tensor:
     if context == "clean":
         return z_0
-    return q_sample(model.schedule, z_0, t, noise_at(seed, stream + _CONTEXT + t, z_0))
+    return q_sample(model.schedule, z_0, t, noise_at(f"context {draw}", seed, t, z_0))

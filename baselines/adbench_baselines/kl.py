@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from adbench_baselines.schedule import Variance, kl_term, q_sample
-from adbench_baselines.training import step_generator
+from adbench_baselines.training import stream
 from adbench_baselines.unet import LatentModel
 
 
-def noise_at(seed: int, t: int, like: Tensor) -> Tensor:
-    """Return eps (1, C, h, w) for latents (B, C, h, w): a fresh draw for each t, the same for every image."""
-    generator = step_generator(seed, t)
-    return torch.randn(1, *like.shape[1:], generator=generator).to(like.device)
+def noise_at(name: str, seed: int, t: int, like: Tensor) -> Tensor:
+    """Return eps (1, C, h, w) for latents (B, C, h, w): a fresh draw for each name and t, the same for every image."""
+    return torch.randn(1, *like.shape[1:], generator=stream(name, seed, t)).to(like.device)
 
 
 @torch.no_grad()
@@ -31,7 +30,7 @@ def kl_map(
     for start in range(0, len(timesteps), together):
         chunk = timesteps[start : start + together]
         t = torch.tensor(chunk).repeat_interleave(len(z))
-        eps = torch.cat([noise_at(seed, step, z) for step in chunk]).repeat_interleave(len(z), 0)
+        eps = torch.cat([noise_at("KL map", seed, step, z) for step in chunk]).repeat_interleave(len(z), 0)
         x_t = q_sample(model.schedule, z.repeat(len(chunk), 1, 1, 1), t, eps)
         terms = kl_term(model.schedule, eps, model(x_t, t.to(z.device)), t, variance).mean(1)
         total += terms.unflatten(0, (len(chunk), len(z))).sum(0)

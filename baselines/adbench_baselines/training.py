@@ -1,15 +1,16 @@
 """One resumable training loop for every trained part.
 
-The order of batches, the augmentation and all noise of step k come from a generator seeded by (seed, k), so that a run
-that was cut off continues exactly as if it had not been (up to the device's own non-determinism).
+The order of batches, the augmentation and all noise of step k come from a generator of its own, seeded by the part's
+name, the seed and k, so that a run that was cut off continues exactly as if it had not been (up to the device's own non-determinism).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from adbench.errors import TrainingError
 
 Loss = Callable[[int, torch.Generator], Tensor]
 """loss(step, generator) -> scalar to descend."""
+LOOK_EVERY = 20
+"""Steps between two looks at the gradient norms."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,10 @@ def learning_rate_factor(step: int, options: LoopOptions) -> float:
     return options.final_learning_rate + (1 - options.final_learning_rate) * cosine
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """A CPU generator whose stream depends on (seed, step) alone."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) % (1 << 63))
+def stream(name: str, seed: int, index: int = 0) -> torch.Generator:
+    """A CPU generator whose numbers depend on (name, seed, index) alone, apart from those of any other three."""
+    digest = hashlib.sha256(f"{name}/{seed}/{index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 class Ema:
@@ -71,33 +75,35 @@ class Ema:
 def train(module: nn.Module, loss_of: Loss, options: LoopOptions, checkpoint: Checkpoint, progress: Progress) -> None:
     """Train `module` in place, from its checkpoint where there is one; leave the averaged weights in it.
 
-    Raises TrainingError where the loss becomes NaN or infinite.
+    Raises TrainingError where the loss or a gradient becomes NaN or infinite. On a GPU a look at either would wait
+    for the step to end, so that norms are looked at a few steps at a time, and always before weights are kept.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=options.learning_rate, weight_decay=options.weight_decay)
     ema = Ema(module, options.ema_decay) if options.ema_decay else None
-    start = _restore(module, optimiser, ema, checkpoint)
+    state = TrainingState({"module": module}, {"optimiser": optimiser}, {"ema": ema.shadow} if ema else {})
+    start = state.restore(checkpoint)
+    norms: list[Tensor] = []
     saved_at = time.monotonic()
     module.train()
     for step in range(start, options.steps):
         for group in optimiser.param_groups:
             group["lr"] = options.learning_rate * learning_rate_factor(step, options)
-        loss = loss_of(step, step_generator(options.seed, step))
+        loss = loss_of(step, stream(options.what, options.seed, step))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(trained, options.clip_norm)
-        if not torch.isfinite(norm):
-            raise TrainingError(
-                f"Training {options.what} diverged at step {step + 1} of {options.steps} (loss {loss.item()}, gradient "
-                f"norm {norm.item()}). Lower its learning rate of {options.learning_rate}."
-            )
+        norms.append(nn.utils.clip_grad_norm_(trained, options.clip_norm))
         optimiser.step()
         if ema:
             ema.update(module, step)
-        progress(options.what, step + 1, options.steps)
-        if time.monotonic() - saved_at > options.checkpoint_every_s:
-            _save(module, optimiser, ema, checkpoint, step + 1)
+        late = time.monotonic() - saved_at > options.checkpoint_every_s
+        if late or len(norms) == LOOK_EVERY or step + 1 == options.steps:
+            check_finite(norms, step, options)
+            norms.clear()
+        if late:
+            state.save(checkpoint, step + 1)
             saved_at = time.monotonic()
+        progress(options.what, step + 1, options.steps)
     if ema:
         with torch.no_grad():
             for name, parameter in module.named_parameters():
@@ -105,34 +111,56 @@ def train(module: nn.Module, loss_of: Loss, options: LoopOptions, checkpoint: Ch
     module.eval()
 
 
-def _save(
-    module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema | None, checkpoint: Checkpoint, step: int
-) -> None:
-    tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
-    for i, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    if ema:
-        tensors |= {f"ema.{k}": v for k, v in ema.shadow.items()}
-    checkpoint.save(tensors, {"step": step})
+def check_finite(norms: Sequence[Tensor], step: int, options: LoopOptions) -> None:
+    """Raise TrainingError where one of the last gradient norms, up to that of `step`, is NaN or infinite."""
+    bad = (~torch.isfinite(torch.stack(list(norms)))).nonzero()
+    if len(bad):
+        first = int(bad[0])
+        raise TrainingError(
+            f"Training {options.what} diverged at step {step + 2 - len(norms) + first} of {options.steps} (gradient "
+            f"norm {float(norms[first])}). Lower its learning rate of {options.learning_rate}."
+        )
 
 
-def _restore(module: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema | None, checkpoint: Checkpoint) -> int:
-    """Return the number of steps already done."""
-    found = checkpoint.load()
-    if found is None:
-        return 0
-    tensors, meta = found
+@dataclass
+class TrainingState:
+    """Everything that a training needs to go on where it was cut off, by name."""
 
-    def below(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    modules: Mapping[str, nn.Module]
+    optimisers: Mapping[str, torch.optim.Optimizer]
+    averages: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
 
-    module.load_state_dict(below("module."))
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in below("optimiser.").items():
-        i, key = name.split(".", 1)
-        states.setdefault(int(i), {})[key] = value
-    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
-    if ema:
-        for name, value in below("ema.").items():
-            ema.shadow[name].copy_(value)
-    return int(meta["step"])
+    def save(self, checkpoint: Checkpoint, step: int) -> None:
+        """Write the state after `step` steps."""
+        tensors: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{k}": v for k, v in module.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for i, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        for name, average in self.averages.items():
+            tensors |= {f"{name}.{k}": v for k, v in average.items()}
+        checkpoint.save(tensors, {"step": step})
+
+    def restore(self, checkpoint: Checkpoint) -> int:
+        """Load the last state saved, where there is one, and return the number of steps already done."""
+        found = checkpoint.load()
+        if found is None:
+            return 0
+        tensors, meta = found
+
+        def below(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+        for name, module in self.modules.items():
+            module.load_state_dict(below(name))
+        for name, optimiser in self.optimisers.items():
+            states: dict[int, dict[str, Tensor]] = {}
+            for key, value in below(name).items():
+                i, field_name = key.split(".", 1)
+                states.setdefault(int(i), {})[field_name] = value
+            optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+        for name, average in self.averages.items():
+            for key, value in below(name).items():
+                average[key].copy_(value)
+        return int(meta["step"])

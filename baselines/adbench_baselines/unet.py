@@ -17,10 +17,10 @@ from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench_baselines.schedule import Schedule, q_sample
-from adbench_baselines.training import LoopOptions, step_generator, train
+from adbench_baselines.training import LoopOptions, stream, train
 from adbench_baselines.vqvae import VQVAE, augment
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same configuration would train another network."""
 
 
@@ -166,7 +166,7 @@ def _encode_copies(vqvae: VQVAE, healthy: Images, copies: int, runtime: Runtime)
         encoded = []
         for i, images in enumerate(batches):
             if copy:
-                images = augment(images, 1.0, step_generator(runtime.seed, copy * len(batches) + i))
+                images = augment(images, 1.0, stream("encoding", runtime.seed, copy * len(batches) + i))
             with autocast(runtime.device):
                 z_e = vqvae.encoder(images.to(runtime.device))
             encoded.append(vqvae.quantiser.indices(z_e).to(torch.int16).cpu())

@@ -22,7 +22,7 @@ class VQVAEResidual(Detector[VQVAEResidualConfig]):
     """Residual to the reconstruction by the VQ-VAE that the diffusion methods use."""
 
     Config = VQVAEResidualConfig
-    info = DetectorInfo("residual of the VQ-VAE alone", "control; van den Oord et al. 2017", "1")
+    info = DetectorInfo("residual of the VQ-VAE alone", "control; van den Oord et al. 2017", "2")
     presets = {name: {k: v for k, v in size.items() if k == "vqvae"} for name, size in SIZES.items()}
     model: VQVAE
     _spec: PartSpec | None = None  # stays None in a detector that was loaded

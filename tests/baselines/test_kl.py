@@ -63,7 +63,7 @@ def test_the_kl_map_of_the_unet_is_monais_likelihood_to_float_error(t, monkeypat
     torch.manual_seed(0)
     model = LatentModel(UNetConfig(channels=(8, 8), residual_blocks=1, head_channels=8), 3).eval()
     z = latents(dtype=torch.float32)
-    eps = noise_at(0, t, z).expand_as(z)
+    eps = noise_at("KL map", 0, t, z).expand_as(z)
     (theirs,) = monai_maps(model, z, eps, [t], monai_scheduler(), monkeypatch)
     ours = kl_map(model, z, [t], seed=0, variance="beta_tilde", network_batch=8)
     torch.testing.assert_close(ours, theirs.mean(1), rtol=2e-3, atol=1e-6)
@@ -73,7 +73,7 @@ def test_the_map_is_the_mean_over_timesteps_and_channels_with_fresh_noise_for_ea
     model, z, steps = ToyModel(), latents(), [400, 450, 599]
     total = torch.zeros(3, 8, 8, dtype=torch.float64)
     for t in steps:
-        eps = noise_at(7, t, z)
+        eps = noise_at("KL map", 7, t, z)
         eps_theta = model(q_sample(model.schedule, z, t, eps), torch.tensor([t] * 3))
         total += kl_term(model.schedule, eps.double(), eps_theta, t).mean(1)
     torch.testing.assert_close(
@@ -100,9 +100,9 @@ def test_timesteps_share_network_passes_up_to_the_network_batch():
 
 def test_noise_is_fresh_for_each_t_and_seed_and_the_same_for_every_image():
     like = torch.zeros(4, 3, 16, 16)
-    assert noise_at(0, 400, like).shape == (1, 3, 16, 16)
-    assert torch.equal(noise_at(0, 400, like), noise_at(0, 400, like[:1]))
-    drawn = torch.stack([noise_at(seed, t, like).flatten() for seed, t in ((0, 400), (0, 401), (1, 400), (1, 401))])
+    assert noise_at("KL map", 0, 400, like).shape == (1, 3, 16, 16)
+    assert torch.equal(noise_at("KL map", 0, 400, like), noise_at("KL map", 0, 400, like[:1]))
+    drawn = torch.stack([noise_at("KL map", seed, t, like).flatten() for seed, t in ((0, 400), (0, 401), (1, 400), (1, 401))])
     correlation = torch.corrcoef(drawn) - torch.eye(4)
     assert correlation.abs().max() < 0.15
     assert drawn.std() == pytest.approx(1, abs=0.1)
@@ -111,6 +111,6 @@ def test_noise_is_fresh_for_each_t_and_seed_and_the_same_for_every_image():
 def test_noise_is_the_same_whatever_the_global_generator_holds():
     like = torch.zeros(1, 8, 32, 32)
     torch.manual_seed(1)
-    first = noise_at(3, 5, like)
+    first = noise_at("KL map", 3, 5, like)
     torch.manual_seed(2)
-    assert torch.equal(first, noise_at(3, 5, like))
+    assert torch.equal(first, noise_at("KL map", 3, 5, like))

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 from adbench_baselines import unet, vqvae
-from adbench_baselines.training import Ema, LoopOptions, learning_rate_factor, step_generator, train
+from adbench_baselines.training import Ema, LoopOptions, learning_rate_factor, stream, train
 from adbench_baselines.unet import UNetConfig
 from adbench_baselines.vqvae import VQVAEConfig
 from tiny_nets import UNET_SETTINGS, VQVAE_SETTINGS, stack
@@ -210,8 +210,9 @@ def test_progress_counts_every_step(checkpoint):
     assert said == [("net", i + 1, 30) for i in range(30)]
 
 
-def test_the_stream_of_a_step_depends_on_seed_and_step_alone():
-    draws = {float(torch.rand(1, generator=step_generator(s, k), dtype=torch.float64)) for s in (0, 1) for k in (0, 1)}
-    assert len(draws) == 4
-    same = [torch.rand(3, generator=step_generator(4, 9)) for _ in range(2)]
+def test_a_stream_depends_on_name_seed_and_index_alone():
+    keys = [(name, seed, index) for name in ("a", "b") for seed in (0, 1) for index in (0, 1)]
+    draws = {float(torch.rand(1, generator=stream(*key), dtype=torch.float64)) for key in keys}
+    assert len(draws) == len(keys)
+    same = [torch.rand(3, generator=stream("a", 4, 9)) for _ in range(2)]
     assert torch.equal(*same)

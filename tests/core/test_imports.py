@@ -16,7 +16,7 @@ DATASETS = sorted((ROOT / "datasets").rglob("*.py"))
 PLUGIN_PACKAGES = {"adbench_baselines", "adbench_datasets"}
 
 LAYERS = (
-    {"errors", "formats", "files"},
+    {"errors", "formats", "files", "search"},
     {"dataset", "histogram", "curve", "metrics", "bootstrap", "timing", "record", "artifacts", "settings"},
     {"detector", "device", "markdown"},
     {"registry", "leaderboard", "progress"},
