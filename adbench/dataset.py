@@ -2,14 +2,16 @@
 
 A dataset is a plugin (entry-point group `adbench.datasets`): a subclass of `Dataset` with a frozen `Config`, an `info`
 card, and one verb, `load`, which reads the data as distributed and returns `Splits`. Arrays may be memory-mapped.
-Training and validation are healthy; overlap between splits is an error (`Splits.check`).
+Training and validation are healthy; overlap between splits is an error (`Splits.check`). A set that is trained on
+healthy images of another one gives its test images by `load_test`, and the other its healthy ones by `load_healthy`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +93,8 @@ class Split:
     ignores: NDArray[np.bool_] | None = None
     image_level_only: NDArray[np.bool_] | None = None
     """(N,) bool: clean images that stand beside the others for image-level scores and leave the pixel metrics."""
+    sources: Sequence[str] = ()
+    """N names of the files (and slices) that the images came from, for messages; or none."""
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -102,6 +106,8 @@ class Split:
             raise DataError(
                 f"Each of {n} images needs a subject and a hash, got {len(self.subjects)} and {len(self.hashes)}."
             )
+        if self.sources and len(self.sources) != n:
+            raise DataError(f"Each of {n} images needs a source where one has, got {len(self.sources)}.")
         for name in ("lesions", "brains", "ignores"):
             array = getattr(self, name)
             if array is not None and (array.shape != self.images.shape or array.dtype != np.bool_):
@@ -143,6 +149,7 @@ class Split:
             brains=of(self.brains),
             ignores=of(self.ignores),
             image_level_only=of(self.image_level_only),
+            sources=[self.sources[i] for i in index] if self.sources else (),
         )
 
     def pixel_level(self) -> Split:
@@ -194,8 +201,8 @@ class Splits:
                 raise DataError(f"The {name} split must be healthy, but it holds lesion pixels.")
         if self.test.lesions is None or not bool(np.any(self.test.lesions)):
             raise DataError("The test split must hold at least one lesion pixel, but it has none.")
-        _check_disjoint("subject", {name: split.subjects for name, split in self.items()})
-        _check_disjoint("image content", {name: split.hashes for name, split in self.items()})
+        _check_disjoint("subject", self.items(), lambda split: split.subjects)
+        _check_disjoint("image content", self.items(), lambda split: split.hashes)
 
 
 def _named_hashes(split: Split) -> dict[str, str]:
@@ -205,15 +212,54 @@ def _named_hashes(split: Split) -> dict[str, str]:
     return named
 
 
-def _check_disjoint(what: str, values: Mapping[str, Sequence[str]]) -> None:
-    owner: dict[str, str] = {}
-    for split, names in values.items():
-        for name in set(names):
-            if owner.setdefault(name, split) != split:
+def _check_disjoint(what: str, splits: Sequence[tuple[str, Split]], names_of: Callable[[Split], Sequence[str]]) -> None:
+    """Raise DataError where two splits share a name, saying the files where they are known."""
+    owner: dict[str, tuple[str, str]] = {}
+    for name, split in splits:
+        for i, value in enumerate(names_of(split)):
+            source = f" ({split.sources[i]})" if split.sources else ""
+            first, first_source = owner.setdefault(value, (name, source))
+            if first != name:
                 raise DataError(
-                    f"Splits must not overlap, but {what} {name!r} is in both {owner[name]} and {split}. "
-                    "Remove it from one of them."
+                    f"Splits must not overlap, but {what} {value!r} is in both {first}{first_source} and "
+                    f"{name}{source}. Remove it from one of them."
                 )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file, and what follows."""
+
+    file: str
+    what: str
+    skipped: bool
+    """True: the case is left out, counted and listed; False: nothing can be run until it is mended."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in the data folder: the answer of `adbench data check`."""
+
+    facts: Mapping[str, str]
+    """In the order to show them: release, subjects, slices, lesions by size, spacing, intensities, splits and so on."""
+    problems: Sequence[Problem] = ()
+
+
+def _silent(*what: object) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class DataRuntime:
+    """Where a dataset keeps what it prepares, and to whom it reports; the harness fills it."""
+
+    cache: Path | None = None
+    """Folder for prepared data; None: a temporary one."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    progress: Callable[[str, int, int], None] = _silent
+    """Called as progress(what, done, total)."""
+    notify: Callable[[str], None] = _silent
+    """Called with one sentence that the user should see, for example of skipped cases."""
 
 
 ConfigT = TypeVar("ConfigT", bound=DatasetConfig)
@@ -227,11 +273,30 @@ class Dataset(ABC, Generic[ConfigT]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Preset name -> config values; a preset that is not named here leaves the defaults."""
 
-    def __init__(self, config: ConfigT, data_root: Path | None = None) -> None:
+    def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         """`data_root` is the folder as downloaded (`--data-root` or ADBENCH_DATA); None where none was given."""
         self.config = config
         self.data_root = data_root
+        self.runtime = runtime or DataRuntime()
 
     @abstractmethod
     def load(self) -> Splits:
         """Read the data. Raises DataError saying what was looked for, and where."""
+
+    def load_healthy(self) -> tuple[Split, Split]:
+        """Return healthy training and validation images, for tests on another set (`--train-on`)."""
+        splits = self.load()
+        return splits.train, splits.validation
+
+    def load_test(self) -> Split:
+        """Return the test images for a detector that was trained on another set; here those of `load`."""
+        return self.load().test
+
+    def inspect(self) -> Findings:
+        """Say what is in the data folder and what a run would use. Raises DataError where nothing can be read."""
+        splits = self.load()
+        sizes = {
+            f"{name} images": f"{len(split)} of {len(set(split.subjects))} subjects" for name, split in splits.items()
+        }
+        height, width = splits.test.images.shape[2:]
+        return Findings({"image size": f"{height} x {width}", **sizes})
