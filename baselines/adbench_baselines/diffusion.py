@@ -45,6 +45,8 @@ from adbench.detector import Detector, DetectorInfo, Images, PartPlan, Plan
 from adbench.errors import ConfigError
 from adbench_baselines import unet, vqvae
 from adbench_baselines.diffusion_config import (
+    DIFFUSION_SPACE,
+    KL_MAP_SPACE,
     SHORT_TRAINING,
     SHORT_TRAINING_MASK,
     DiffusionConfig,
@@ -149,6 +151,7 @@ class KLMap(LatentDetector[LatentConfig]):
     """Control: v itself, upsampled, as the score map; it shows what healing adds to finding unlikely latents."""
 
     Config = LatentConfig
+    search_space = KL_MAP_SPACE
     info = DetectorInfo("KL map of the latent diffusion model, without healing", f"control; map of {SOURCE}", "2")
 
     @torch.no_grad()
@@ -166,6 +169,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     Config = DiffusionConfig
     presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
+    search_space = DIFFUSION_SPACE
     info = DetectorInfo("latent diffusion detector", SOURCE, "2")
     limits: Tensor | None = None
     """Threshold of v, (h, w); step (a) has none."""

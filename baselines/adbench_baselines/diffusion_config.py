@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from adbench.detector import DetectorConfig
+from adbench.search import Choice, Domain, Integer, Real, SearchSpace
 from adbench_baselines.healing import Context, Start
 from adbench_baselines.schedule import Variance
 from adbench_baselines.unet import UNetConfig
@@ -100,3 +101,35 @@ class DiffusionConfig(LatentConfig):
         if self.start_t > self.unet.diffusion_steps:
             raise ValueError(f"start_t <= T is needed, got {self.start_t} and T = {self.unet.diffusion_steps}")
         return self
+
+
+NETWORK_SEARCH: dict[str, Domain] = {
+    "vqvae.latent_channels": Choice((4, 8, 16, 32)),
+    "vqvae.codes": Choice((64, 128, 256)),
+    "vqvae.learning_rate": Real(1e-4, 2e-3, log=True),
+    "unet.learning_rate": Real(5e-5, 2e-3, log=True),
+    "unet.residual_blocks": Integer(1, 2),
+}
+MAP_SEARCH: dict[str, Domain] = {
+    "t_low": Integer(2, 450),
+    "t_high": Integer(460, 1000),
+    "kl_timesteps": Integer(10, 200, log=True),
+    "map_sigma": Real(0.0, 2.0),
+}
+MASK_SEARCH: dict[str, Domain] = {
+    "percentile": Real(90.0, 99.9),
+    "threshold": Choice(("position", "global")),
+    "mask_growth": Integer(0, 2),
+    "mask_sigma_px": Real(0.0, 8.0),
+}
+HEALING_SEARCH: dict[str, Domain] = {
+    "start_t": Integer(200, 900),
+    "sampler": Choice(("ddpm", "ddim")),
+    "healing_steps": Integer(10, 200, log=True),
+    "context": Choice(("clean", "noised")),
+    "start": Choice(("noise", "noised")),
+    "healings": Integer(1, 4),
+    "requantise": Choice((False, True)),
+}
+KL_MAP_SPACE = SearchSpace(MAP_SEARCH, NETWORK_SEARCH)
+DIFFUSION_SPACE = SearchSpace({**MAP_SEARCH, **MASK_SEARCH, **HEALING_SEARCH}, NETWORK_SEARCH)

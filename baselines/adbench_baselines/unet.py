@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
+from adbench_baselines.cuda_graphs import Replayed, graph_training
 from adbench_baselines.schedule import Schedule, q_sample
 from adbench_baselines.training import LoopOptions, stream, train
 from adbench_baselines.vqvae import VQVAE, augment
@@ -76,9 +77,13 @@ class LatentModel(nn.Module):
         self.register_buffer("mean", torch.zeros(1, latent_channels, 1, 1))
         self.register_buffer("std", torch.ones(1, latent_channels, 1, 1))
         self.schedule = Schedule.scaled_linear(config.diffusion_steps, config.beta_first, config.beta_last)
+        self._replayed = Replayed(self._eps)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return eps_theta, float32, for (B, n_z, h, w) and (B,) steps in 1..T."""
+        return self._replayed(x_t, t)
+
+    def _eps(self, x_t: Tensor, t: Tensor) -> Tensor:
         with autocast(x_t.device):
             eps_theta: Tensor = self.unet(x_t, t)
         return eps_theta.float()
@@ -144,6 +149,9 @@ def _train(
         z = vqvae.quantiser.embed(codes[copies, chosen].to(runtime.device).long())
         return simple_loss(module, module.standardise(z), generator)
 
+    shape = (config.batch_size, *z.shape[1:])
+    steps = torch.ones(config.batch_size, dtype=torch.long, device=runtime.device)
+    graph_training(module.unet, torch.zeros(shape, device=runtime.device), steps)
     options = LoopOptions(
         what="UNet",
         steps=config.steps,
