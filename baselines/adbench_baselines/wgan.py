@@ -1,0 +1,263 @@
+"""A Wasserstein GAN with gradient penalty on healthy images, the first part of f-AnoGAN (Gulrajani et al. 2017).
+
+    critic      L_D = E[D(G(z))] - E[D(x)] + lambda E[(|grad D(x')| - 1)^2],  x' = u x + (1 - u) G(z),  u ~ U(0, 1)
+    generator   L_G = -E[D(G(z))],  z ~ N(0, I)
+
+| code             | paper                                                          |
+|------------------|----------------------------------------------------------------|
+| `critic`         | D, the discriminator                                           |
+| `penalty_weight` | lambda                                                         |
+| `distance`       | E[D(x)] - E[D(G(z))], the estimate of the Wasserstein distance |
+
+Differs from the paper: the generator's weights are averaged (`ema_decay`, 0 for the paper's).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.detector import Images, PartPlan, Run, Runtime
+from adbench.device import autocast
+from adbench.errors import TrainingError
+from adbench_baselines.training import (
+    LOOK_EVERY,
+    Ema,
+    LoopOptions,
+    TrainingState,
+    check_finite,
+    learning_rate_factor,
+    stream,
+)
+from adbench_baselines.wgan_networks import Generator, Trunk, WGANConfig, levels_of
+
+NetT = TypeVar("NetT", bound=nn.Module)
+
+VERSION = 1
+"""Raise it when the same configuration would train other networks."""
+DISTANCE_LIMIT = 10.0
+"""Largest believable slope of the critic; see `check_distances`."""
+LEAST_SPREAD = 0.1
+"""Least spread of generated images, as a fraction of that of healthy ones; see `check_spread`."""
+SPREAD_IMAGES = 256
+STATISTICS_BATCHES = 20
+"""Batches of samples that the generator's batch statistics are taken from after training."""
+
+
+class WGAN(nn.Module):
+    """Generator and critic."""
+
+    def __init__(self, config: WGANConfig, size: Sequence[int]) -> None:
+        super().__init__()
+        self.config = config
+        self.generator, self.critic = Generator(config, size), Trunk(config, size, 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.generator.size.device
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return z ~ N(0, I), (n, n_z)."""
+        return torch.randn(n, self.config.latent_dim, generator=generator).to(self.device)
+
+    def critic_loss(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return L_D and the distance, both scalar, with fresh z and u."""
+        with torch.no_grad():
+            fake = self.generator(self.noise(len(images), generator))
+        u = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device)
+        on_real, on_fake = self.critic(torch.cat([images, fake])).chunk(2)
+        distance = on_real.mean() - on_fake.mean()
+        penalty = gradient_penalty(self.critic, u * images + (1 - u) * fake)
+        return self.config.penalty_weight * penalty - distance, distance.detach()
+
+    def generator_loss(self, generator: torch.Generator) -> Tensor:
+        """Return L_G of a batch of samples, scalar."""
+        loss: Tensor = -self.critic(self.generator(self.noise(self.config.batch_size, generator))).mean()
+        return loss
+
+
+def gradient_penalty(critic: nn.Module, images: Tensor) -> Tensor:
+    """Return E[(|grad D(x)| - 1)^2], the norm of each sample's gradient taken over all its dimensions.
+
+    Under bfloat16 autocast the gradient is that of the network as it computes; its norm is taken in float32.
+    """
+    images = images.detach().requires_grad_()
+    given = images.view_as(images)  # no leaf: PyTorch's FLOP counter cannot follow `grad` to one that a module is given
+    (gradient,) = torch.autograd.grad(critic(given).sum(), images, create_graph=True)
+    return (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def wgan_spec(config: WGANConfig, healthy: Images, seed: int) -> PartSpec:
+    return PartSpec("wgan", VERSION, config.model_dump(), healthy.fingerprint, seed)
+
+
+def part_plan(config: WGANConfig, healthy: Images, runtime: Runtime) -> PartPlan:
+    """The part as `--dry-run` shows it."""
+
+    def build() -> tuple[nn.Module, Run]:
+        module = prepare(WGAN(config, healthy.shape[-2:]), runtime).train()
+        training = WGANTraining(module)
+        return module, lambda: training.step(healthy, stream("plan", 0))
+
+    return PartPlan(wgan_spec(config, healthy, runtime.seed), config.steps, build)
+
+
+def fetch(config: WGANConfig, healthy: Images, runtime: Runtime) -> tuple[WGAN, PartSpec]:
+    """Return the trained, frozen WGAN from the artifact store, training it where it is not there."""
+    levels_of(healthy.shape[-2:])
+    spec = wgan_spec(config, healthy, runtime.seed)
+    torch.manual_seed(runtime.seed)
+    module = WGAN(config, healthy.shape[-2:])
+    tensors = runtime.store.get(spec, lambda checkpoint: train_wgan(module, healthy, runtime, checkpoint))
+    module.load_state_dict(tensors)
+    return prepare(module, runtime).eval().requires_grad_(False), spec
+
+
+def prepare(module: NetT, runtime: Runtime) -> NetT:
+    """Move a network to the device, in the memory layout that convolutions are fastest in."""
+    return module.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def draw(healthy: Images, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Return `n` random images, (n, 1, H, W)."""
+    chosen = torch.randint(len(healthy), (n,), generator=generator)
+    return healthy[chosen.numpy()].to(device).contiguous(memory_format=torch.channels_last)
+
+
+class WGANTraining:
+    """The two optimisers, and one step: `critic_steps` updates of the critic and one of the generator."""
+
+    def __init__(self, module: WGAN) -> None:
+        self.module, self.config = module, module.config
+        settings: dict[str, Any] = {"betas": (self.config.beta1, self.config.beta2), "weight_decay": 0.0}
+        self.critic, self.generator = (
+            torch.optim.AdamW(net.parameters(), lr=self.config.learning_rate, **settings)
+            for net in (module.critic, module.generator)
+        )
+
+    def step(self, healthy: Images, generator: torch.Generator, factor: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Update both, at `factor` of the learning rate; return the sum of the gradient norms and the distances."""
+        norms, distances = [], []
+        for optimiser in (self.critic, self.generator):
+            for group in optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * factor
+        for _ in range(self.config.critic_steps):
+            images = draw(healthy, self.config.batch_size, generator, self.module.device)
+            with autocast(images.device):
+                loss, distance = self.module.critic_loss(images, generator)
+            norms.append(self._descend(loss, self.critic))
+            distances.append(distance)
+        self.module.critic.requires_grad_(False)  # its gradients are not needed here, and cost a third of the step
+        with autocast(self.module.device):
+            loss = self.module.generator_loss(generator)
+        norms.append(self._descend(loss, self.generator))
+        self.module.critic.requires_grad_(True)
+        return torch.stack(norms).sum(), torch.stack(distances)
+
+    @staticmethod
+    def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> Tensor:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return nn.utils.get_total_norm([p.grad for group in optimiser.param_groups for p in group["params"]])
+
+
+def train_wgan(module: WGAN, healthy: Images, runtime: Runtime, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Train generator and critic, from the checkpoint where there is one; return their tensors.
+
+    Raises TrainingError where a gradient, the critic or the generator goes wrong: see the three checks.
+    """
+    config = module.config
+    options = LoopOptions(
+        "WGAN", config.steps, config.learning_rate, runtime.seed, final_learning_rate=config.final_learning_rate
+    )
+    prepare(module, runtime).train()
+    training, ema = WGANTraining(module), Ema(module.generator, config.ema_decay)
+    networks = {"generator": module.generator, "critic": module.critic}
+    optimisers = {"generator_optimiser": training.generator, "critic_optimiser": training.critic}
+    state = TrainingState(networks, optimisers, {"average": ema.shadow})
+    norms: list[Tensor] = []
+    distances: list[Tensor] = []
+    saved_at = time.monotonic()
+    for step in range(state.restore(checkpoint), config.steps):
+        norm, found = training.step(healthy, stream("WGAN", runtime.seed, step), learning_rate_factor(step, options))
+        ema.update(module.generator, step)
+        norms.append(norm)
+        distances.append(found)
+        late = time.monotonic() - saved_at > options.checkpoint_every_s
+        if late or len(norms) == LOOK_EVERY or step + 1 == config.steps:
+            check_finite(norms, step, options)
+            check_distances(torch.cat(distances), healthy.shape, step, options)
+            norms.clear()
+            distances.clear()
+        if late:
+            state.save(checkpoint, step + 1)
+            saved_at = time.monotonic()
+        runtime.progress("WGAN", step + 1, config.steps)
+    with torch.no_grad():
+        for name, parameter in module.generator.named_parameters():
+            parameter.copy_(ema.shadow[name])
+    settle_statistics(module, runtime.seed)
+    check_spread(module, healthy, runtime, options)
+    return {k: v.cpu() for k, v in module.state_dict().items()}
+
+
+def check_distances(distances: Tensor, shape: Sequence[int], step: int, options: LoopOptions) -> None:
+    """Raise TrainingError where the critic lost its slope of about 1.
+
+    Images in [0, 1] of n pixels are at most sqrt(n) apart, so that a critic of slope 1 cannot tell any two sets of
+    them apart by more than that. Ten times as much is no distance: the gradient penalty no longer holds the critic.
+    """
+    limit = DISTANCE_LIMIT * math.sqrt(math.prod(shape[1:]))
+    largest = float(distances.abs().max())
+    if not largest <= limit:
+        raise TrainingError(
+            f"Training WGAN diverged by step {step + 1} of {options.steps}: the critic's estimate of the Wasserstein "
+            f"distance is {largest:.3g}, and at most {limit:.3g} is believable. Lower its learning rate of "
+            f"{options.learning_rate}, or raise wgan.penalty_weight."
+        )
+
+
+@torch.no_grad()
+def settle_statistics(module: WGAN, seed: int) -> None:
+    """Take the generator's batch statistics from samples, since those of training belong to weights not averaged."""
+    generator = module.generator.train()
+    norms = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+    for i in range(STATISTICS_BATCHES):
+        with autocast(module.device):
+            generator(module.noise(module.config.batch_size, stream("WGAN statistics", seed, i)))
+    module.eval()
+
+
+def spread(images: Tensor) -> float:
+    """Return the mean over pixels of their standard deviation over images (B, 1, H, W)."""
+    return float(images.float().std(dim=0).mean())
+
+
+@torch.no_grad()
+def check_spread(module: WGAN, healthy: Images, runtime: Runtime, options: LoopOptions) -> None:
+    """Raise TrainingError where generated images hardly vary beside healthy ones.
+
+    Of a generator that gives one image whatever z, an encoder can make nothing: every residual would be to that image.
+    A tenth of the healthy images' spread is far below any generator that follows the data, even for a few steps.
+    """
+    n = min(SPREAD_IMAGES, len(healthy))
+    with autocast(runtime.device):
+        samples = module.generator(module.noise(n, stream("WGAN samples", runtime.seed)))
+    of_samples = spread(samples)
+    of_healthy = spread(draw(healthy, n, stream("WGAN healthy", runtime.seed), runtime.device))
+    if not of_samples >= LEAST_SPREAD * of_healthy:
+        raise TrainingError(
+            f"The generator of the WGAN collapsed: its samples vary by {of_samples:.3g} a pixel, healthy images by "
+            f"{of_healthy:.3g}. Train longer, lower its learning rate of {options.learning_rate}, or raise "
+            "wgan.critic_steps."
+        )
