@@ -1,11 +1,34 @@
-"""Controls that need no training: they show what a score means."""
+"""Controls that train no network: they show what a score means.
+
+| class                | score                          | symbols                                        |
+|----------------------|--------------------------------|------------------------------------------------|
+| `Intensity`          | x                              |                                                |
+| `IntensityEqualised` | F(x) on the foreground, else 0 | F: share of foreground pixels that are <= x    |
+| `HealthyMean`        | |x - mu|                       | mu: mean of the healthy images, pixel by pixel |
+| `HealthyZScore`      | |x - mu| / (sigma + floor)     | sigma: their standard deviation                |
+| `Random`             | u                              | u: uniform noise                               |
+
+Intensity after histogram equalisation is the baseline of Meissen, Kaissis and Rueckert 2021, Challenging Current
+Semi-Supervised Anomaly Segmentation Methods for Brain MRI.
+Differs from the paper: the foreground is found in the image, since a detector sees no brain mask; F has a step for
+each value and not 256 bins.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
+from adbench.search import Real, SearchSpace
+
+LEVELS = 256
+"""Grey levels that the background's is the most frequent of: those of an 8-bit image."""
+BATCH = 256
 
 
 class Intensity(Detector[DetectorConfig]):
@@ -19,6 +42,122 @@ class Intensity(Detector[DetectorConfig]):
     def score(self, images: Tensor) -> Tensor:
         with self.stage("post"):
             return images.clone()
+
+
+class EqualisedConfig(DetectorConfig):
+    background_margin: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="foreground is brighter by more than this than the image's most frequent grey level, which is 0 in "
+        "MRI and that of air in CT; wide enough for noise and JPEG artefacts",
+    )
+
+
+class IntensityEqualised(Detector[EqualisedConfig]):
+    """Intensity after equalising the histogram of each image's foreground: the rank of a pixel in its own image.
+
+    Its image score, the mean of the map, says no more than how large the foreground is.
+    """
+
+    Config = EqualisedConfig
+    info = DetectorInfo("intensity, histogram-equalised image by image", "control; Meissen et al. 2021", "1")
+    search_space: ClassVar[SearchSpace] = SearchSpace(inference={"background_margin": Real(0.0, 0.2)})
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Nothing to train."""
+
+    def score(self, images: Tensor) -> Tensor:
+        with self.stage("post"):
+            return equalise(images, images > background_level(images) + self.config.background_margin)
+
+
+def background_level(images: Tensor) -> Tensor:
+    """Return (B, 1, 1, 1), the most frequent of 256 grey levels of each image (B, 1, H, W); of several, the lowest."""
+    levels = (images.clamp(0, 1) * (LEVELS - 1)).round().long().flatten(1)
+    counts = torch.zeros(len(images), LEVELS, dtype=torch.long, device=images.device)
+    counts.scatter_add_(1, levels, torch.ones_like(levels))
+    return (counts.argmax(1) / (LEVELS - 1))[:, None, None, None]
+
+
+def equalise(images: Tensor, foreground: Tensor) -> Tensor:
+    """Return F(x) = #{foreground pixels of the image <= x} / #{foreground pixels}, and 0 outside the foreground."""
+    values = images.masked_fill(~foreground, -torch.inf).flatten(1)
+    below = torch.searchsorted(values.sort(dim=1).values, values, right=True)  # equal values get one rank, the highest
+    inside = foreground.flatten(1).sum(1, keepdim=True)
+    ranks = (below - (values.shape[1] - inside)) / inside.clamp(min=1)  # -inf came first
+    return ranks.to(images.dtype).reshape(images.shape)
+
+
+def healthy_moments(healthy: Images, progress: Progress) -> tuple[Tensor, Tensor]:
+    """Return mu and sigma of each pixel over all images, (1, 1, H, W) float32 on the CPU.
+
+    The sums are in float64: with values in [0, 1] their rounding stays far below float32's for any number of images.
+    """
+    total = torch.zeros(1, *healthy.shape[1:], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    batches = healthy.batches(BATCH)
+    for i, batch in enumerate(batches):
+        total += batch.double().sum(0, keepdim=True)
+        squares += batch.double().square().sum(0, keepdim=True)
+        progress("healthy mean", i + 1, len(batches))
+    mean = total / len(healthy)
+    variance = (squares / len(healthy) - mean.square()).clamp(min=0)  # rounding may leave it just below 0
+    return mean.float(), variance.sqrt().float()
+
+
+class HealthyMean(Detector[DetectorConfig]):
+    """|x - mu|: the distance to the mean healthy image, pixel by pixel."""
+
+    info = DetectorInfo("distance to the mean healthy image", "control", "1")
+    mean: Tensor
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Take the mean over all healthy images."""
+        self.mean = healthy_moments(healthy, self.runtime.progress)[0].to(self.runtime.device)
+
+    def score(self, images: Tensor) -> Tensor:
+        with self.stage("post"):
+            return (images - self.mean).abs()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.mean = state["mean"].to(self.runtime.device)
+
+
+class ZScoreConfig(DetectorConfig):
+    floor: float = Field(
+        0.05,
+        gt=0,
+        description="added to sigma: where healthy images hardly vary, as in the background, noise would score highest",
+    )
+
+
+class HealthyZScore(Detector[ZScoreConfig]):
+    """|x - mu| / (sigma + floor): how unusual a pixel's value is at its place."""
+
+    Config = ZScoreConfig
+    info = DetectorInfo("z-score to the healthy images, pixel by pixel", "control", "1")
+    search_space: ClassVar[SearchSpace] = SearchSpace(inference={"floor": Real(0.001, 0.5, log=True)})
+    mean: Tensor
+    std: Tensor
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Take mean and standard deviation over all healthy images."""
+        mean, std = healthy_moments(healthy, self.runtime.progress)
+        self.load_state({"mean": mean, "std": std})
+
+    def score(self, images: Tensor) -> Tensor:
+        with self.stage("post"):
+            return (images - self.mean).abs() / (self.std + self.config.floor)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "std": self.std}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.mean, self.std = (state[name].to(self.runtime.device) for name in ("mean", "std"))
 
 
 class Random(Detector[DetectorConfig]):
