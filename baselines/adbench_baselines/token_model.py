@@ -1,0 +1,242 @@
+"""The transformer of Pinaya et al. 2021 on VQ-VAE tokens: decoder-only, and with a key-value cache.
+
+It learns p(s_1..s_N) = prod_i p(s_i | s_<i) of healthy images in one order of their tokens (`orderings`). Training and
+likelihood take one forward for all positions; `Decoding` goes on one token at a time and keeps the keys and values of
+all earlier ones, which MONAI's `DecoderOnlyTransformer` cannot.
+
+| code            | meaning                                                                    |
+|-----------------|----------------------------------------------------------------------------|
+| `tokens`        | s, codebook indices (B, N) in the model's order                            |
+| `logits`        | (B, N, K) float32; those at place i depend on s_<i alone                   |
+| `cache`         | keys and values of one layer, (2, B, heads, N, dim / heads)                |
+
+Like the diffusion model's, the images are encoded once as they are and `augmented_copies` times changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.detector import Images, PartPlan, Runtime
+from adbench.device import autocast
+from adbench_baselines.orderings import arrange
+from adbench_baselines.training import LoopOptions, train
+
+VERSION = 1
+"""Raise it when the same configuration would train another network."""
+
+
+class TokenModelConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(256, ge=1, description="width of the network")
+    layers: int = Field(22, ge=1)
+    heads: int = Field(8, ge=1, description="attention heads a layer")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of attention weights and of what every layer adds")
+    steps: int = Field(100_000, ge=1, description="optimiser steps, for every ordering")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    final_learning_rate: float = Field(0.1, ge=0, le=1, description="fraction kept at the end of a half cosine")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 for none")
+    augmented_copies: int = Field(15, ge=0, description="augmented encodings kept of every image, beside its own")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> TokenModelConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"dim must be a multiple of heads={self.heads}, got {self.dim}")
+        return self
+
+
+class Layer(nn.Module):
+    """Attention to this place and earlier ones, then a perceptron; normalised before each, added after each."""
+
+    def __init__(self, config: TokenModelConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.heads, self.dropout = config.heads, config.dropout
+        self.attention_norm, self.qkv, self.project = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.perceptron = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, cache: Tensor | None = None, done: int = 0) -> Tensor:
+        """Return (B, n, dim) for the places from `done` on; several places at once only where `done` is 0."""
+        q, k, v = rearrange(
+            self.qkv(self.attention_norm(x)), "b n (of heads d) -> of b heads n d", of=3, heads=self.heads
+        )
+        if cache is not None:
+            end = done + x.shape[1]
+            cache[0, :, :, done:end], cache[1, :, :, done:end] = k, v
+            k, v = cache[:, :, :, :end]
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=x.shape[1] > 1)
+        x = x + self.drop(self.project(rearrange(mixed, "b heads n d -> b n (heads d)")))
+        return x + self.drop(self.perceptron(x))
+
+
+class TokenModel(nn.Module):
+    """p(s_i | s_<i) over K codes for sequences of N tokens."""
+
+    def __init__(self, config: TokenModelConfig, codes: int, length: int) -> None:
+        super().__init__()
+        self.config, self.codes, self.length = config, codes, length
+        self.embedding = nn.Embedding(codes + 1, config.dim)  # the last one is the begin token
+        self.positions = nn.Parameter(torch.empty(length, config.dim))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm, self.head = nn.LayerNorm(config.dim), nn.Linear(config.dim, codes)
+        nn.init.normal_(self.positions, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+
+    def begin(self, tokens: Tensor) -> Tensor:
+        """Return the begin token before `tokens`, (B, 1 + n)."""
+        return torch.cat([tokens.new_full((len(tokens), 1), self.codes), tokens], 1)
+
+    def hidden(self, inputs: Tensor, caches: Tensor | None = None, done: int = 0) -> Tensor:
+        """Return (B, n, dim) after the last layer, for inputs (B, n) at the places from `done` on."""
+        x = self.embedding(inputs) + self.positions[done : done + inputs.shape[1]]
+        for i, layer in enumerate(self.layers):
+            x = layer(x, None if caches is None else caches[i], done)
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return (..., K) float32."""
+        logits: Tensor = self.head(self.norm(hidden))
+        return logits.float()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (B, n, K) of every token of (B, n) given those before it, n <= N."""
+        return self.logits(self.hidden(self.begin(tokens[:, :-1])))
+
+    @torch.no_grad()
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """Return ln p(s_i | s_<i), (B, N) float32, in nats, by one forward."""
+        return self(tokens).log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+
+
+class Decoding:
+    """One minibatch, decoded token by token with a key-value cache of at most `length` places."""
+
+    def __init__(self, model: TokenModel, batch: int, length: int) -> None:
+        config, weight = model.config, model.positions
+        shape = (config.layers, 2, batch, config.heads, length, config.dim // config.heads)
+        self.model, self.done = model, 0
+        self.caches = torch.empty(shape, dtype=weight.dtype, device=weight.device)
+
+    def prefill(self, tokens: Tensor) -> Tensor:
+        """Take the first k tokens (B, k) in one forward, and return logits (B, K) of the next; k may be 0."""
+        return self._run(self.model.begin(tokens))
+
+    def step(self, token: Tensor) -> Tensor:
+        """Take one more token (B,), and return logits (B, K) of the next."""
+        return self._run(token[:, None])
+
+    @torch.no_grad()
+    def _run(self, inputs: Tensor) -> Tensor:
+        hidden = self.model.hidden(inputs, self.caches, self.done)
+        self.done += inputs.shape[1]
+        return self.model.logits(hidden[:, -1])
+
+
+class WholePrefix:
+    """The same as `Decoding` without a cache, running the whole prefix again for every token as MONAI does."""
+
+    def __init__(self, model: TokenModel) -> None:
+        self.model = model
+
+    def prefill(self, tokens: Tensor) -> Tensor:
+        self.inputs = self.model.begin(tokens)
+        return self._run()
+
+    def step(self, token: Tensor) -> Tensor:
+        self.inputs = torch.cat([self.inputs, token[:, None]], 1)
+        return self._run()
+
+    @torch.no_grad()
+    def _run(self) -> Tensor:
+        return self.model.logits(self.model.hidden(self.inputs)[:, -1])
+
+
+def part_spec(config: TokenModelConfig, ordering: int, healthy: Images, seed: int, vqvae: PartSpec) -> PartSpec:
+    values = {**config.model_dump(mode="json"), "ordering": ordering}
+    return PartSpec("token-transformer", VERSION, values, healthy.fingerprint, seed, {"vqvae": vqvae.key})
+
+
+def part_plan(
+    config: TokenModelConfig, codes: int, length: int, ordering: int, healthy: Images, runtime: Runtime, vqvae: PartSpec
+) -> PartPlan:
+    """The part as `--dry-run` shows it."""
+
+    def build() -> tuple[nn.Module, Any]:
+        module = TokenModel(config, codes, length).to(runtime.device).train()
+        batch = torch.randint(codes, (config.batch_size, length), device=runtime.device)
+        return module, lambda: cross_entropy(module, batch).backward()
+
+    return PartPlan(part_spec(config, ordering, healthy, runtime.seed, vqvae), config.steps, build)
+
+
+def cross_entropy(module: TokenModel, tokens: Tensor) -> Tensor:
+    """Return the mean of -ln p(s_i | s_<i) over the tokens of (B, N), in nats."""
+    with autocast(tokens.device):
+        logits = module(tokens)
+    return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+
+def fetch(
+    config: TokenModelConfig, spec: PartSpec, codes: int, order: Tensor, grids: Callable[[], Tensor], runtime: Runtime
+) -> TokenModel:
+    """Return the transformer of `spec` from the artifact store, training it where it is not there.
+
+    `order` (N,) is its order of tokens; `grids` gives the (copies, images, h, w) codebook indices to train on.
+    """
+    torch.manual_seed(runtime.seed)
+    module = TokenModel(config, codes, len(order))
+    name = f"transformer {spec.config['ordering']}"
+    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, name, order, grids(), runtime, checkpoint))
+    module.load_state_dict(tensors)
+    return module.to(runtime.device).eval().requires_grad_(False)
+
+
+def _train(
+    module: TokenModel, name: str, order: Tensor, grids: Tensor, runtime: Runtime, checkpoint: Checkpoint
+) -> dict[str, Tensor]:
+    config = module.config
+    module.to(runtime.device)
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        copies = torch.randint(len(grids), (config.batch_size,), generator=generator)
+        chosen = torch.randint(grids.shape[1], (config.batch_size,), generator=generator)
+        tokens = arrange(grids[copies, chosen].to(runtime.device).long(), order)
+        with _dropout_drawn_from(generator, runtime.device):
+            return cross_entropy(module, tokens)
+
+    options = LoopOptions(
+        what=name,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        final_learning_rate=config.final_learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=min(500, config.steps // 10),
+        ema_decay=config.ema_decay,
+        seed=runtime.seed,
+    )
+    train(module, loss_of, options, checkpoint, runtime.progress)
+    return {k: v.cpu() for k, v in module.state_dict().items()}
+
+
+@contextmanager
+def _dropout_drawn_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Seed the global generators, which dropout draws from, and put them back afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield

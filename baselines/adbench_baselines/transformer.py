@@ -1,0 +1,327 @@
+"""Transformer detector (Pinaya et al. 2021, arXiv 2102.11650), alone and as an ensemble of eight token orders.
+
+A transformer learns the VQ-VAE tokens of healthy images. Tokens that it finds unlikely, p(s_i | s_<i) < threshold, are
+healed: drawn anew in order. The residual to the decoded, healed image, weighted by the upsampled and smoothed mask of
+those tokens, is the score; the ensemble averages it over its members, each of which reads the tokens in an order of its
+own.
+
+| code         | paper                                                                    |
+|--------------|--------------------------------------------------------------------------|
+| `tokens`     | s, codebook indices, in raster order (B, h, w) or in a member's (B, N)   |
+| `mask`       | resampling mask, p(s_i | s_<i) < threshold                               |
+| `x_hat`      | decoded, healed image                                                    |
+| `soften`     | resampling mask upsampled and smoothed                                   |
+| image score  | -sum_i ln p(s_i | s_<i) in nats, averaged over the members               |
+
+Encoding, likelihood and healing are computed in float32: in bfloat16 a token could turn into another one by a rounding
+that depends on the batch. Members are scored one after the other into a running mean; all stay on the device, which
+at the paper's size takes 70 MB each.
+
+Differs from the paper: healing has a key-value cache (`cache=false` runs the whole prefix again for each token, as
+MONAI's sampling does: the same scores, for the timing table). `threshold_kind=quantile` takes a quantile of healthy
+likelihoods in place of a probability. With `healings` above 1 the residuals to the healed versions are averaged, as
+those of the ensemble are. The VQ-VAE is the one of the diffusion methods, so that all see the same latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from adbench.artifacts import Checkpoint, PartSpec
+from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run
+from adbench.errors import ConfigError, DataError
+from adbench.search import Choice, Integer, Real, SearchSpace
+from adbench_baselines import token_model, vqvae
+from adbench_baselines.diffusion_config import SIZES
+from adbench_baselines.orderings import COUNT, arrange, ordering, restore
+from adbench_baselines.smoothing import gaussian
+from adbench_baselines.token_healing import heal, span
+from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig
+from adbench_baselines.unet import _encode_copies
+from adbench_baselines.vqvae import VQVAE, VQVAEConfig
+
+SOURCE = "Pinaya et al. 2021, Unsupervised Brain Anomaly Detection and Segmentation with Transformers"
+LIKELIHOODS_VERSION = 1
+"""Raise it when the same networks would give other validation likelihoods."""
+LIKELIHOODS_BATCH = 100
+
+TRANSFORMER_SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "dim": 32, "layers": 2, "heads": 4, "steps": 30, "batch_size": 32, "learning_rate": 2e-3, "augmented_copies": 0,
+    },
+    "demo": {
+        "dim": 64, "layers": 3, "heads": 4, "steps": 400, "batch_size": 32, "learning_rate": 2e-3,
+        "augmented_copies": 2,
+    },
+    "small": {
+        "dim": 128, "layers": 4, "heads": 4, "steps": 3000, "batch_size": 32, "learning_rate": 1e-3,
+        "final_learning_rate": 0.02, "augmented_copies": 3,
+    },
+    "paper": {},
+}  # fmt: skip
+"""The transformer of each preset, the same for every member; all but "paper" are for CPUs."""
+
+
+def preset_values(sequences: int = 1) -> dict[str, dict[str, Any]]:
+    """VQ-VAE and transformer of every preset; batches of those for CPUs have `sequences` times as many sequences."""
+    presets: dict[str, dict[str, Any]] = {}
+    for name, size in TRANSFORMER_SIZES.items():
+        scaled = {**size, "batch_size": sequences * size["batch_size"]} if "batch_size" in size else size
+        presets[name] = {"vqvae": SIZES[name].get("vqvae", {}), "transformer": scaled}
+    return presets
+
+
+class TransformerConfig(DetectorConfig):
+    vqvae: VQVAEConfig = VQVAEConfig()
+    transformer: TokenModelConfig = TokenModelConfig()
+    orderings: int = Field(1, ge=1, le=COUNT, description="members, each with an order of its own; 1 is plain raster")
+    threshold_kind: Literal["probability", "quantile"] = Field(
+        "probability", description="tokens are unlikely below a probability, or below a quantile of healthy ones"
+    )
+    threshold: float = Field(0.005, gt=0, lt=1, description="probability below which a token is unlikely")
+    quantile: float = Field(
+        0.01, gt=0, lt=1, description="share of the tokens of healthy validation images that count as unlikely"
+    )
+    healings: int = Field(1, ge=1, description="healed versions an image and member; their residual is averaged")
+    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
+    cache: bool = Field(True, description="keep keys and values while healing; false is slow, with the same result")
+
+
+class Transformer(Detector[TransformerConfig]):
+    """Find unlikely tokens in raster order, draw them anew, and score the residual."""
+
+    Config = TransformerConfig
+    info = DetectorInfo("autoregressive transformer on VQ-VAE tokens, key-value cache", SOURCE, "1")
+    presets = preset_values()
+    search_space = SearchSpace(
+        inference={
+            "threshold_kind": Choice(("probability", "quantile")),
+            "threshold": Real(1e-4, 0.1, log=True),
+            "quantile": Real(1e-3, 0.1, log=True),
+            "mask_sigma_px": Real(0.0, 8.0),
+        },
+        training={
+            "transformer.dim": Choice((64, 128, 256)),
+            "transformer.layers": Integer(4, 24),
+            "transformer.learning_rate": Real(1e-4, 3e-3, log=True),
+            "transformer.dropout": Real(0.0, 0.3),
+        },
+    )
+    vqvae: VQVAE
+    members: Sequence[TokenModel]
+    grid: tuple[int, int]
+    """(h, w) of the token grids that the members were trained on."""
+    limits: Tensor
+    """ln p below which a token is unlikely, (members,)."""
+    _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
+
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Fetch or train the VQ-VAE and every member, and find the thresholds."""
+        c = self.config
+        self._check_validation_size(validation)
+        self.vqvae, parent = vqvae.fetch(c.vqvae, healthy, self.runtime)
+        self.grid = self._grid(healthy)
+
+        @cache  # encoded for the first member that is trained, if any
+        def grids() -> Tensor:
+            return _encode_copies(self.vqvae, healthy, c.transformer.augmented_copies, self.runtime)
+
+        specs = [self._member_spec(i, healthy, parent) for i in range(c.orderings)]
+        self.members = [
+            token_model.fetch(c.transformer, spec, c.vqvae.codes, self.order(i), grids, self.runtime)
+            for i, spec in enumerate(specs)
+        ]
+        self._specs = {"vqvae": parent} | {f"transformer-{i}": spec for i, spec in enumerate(specs)}
+        self.limits = self._thresholds(specs, validation)
+
+    def _member_spec(self, i: int, healthy: Images, parent: PartSpec) -> PartSpec:
+        return token_model.part_spec(self.config.transformer, i, healthy, self.runtime.seed, parent)
+
+    def _grid(self, images: Images) -> tuple[int, int]:
+        f = self.config.vqvae.factor
+        return images.shape[-2] // f, images.shape[-1] // f
+
+    def order(self, i: int) -> Tensor:
+        """Return the order of member i, (N,)."""
+        return ordering(i, *self.grid)
+
+    def _thresholds(self, specs: Sequence[PartSpec], validation: Images) -> Tensor:
+        if self.config.threshold_kind == "probability":
+            return torch.full((len(specs),), self.config.threshold, device=self.runtime.device).log()
+        limits = []
+        for i, spec in enumerate(specs):
+            ordered = self._validation_likelihoods(i, spec, validation).flatten().sort().values
+            limits.append(ordered[int(self.config.quantile * len(ordered))])  # torch.quantile takes 16 million at most
+        return torch.stack(limits).to(self.runtime.device)
+
+    def _check_validation_size(self, validation: Images) -> None:
+        height, width = self._grid(validation)
+        tokens = len(validation) * height * width
+        if self.config.threshold_kind == "quantile" and self.config.quantile * tokens < 1:
+            raise ConfigError(
+                f"quantile={self.config.quantile} needs at least {1 / self.config.quantile:.0f} tokens of healthy "
+                f"validation images, got {tokens}. Add images, or raise it."
+            )
+
+    def _likelihoods_spec(self, validation: Images, member: PartSpec) -> PartSpec:
+        parents, seed = {"transformer": member.key}, self.runtime.seed
+        return PartSpec("token-likelihoods", LIKELIHOODS_VERSION, {}, validation.fingerprint, seed, parents)
+
+    def _validation_likelihoods(self, i: int, member: PartSpec, validation: Images) -> Tensor:
+        """Return ln p of the tokens of every validation image by member i, (N, tokens), from the artifact store."""
+
+        def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
+            batches, found = validation.batches(LIKELIHOODS_BATCH), checkpoint.load()
+            rows = [found[0]["log_likelihood"]] if found else []
+            for b in range(found[1]["batches"] if found else 0, len(batches)):
+                tokens = arrange(self.encode(batches[b].to(self.runtime.device)), self.order(i))
+                rows.append(self.members[i].log_likelihood(tokens).cpu())
+                checkpoint.save({"log_likelihood": torch.cat(rows)}, {"batches": b + 1})
+                self.runtime.progress("validation likelihoods", b + 1, len(batches))
+            return {"log_likelihood": torch.cat(rows)}
+
+        return self.runtime.store.get(self._likelihoods_spec(validation, member), make)["log_likelihood"]
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return tokens (B, h, w) int64 of images (B, 1, H, W), by float32 arithmetic.
+
+        Raises DataError where the images have another size than those that the members were trained on.
+        """
+        tokens = self.vqvae.quantiser.indices(self.vqvae.encoder(images))
+        if tuple(tokens.shape[1:]) != self.grid:
+            height, width = (side * self.config.vqvae.factor for side in self.grid)
+            raise DataError(
+                f"The transformer was trained on images of {height} x {width}, got {images.shape[-2]} x "
+                f"{images.shape[-1]}. Score images of that size, or train on this one."
+            )
+        return tokens
+
+    @torch.no_grad()
+    def score(self, images: Tensor) -> Tensor:
+        with self.stage("encode"):
+            tokens = self.encode(images)
+        scores = torch.zeros_like(images)
+        for i in range(len(self.members)):
+            scores += self.member_score(i, images, tokens) / len(self.members)
+        return scores
+
+    def member_score(self, i: int, images: Tensor, tokens: Tensor) -> Tensor:
+        """Return the masked residual of member i, (B, 1, H, W), for raster tokens (B, h, w)."""
+        c, member = self.config, self.members[i]
+        with self.stage("likelihood", passes=1):
+            sequences = arrange(tokens, self.order(i))
+            mask = member.log_likelihood(sequences) < self.limits[i]
+        residual = torch.zeros_like(images)
+        for draw in range(c.healings):
+            with self.stage("heal", passes=len(span(mask))):
+                healed = heal(member, sequences, mask, self.runtime.seed, draw, c.cache)
+            with self.stage("decode"):
+                x_hat = self.vqvae.decode(self.vqvae.quantiser.embed(restore(healed, self.order(i), *self.grid)))
+            residual += (images - x_hat).abs() / c.healings
+        with self.stage("post"):
+            return self.soften(restore(mask, self.order(i), *self.grid), images.shape[-2:]) * residual
+
+    def soften(self, mask: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the mask (B, h, w) upsampled to `size` and smoothed, (B, 1, H, W) in [0, 1]."""
+        sigma = self.config.mask_sigma_px
+        sigma = self.config.vqvae.factor / 2 if sigma is None else sigma
+        return gaussian(F.interpolate(mask[:, None].float(), tuple(size), mode="nearest"), sigma)
+
+    @torch.no_grad()
+    def image_scores(self, images: Tensor) -> Tensor:
+        """Return -ln p of the image's tokens in nats, averaged over the members, (B,)."""
+        tokens = self.encode(images)
+        likelihoods = [m.log_likelihood(arrange(tokens, self.order(i))).sum(1) for i, m in enumerate(self.members)]
+        return -torch.stack(likelihoods).mean(0)
+
+    def artifacts(self) -> Mapping[str, str]:
+        return {name: spec.key for name, spec in self._specs.items()}
+
+    def parameters(self) -> int:
+        return sum(p.numel() for module in self._modules().values() for p in module.parameters())
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"vqvae": self.vqvae} | {f"transformer-{i}": member for i, member in enumerate(self.members)}
+
+    def state(self) -> dict[str, Tensor]:
+        modules = self._modules().items()
+        tensors = {f"{name}.{k}": v for name, module in modules for k, v in module.state_dict().items()}
+        return tensors | {"grid": torch.tensor(self.grid), "limits": self.limits}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        c, device = self.config, self.runtime.device
+        height, width = state["grid"].tolist()
+        self.grid, self.limits = (height, width), state["limits"].to(device)
+        self.vqvae = VQVAE(c.vqvae)
+        self.members = [TokenModel(c.transformer, c.vqvae.codes, height * width) for _ in range(c.orderings)]
+        for name, module in (("vqvae", self.vqvae), *((f"transformer-{i}", m) for i, m in enumerate(self.members))):
+            module.load_state_dict(
+                {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+            )
+            module.to(device).eval().requires_grad_(False)
+
+    def plan(self, healthy: Images, validation: Images) -> Plan:
+        """The parts, and at most this many network calls: healing ends at the last masked token of the batch."""
+        c = self.config
+        vqvae.check_size(c.vqvae, healthy.shape)
+        self._check_validation_size(validation)
+        height, width = self._grid(healthy)
+        length = height * width
+        # of N + 1 calls a member, likelihood takes N tokens and healing one each, so that two are the mean call;
+        # without a cache healing takes N / 2 each
+        tokens_a_call = 2 if c.cache else max(1, length // 2)
+        first = vqvae.part_plan(c.vqvae, healthy, self.runtime)
+        parts = [first]
+        for i in range(c.orderings):
+            member = token_model.part_plan(c.transformer, c.vqvae.codes, length, i, healthy, self.runtime, first.spec)
+            parts.append(member)
+            if c.threshold_kind == "quantile":
+                calls = -(-len(validation) // LIKELIHOODS_BATCH) * length // tokens_a_call
+                parts.append(PartPlan(self._likelihoods_spec(validation, member.spec), calls))
+
+        def forward(batch_size: int) -> Run:
+            model = TokenModel(c.transformer, c.vqvae.codes, length).to(self.runtime.device).eval()
+            tokens = torch.randint(c.vqvae.codes, (batch_size, length), device=self.runtime.device)
+            if not c.cache:
+                return lambda: model.log_likelihood(tokens[:, :tokens_a_call])
+
+            def two_steps() -> None:
+                decoding.done = length // 2 - 1
+                decoding.step(tokens[:, 0])
+                decoding.step(tokens[:, 1])
+
+            decoding = Decoding(model, batch_size, length)
+            return two_steps
+
+        passes = {"likelihood": c.orderings, "heal": c.orderings * c.healings * length}
+        return Plan(parts, passes, c.orderings * length // tokens_a_call, forward)
+
+
+class TransformerEnsemble(Transformer):
+    """Eight transformers, each with an order of its own: the mean of their masked residuals."""
+
+    info = DetectorInfo("ensemble of eight transformers on VQ-VAE tokens, key-value cache", SOURCE, "1")
+    overrides: ClassVar[Mapping[str, Any]] = {"orderings": COUNT}
+
+
+class TransformerF8(Transformer):
+    """The transformer at f = 8, whose sequences are a quarter as long."""
+
+    presets = preset_values(4)
+    overrides = {"vqvae.factor": 8}
+
+
+class TransformerEnsembleF8(TransformerEnsemble):
+    """The ensemble at f = 8, whose sequences are a quarter as long."""
+
+    presets = preset_values(4)
+    overrides = {**TransformerEnsemble.overrides, "vqvae.factor": 8}
