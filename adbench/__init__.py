@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from adbench.record import Record
@@ -48,10 +48,45 @@ def _setting(key: str, value: Any) -> str:
     return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
+@overload
 def run(
     method: str,
-    dataset: str = "phantom",
+    dataset: str = ...,
     *,
+    train_on: str | None = ...,
+    preset: str = ...,
+    seed: int = ...,
+    device: str = ...,
+    settings: Mapping[str, Any] | None = ...,
+    out: str | Path = ...,
+    cache: str | Path | None = ...,
+    data_root: str | Path | None = ...,
+    force: bool = ...,
+) -> Record: ...
+
+
+@overload
+def run(
+    method: str,
+    dataset: list[str] | tuple[str, ...],
+    *,
+    train_on: str | None = ...,
+    preset: str = ...,
+    seed: int = ...,
+    device: str = ...,
+    settings: Mapping[str, Any] | None = ...,
+    out: str | Path = ...,
+    cache: str | Path | None = ...,
+    data_root: str | Path | None = ...,
+    force: bool = ...,
+) -> list[Record]: ...
+
+
+def run(
+    method: str,
+    dataset: str | list[str] | tuple[str, ...] = "phantom",
+    *,
+    train_on: str | None = None,
     preset: str = "small",
     seed: int = 0,
     device: str = "auto",
@@ -60,12 +95,13 @@ def run(
     cache: str | Path | None = None,
     data_root: str | Path | None = None,
     force: bool = False,
-) -> Record:
+) -> Record | list[Record]:
     """Train and measure one method on one dataset, write its record below `out` and return it.
 
-    `settings` are what `--set` takes: fields of the detector's config, `data.<field>` and `protocol.<field>`.
-    A run that fails gives a record with status "failed" and the reason. `adbench leaderboard` makes the pages
-    anew.
+    With a list of datasets a list of records comes back, in the same order. `train_on` names the dataset whose
+    healthy images are trained on; by default each dataset's own. `settings` are what `--set` takes: fields of the
+    detector's config, `data.<field>` and `protocol.<field>`. A run that fails gives a record with status "failed" and
+    the reason. `adbench leaderboard` makes the pages anew.
 
     Raises:
         AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
@@ -80,6 +116,8 @@ def run(
         settings=tuple(_setting(key, value) for key, value in (settings or {}).items()),
         out=Path(out),
         force=force,
+        train_on=train_on,
         **{name: Path(path) for name, path in given.items() if path is not None},
     )
-    return harness.run([method], dataset, options, _LogReporter())[0]
+    records = harness.run([method], dataset, options, _LogReporter())
+    return records[0] if isinstance(dataset, str) else records

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import platformdirs
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from adbench import loading
 from adbench.artifacts import ArtifactStore, canonical_hash
 from adbench.dataset import Dataset, Splits
 from adbench.detector import Detector, DetectorConfig, Images, Runtime
 from adbench.device import pick_device
 from adbench.errors import ConfigError
+from adbench.loading import Loaded, TrainedOn
+from adbench.options import Reporter, RunOptions, Silent, default_cache
 from adbench.record import record_path
-from adbench.registry import LoadedPlugin, check_preset, load_dataset, load_detector
+from adbench.registry import LoadedPlugin, check_preset, load_detector
 from adbench.settings import Settings, check_known, keys, parse_settings, resolve
+
+__all__ = ["Cell", "Data", "MeasurementProtocol", "Reporter", "RunOptions", "build_cells", "default_cache"]
 
 
 class MeasurementProtocol(BaseModel):
@@ -44,33 +49,6 @@ PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def default_cache() -> Path:
-    """The user's cache folder for trained parts."""
-    return Path(platformdirs.user_cache_dir("adbench"))
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a user chooses beside methods and dataset."""
-
-    preset: str = "small"
-    seed: int = 0
-    device: str = "auto"
-    settings: Sequence[str] = ()
-    out: Path = Path("leaderboards")
-    cache: Path = field(default_factory=default_cache)
-    data_root: Path | None = None
-    force: bool = False
-
-
-class Reporter(Protocol):
-    """Where a run says what it does; nothing here is a result."""
-
-    def message(self, text: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
-
-
 @dataclass(frozen=True)
 class Data:
     """A dataset as loaded for a run."""
@@ -78,6 +56,12 @@ class Data:
     plugin: LoadedPlugin[Dataset[Any]]
     dataset: Dataset[Any]
     splits: Splits
+    train_on: TrainedOn | None = None
+    """The other dataset that the healthy images come from; None: this one."""
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Data:
+        return cls(loaded.source.plugin, loaded.source.dataset, loaded.splits, loaded.train_on)
 
     @property
     def name(self) -> str:
@@ -104,11 +88,23 @@ class Cell:
     def method(self) -> str:
         return self.plugin.entry.name
 
-    @property
+    @cached_property
+    def part_versions(self) -> dict[str, int]:
+        """Kind -> code version of the parts that the method is made of, from its plan.
+
+        Empty where the plan breaks: the run meets that fault again and says it.
+        """
+        try:
+            plan = self.detector(ArtifactStore(self.options.cache / "artifacts"), Silent()).plan(*self.data.healthy())
+            return {part.spec.kind: part.spec.version for part in plan.parts}
+        except Exception:
+            return {}
+
+    @cached_property
     def config_hash(self) -> str:
         """12 hex digits of everything that decides the numbers, but for seed and device."""
-        dataset = self.data.dataset
-        identity = {
+        dataset, train_on = self.data.dataset, self.data.train_on
+        identity: dict[str, Any] = {
             "method": self.method,
             "code": self.plugin.cls.info.version,
             "config": self.config.model_dump(mode="json"),
@@ -118,6 +114,11 @@ class Cell:
             "fingerprint": self.data.splits.fingerprint,
             "protocol": self.protocol.model_dump(mode="json"),
         }
+        if self.part_versions:
+            identity["parts"] = self.part_versions
+        if train_on:
+            source = train_on.source
+            identity["train_on"] = [source.name, source.dataset.info.version, source.config, train_on.fingerprint]
         return canonical_hash(identity)[:12]
 
     @property
@@ -130,45 +131,52 @@ class Cell:
         return self.plugin.cls(self.config, runtime)
 
 
-def build_cells(methods: Sequence[str], dataset: str, options: RunOptions) -> list[Cell]:
-    """Check every name and setting, load the data once, and return a cell for each method.
+def build_cells(
+    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter | None = None
+) -> list[Cell]:
+    """Check every name and setting, load the data once, and return a cell for each dataset and method, in this order.
 
     Raises:
-        AdbenchError: anything is wrong with what the user gave; nothing has been written then.
+        AdbenchError: anything is wrong with what the user gave; no result has been written then.
     """
     check_preset(options.preset)
     device = pick_device(options.device)
     settings = parse_settings(options.settings)
     plugins = [load_detector(name) for name in methods]
-    source = load_dataset(dataset)
-    _check_settings(settings, plugins, source)
+    names = loading.unique(datasets)
+    involved = loading.plugins(names, options.train_on)
+    _check_settings(settings, plugins, involved)
     configs = _detector_configs(plugins, settings, options.preset)
     preset = PROTOCOL_PRESETS.get(options.preset, {})
     protocol = resolve(MeasurementProtocol, [preset, settings.protocol], "protocol", "protocol.")
-    data = _load_data(source, settings, options)
-    _check_region(protocol, data)
-    return [Cell(p, c, data, protocol, options, device) for p, c in zip(plugins, configs, strict=True)]
+    sources = [loading.make(plugin, settings.data, options, reporter or Silent()) for plugin in involved]
+    data = [Data.of(loaded) for loaded in loading.load(sources, names, options.train_on)]
+    for each in data:
+        _check_region(protocol, each)
+    pairs = list(zip(plugins, configs, strict=True))
+    return [Cell(p, c, each, protocol, options, device) for each in data for p, c in pairs]
 
 
 def _check_settings(
-    settings: Settings, plugins: Sequence[LoadedPlugin[Detector[Any]]], source: LoadedPlugin[Dataset[Any]]
+    settings: Settings, plugins: Sequence[LoadedPlugin[Detector[Any]]], involved: Sequence[LoadedPlugin[Dataset[Any]]]
 ) -> None:
     """Raise ConfigError for a key that no receiver has, with the nearest key of any."""
-    names, dataset = [plugin.entry.name for plugin in plugins], source.entry.name
+    names = [plugin.entry.name for plugin in plugins]
     detector = sorted({key for plugin in plugins for key in keys(plugin.cls.Config)})
-    data = list(keys(source.cls.Config, "data."))
+    data = [key for plugin in involved for key in keys(plugin.cls.Config, "data.")]
     protocol = list(keys(MeasurementProtocol, "protocol."))
     advice = f"'adbench info {names[0]}' lists them."
     check_known(settings.detector, detector, " or ".join(names), advice, [*data, *protocol])
-    check_known((f"data.{key}" for key in settings.data), data, dataset, f"'adbench info {dataset}' lists them.")
+    loading.check_data_settings(settings.data, involved)
     advice = f"They are {', '.join(protocol)}."
     check_known((f"protocol.{key}" for key in settings.protocol), protocol, "the protocol", advice)
 
 
 def _check_region(protocol: MeasurementProtocol, data: Data) -> None:
-    measured = (data.splits.validation, data.splits.test)
-    if protocol.region == "brain" and any(split.brains is None for split in measured):
-        raise ConfigError(f"protocol.region=brain needs brain masks, but {data.name} has none: use region=image.")
+    trained_on = data.train_on.source.name if data.train_on else data.name
+    for name, split in ((trained_on, data.splits.validation), (data.name, data.splits.test)):
+        if protocol.region == "brain" and split.brains is None:
+            raise ConfigError(f"protocol.region=brain needs brain masks, but {name} has none: use region=image.")
 
 
 def _detector_configs(
@@ -177,19 +185,7 @@ def _detector_configs(
     """A setting goes to every method that has it."""
     configs = []
     for plugin in plugins:
-        own = {k: v for k, v in settings.detector.items() if _has(plugin.cls.Config, k)}
+        own = {k: v for k, v in settings.detector.items() if loading.has(plugin.cls.Config, k)}
         layers = [plugin.cls.overrides, plugin.cls.presets.get(preset, {}), own]
         configs.append(resolve(plugin.cls.Config, layers, plugin.entry.name))
     return configs
-
-
-def _has(model: type[BaseModel], key: str) -> bool:
-    return key in set(keys(model))
-
-
-def _load_data(plugin: LoadedPlugin[Dataset[Any]], settings: Settings, options: RunOptions) -> Data:
-    layers = [plugin.cls.presets.get(options.preset, {}), settings.data]
-    dataset = plugin.cls(resolve(plugin.cls.Config, layers, plugin.entry.name, "data."), options.data_root)
-    splits = dataset.load()
-    splits.check()
-    return Data(plugin, dataset, splits)

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
-from adbench import console, registry
+from adbench import console, data_cli, registry
+from adbench.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, split_names
 from adbench.errors import AdbenchError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from adbench.record import Record
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-SPREAD = ("--method", "--set")
-"""Options of `run` that take several values after one flag."""
 
 
 @contextmanager
@@ -52,32 +51,6 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
 
 
-class _RunCommand(TyperCommand):
-    """`run`, whose options may be followed by several values."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread(args))
-
-
-def spread(args: Sequence[str]) -> list[str]:
-    """Give each value its own flag: `--method a b` becomes `--method a --method b`.
-
-    The command has no positional arguments, so a bare word after such an option can only be a further value.
-    """
-    result: list[str] = []
-    flag, waiting = "", False
-    for arg in args:
-        if arg.startswith("-"):
-            name, equals, _ = arg.partition("=")
-            flag, waiting = (name if name in SPREAD else ""), not equals
-        elif flag and not waiting:
-            result.append(flag)
-        else:
-            waiting = False
-        result.append(arg)
-    return result
-
-
 app = typer.Typer(
     cls=_Group,
     name="adbench",
@@ -86,6 +59,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_cli.app, name="data")
 
 
 class What(StrEnum):
@@ -160,14 +134,15 @@ def info(name: Annotated[str, typer.Argument(help="A method or a dataset.")]) ->
         console.show_info("dataset", registry.load_dataset(name))
 
 
-@app.command(cls=_RunCommand)
+@app.command(cls=SpreadCommand)
 def run(
     method: Annotated[list[str], typer.Option(help="One or more methods: a b, or a,b.", show_default=False)],
-    dataset: Annotated[str, typer.Option(help="The dataset.")] = "phantom",
-    data_root: Annotated[
-        Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="One or more datasets: a b, or a,b.  [default: phantom]")
     ] = None,
-    preset: Annotated[str, typer.Option(help=f"Size of the run: {', '.join(registry.PRESETS)}.")] = "small",
+    train_on: TrainOn = None,
+    data_root: DataRoot = None,
+    preset: Preset = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of training and scoring.")] = 0,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.auto,
     settings: Annotated[
@@ -175,17 +150,16 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
-    cache: Annotated[
-        Path | None,
-        typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts and checkpoints."),
-    ] = None,
+    cache: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
 ) -> None:
-    """Train and measure methods on a dataset, write their records and the pages."""
-    methods = _methods(method)
-    registry.find(registry.DATASETS, dataset)
+    """Train and measure methods on datasets, write their records and the pages."""
+    methods = _named(method, "method", registry.DETECTORS)
+    datasets = _named(dataset or ["phantom"], "dataset", registry.DATASETS)
+    if train_on:
+        registry.find(registry.DATASETS, train_on)
     registry.check_preset(preset)
     # Names are checked before the harness, which brings torch: a slip of the pen is answered at once.
     from adbench.harness import RunOptions
@@ -199,41 +173,42 @@ def run(
         out=out,
         data_root=data_root,
         force=force,
+        train_on=train_on,
         **folders,
     )
     if dry_run:
-        _plan(methods, dataset, options, as_json)
+        _plan(methods, datasets, options, as_json)
     else:
-        _run(methods, dataset, options, as_json)
+        _run(methods, datasets, options, as_json)
 
 
-def _methods(given: Sequence[str]) -> list[str]:
+def _named(given: Sequence[str], kind: str, group: str) -> list[str]:
     """Split comma lists, drop repetitions, and look the names up."""
-    methods = list(dict.fromkeys(name.strip() for part in given for name in part.split(",") if name.strip()))
-    if not methods:
-        raise UnknownPluginError("A run needs a method, but --method is empty. Run 'adbench list methods'.")
-    for name in methods:
-        registry.find(registry.DETECTORS, name)
-    return methods
+    names = split_names(given)
+    if not names:
+        raise UnknownPluginError(f"A run needs a {kind}, but --{kind} is empty. Run 'adbench list {kind}s'.")
+    for name in names:
+        registry.find(group, name)
+    return names
 
 
-def _plan(methods: Sequence[str], dataset: str, options: RunOptions, as_json: bool) -> None:
+def _plan(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
     from adbench import planning, progress
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        plans = planning.plan(methods, dataset, options, reporter)
+        plans = planning.plan(methods, datasets, options, reporter)
     if as_json:
         _print_json([asdict(plan) for plan in plans])
     else:
         console.show_plans(plans)
 
 
-def _run(methods: Sequence[str], dataset: str, options: RunOptions, as_json: bool) -> None:
+def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
     from adbench import harness, leaderboard, progress
 
     # Plugins and their libraries may print: stdout is kept for the results.
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        records = harness.run(methods, dataset, options, reporter)
+        records = harness.run(methods, datasets, options, reporter)
     if as_json:
         _print_json([record.model_dump(mode="json") for record in records])
     else:

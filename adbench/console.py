@@ -16,6 +16,7 @@ from adbench import formats
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from adbench.dataset import Problem, Splits
     from adbench.planning import CellPlan
     from adbench.record import Record
     from adbench.registry import LoadedPlugin, PluginEntry
@@ -116,12 +117,23 @@ def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
 def show_records(records: Sequence[Record], out_folder: Path) -> None:
     """Print one row a run, and below the table where each record is."""
     measures = ("⌈DICE⌉ [95 %]", "Dice transferred", "AUPRC", "AUROC", "image AUROC", "s / 100 slices")
-    table = _table("method", *measures)
+    several = len({record.dataset.name for record in records}) > 1
+    titled = several or any(record.dataset.train_on for record in records)
+    for name in dict.fromkeys(_tested(record) for record in records):
+        table = _table("method", *measures, title=name if titled else None)
+        for record in records:
+            if _tested(record) == name:
+                table.add_row(record.detector.name, *_result_cells(record))
+        out().print(table)
     for record in records:
-        table.add_row(record.detector.name, *_result_cells(record))
-    out().print(table)
-    for record in records:
-        say(f"{record.detector.name}: {out_folder / record.path}")
+        of = f" on {record.dataset.name}" if several else ""
+        say(f"{record.detector.name}{of}: {out_folder / record.path}")
+
+
+def _tested(record: Record) -> str:
+    """`brats, trained on ukb`."""
+    elsewhere = record.dataset.train_on
+    return record.dataset.name + (f", trained on {elsewhere.name}" if elsewhere else "")
 
 
 def _result_cells(record: Record) -> list[str]:
@@ -149,10 +161,12 @@ def show_plans(plans: Sequence[CellPlan]) -> None:
         table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes, formats.duration(part.estimated_s))
     if parts:
         out().print(table)
-    table = _table("method", "network passes", "FLOPs / 100", "time", "memory", "record", title="To score")
+    scoring = ("method", "dataset", "network passes", "FLOPs / 100", "time", "memory", "record")
+    table = _table(*scoring, left=2, title="To score")
     for plan in plans:
         table.add_row(
             plan.method,
+            plan.dataset,
             formats.counts(plan.passes),
             formats.si(plan.flops_per_100),
             formats.duration(plan.estimated_score_s),
@@ -163,4 +177,40 @@ def show_plans(plans: Sequence[CellPlan]) -> None:
     times = [part.estimated_s for part in parts.values()] + [plan.estimated_score_s for plan in todo]
     say(f"estimated time on this device: {formats.duration(sum(time or 0.0 for time in times))}")
     for plan in plans:
-        say(f"{plan.method}: {plan.record}")
+        say(f"{plan.method} on {plan.dataset}: {plan.record}")
+
+
+def show_findings(name: str, facts: Mapping[str, str], problems: Sequence[Problem], shown: int) -> None:
+    """Print what was found in the data folder, and up to `shown` of the problems."""
+    table = _table("", "", left=2)
+    table.show_header = False
+    for key, value in {"dataset": name, **facts}.items():
+        table.add_row(key, str(value))
+    out().print(table)
+    if not problems:
+        return
+    table = _table("file", "problem", "", left=3, title=f"{len(problems)} problems")
+    for problem in problems[:shown]:
+        table.add_row(problem.file, problem.what, "skipped" if problem.skipped else "to mend")
+    out().print(table)
+    if len(problems) > shown:
+        say(f"and {len(problems) - shown} more: --all shows them")
+
+
+def show_prepared(name: str, trained_on: str | None, splits: Splits) -> None:
+    """Print the sizes of the splits of a run, and where their images are kept."""
+    table = _table("images", "number", "subjects", "size", "bytes", "kept in", title=name)
+    for kind, split in splits.items():
+        images = split.images
+        owner = f"{kind} of {trained_on}" if trained_on and kind != "test" else kind
+        sizes = [str(len(split)), str(len(set(split.subjects))), f"{images.shape[2]} x {images.shape[3]}"]
+        table.add_row(owner, *sizes, f"{formats.si(images.nbytes)}B", _file_of(images) or "memory")
+    out().print(table)
+    say(f"fingerprint {splits.fingerprint}")
+
+
+def _file_of(array: Any) -> str:
+    """The file that an array (or what it is a view of) is mapped from, or ""."""
+    while array is not None and not getattr(array, "filename", None):
+        array = getattr(array, "base", None)
+    return str(array.filename) if array is not None else ""

@@ -64,8 +64,8 @@ def _stack_hash(stack: NDArray[Any] | None) -> str:
     if stack is None:
         return "-"
     digest = hashlib.sha256(f"{stack.dtype.str}{stack.shape}".encode())
-    for start in range(0, len(stack), 1024):
-        digest.update(np.ascontiguousarray(stack[start : start + 1024]).tobytes())
+    for start in range(0, len(stack), 256):
+        digest.update(np.ascontiguousarray(stack[start : start + 256]).data)
     return digest.hexdigest()
 
 
@@ -135,7 +135,9 @@ class Split:
         )
 
     def take(self, which: slice | NDArray[np.intp]) -> Split:
-        """Some of the images, with all that belongs to them."""
+        """Some of the images, with all that belongs to them; nothing is copied where they follow one another."""
+        if not isinstance(which, slice) and len(which) and (np.diff(which) == 1).all():
+            which = slice(int(which[0]), int(which[-1]) + 1)
 
         def of(stack: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
             return None if stack is None else stack[which]
@@ -154,7 +156,7 @@ class Split:
 
     def pixel_level(self) -> Split:
         """The images that count for pixel metrics."""
-        if self.image_level_only is None:
+        if self.image_level_only is None or not self.image_level_only.any():
             return self
         return self.take(np.flatnonzero(~self.image_level_only))
 

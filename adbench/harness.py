@@ -28,7 +28,16 @@ from adbench.detector import Detector
 from adbench.device import environment
 from adbench.errors import AdbenchError, ArtifactError, RecordError, ScoreError, TrainingError
 from adbench.measure import Scorer, measure, prevalence
-from adbench.record import DatasetRecord, DetectorRecord, MetricsRecord, Record, TimingRecord, read_record, write_text
+from adbench.record import (
+    DatasetRecord,
+    DetectorRecord,
+    MetricsRecord,
+    Record,
+    TimingRecord,
+    TrainedOnRecord,
+    read_record,
+    write_text,
+)
 from adbench.record import write_record as write_record_file
 from adbench.timing import TimingProtocol, clocked
 from adbench.timing import measure as measure_time
@@ -36,13 +45,13 @@ from adbench.timing import measure as measure_time
 __all__ = ["Reporter", "RunOptions", "default_cache", "evaluate", "run"]
 
 
-def run(methods: Sequence[str], dataset: str, options: RunOptions, reporter: Reporter) -> list[Record]:
-    """Run the cells one after another and return their records, in the order of `methods`.
+def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter) -> list[Record]:
+    """Run the cells one after another and return their records: dataset by dataset, in the order of `methods`.
 
     Raises:
         AdbenchError: a name, setting, device, data root or output folder is wrong.
     """
-    cells = build_cells(methods, dataset, options)
+    cells = build_cells(methods, datasets, options, reporter)
     for cell in cells:
         check_suits(cell, reporter)
     check_writable(options)
@@ -154,7 +163,8 @@ def _run_or_fail(cell: Cell, store: ArtifactStore, reporter: Reporter, kept: lis
 
 def _run(cell: Cell, detector: Detector[Any], store: ArtifactStore, reporter: Reporter, kept: list[PartSpec]) -> Record:
     healthy, validation = cell.data.healthy()
-    reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images")
+    of = f" of {cell.data.train_on.source.name}" if cell.data.train_on else ""
+    reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images{of}")
     start = time.perf_counter()
     detector.fit(healthy, validation)
     fit_s = time.perf_counter() - start
@@ -202,6 +212,7 @@ def _record(
             config=cell.config.model_dump(mode="json"),
             parameters=detector.parameters() if detector else 0,
             artifacts=dict(detector.artifacts()) if detector else {},
+            part_versions=cell.part_versions,
         ),
         dataset=_dataset_record(cell),
         protocol=cell.protocol.model_dump(mode="json"),
@@ -228,6 +239,20 @@ def _dataset_record(cell: Cell) -> DatasetRecord:
         region=cell.protocol.region,
         prevalence=prevalence(splits.test, cell.protocol),
         manifest=manifest_path(cell).as_posix(),
+        train_on=_trained_on_record(cell),
+    )
+
+
+def _trained_on_record(cell: Cell) -> TrainedOnRecord | None:
+    if cell.data.train_on is None:
+        return None
+    source = cell.data.train_on.source
+    return TrainedOnRecord(
+        name=source.name,
+        distribution=source.plugin.entry.distribution,
+        version=source.dataset.info.version,
+        config=source.config,
+        fingerprint=cell.data.train_on.fingerprint,
     )
 
 

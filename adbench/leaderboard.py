@@ -121,11 +121,13 @@ def _dataset_sections(records: Sequence[Record]) -> list[Section]:
     sections: list[Section] = []
     for number, group in enumerate(groups, 1):
         title = "Data" if len(groups) == 1 else f"Data, variant {number} of {len(groups)}"
-        text = "Other pixels or other rules than above: do not compare across." if number > 1 else ""
+        text = "Other pixels, training images or rules than above: do not compare across." if number > 1 else ""
         sections.append(Section(title, text=text, table=markdown.facts(group[0])))
         for tuned, rows in _by_tuning(group):
             title = f"Quality, {tuned}" if tuned else "Quality"
-            sections.append(Section(title, 3, _sources(rows), markdown.quality(_ranked(rows))))
+            ranked = _ranked(rows)
+            sections.append(Section(title, 3, _sources(rows), markdown.quality(ranked)))
+            sections.extend(_strata_sections(ranked, tuned))
         sections.extend(_timing_sections(group))
     failed = [record for record in records if record.status != "ok"]
     if failed:
@@ -134,12 +136,13 @@ def _dataset_sections(records: Sequence[Record]) -> list[Section]:
 
 
 def _comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Successful records in groups that measured the same pixels by the same rules, largest group first."""
+    """Successful records in groups that trained on and measured the same pixels by the same rules, largest first."""
 
     def rules(record: Record) -> str:
         data = record.dataset
-        same = [data.fingerprint, data.version, data.config, data.region, record.protocol]
-        return markdown.canonical(same)
+        same = [data.fingerprint, data.version, data.config, data.region, markdown.quality_rules(record.protocol)]
+        elsewhere = [data.train_on.model_dump(exclude={"distribution"})] if data.train_on else []
+        return markdown.canonical([*same, *elsewhere])
 
     groups = markdown.grouped((r for r in records if r.status == "ok" and r.metrics), rules)
     return sorted(groups.values(), key=lambda group: -len(group))
@@ -163,6 +166,16 @@ def _ranked(group: Iterable[Record]) -> list[Record]:
 def _sources(rows: Iterable[Record]) -> str:
     sources = {row.reported_source for row in rows if row.reported and row.reported_source}
     return f"Reported: {markdown.escape('; '.join(sorted(sources)))}." if sources else ""
+
+
+def _strata_sections(rows: Sequence[Record], tuned: str) -> list[Section]:
+    """Lesions by size at both thresholds; none where no record has them."""
+    ending = f", {tuned}" if tuned else ""
+    tables = {
+        f"Lesions by size, at the threshold of ⌈DICE⌉{ending}": markdown.strata(rows, transferred=False),
+        f"Lesions by size, at the transferred threshold{ending}": markdown.strata(rows, transferred=True),
+    }
+    return [Section(title, 3, markdown.lesions(rows), table) for title, table in tables.items() if table]
 
 
 def _timing_sections(group: Iterable[Record]) -> list[Section]:
@@ -195,7 +208,8 @@ def _index_table(by_dataset: Mapping[str, Sequence[Record]]) -> str:
 def _variant(record: Record, tuned: str) -> str:
     data = record.dataset
     size = " x ".join(map(str, data.image_size))
-    return ", ".join(filter(None, [f"`{data.fingerprint}`", size, f"region {data.region}", tuned]))
+    elsewhere = f"trained on `{data.train_on.name}`" if data.train_on else ""
+    return ", ".join(filter(None, [f"`{data.fingerprint}`", elsewhere, size, f"region {data.region}", tuned]))
 
 
 def _best(records: Iterable[Record]) -> str:

@@ -1,14 +1,14 @@
-"""Records as Markdown tables: what was measured on, quality, time, and failures."""
+"""Records as Markdown tables: what was measured on, quality, lesions by size, time, and failures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adbench import formats
-from adbench.record import MetricsRecord, Record, TimingRecord
+from adbench.record import Estimate, MetricsRecord, Record, StratumRecord, TimingRecord
 
 QUALITY = (
     ("⌈DICE⌉", "best_dice"),
@@ -31,6 +31,11 @@ TIMING = (
 )
 
 
+def quality_rules(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a protocol that decide quality: how long a method may be timed does not."""
+    return {key: value for key, value in protocol.items() if not key.startswith("timing_")}
+
+
 def facts(record: Record) -> str:
     """The dataset and the rules that all rows of the tables below share."""
     data = record.dataset
@@ -38,15 +43,25 @@ def facts(record: Record) -> str:
     lesions = formats.NONE if data.prevalence is None else f"{100 * data.prevalence:.3f} % of the pixels measured"
     rows = {
         "dataset": f"`{data.name}` {data.version} ({data.distribution})",
+        "trained on": trained_on(record),
         "fingerprint": f"`{data.fingerprint}`",
         "images": ", ".join(sizes),
         "image size": " x ".join(map(str, data.image_size)),
         "region measured": data.region,
         "lesions": lesions,
         "settings": formats.settings(data.config),
-        "protocol": formats.settings(record.protocol),
+        "protocol": formats.settings(quality_rules(record.protocol)),
     }
     return table(["", ""], list(rows.items()), left=2)
+
+
+def trained_on(record: Record) -> str:
+    """Where the healthy images came from."""
+    elsewhere = record.dataset.train_on
+    if elsewhere is None:
+        return "its own healthy images"
+    settings = formats.settings(elsewhere.config)
+    return f"`{elsewhere.name}` {elsewhere.version} ({elsewhere.distribution}), settings {settings}"
 
 
 def quality(rows: Sequence[Record]) -> str:
@@ -68,6 +83,46 @@ def _metric_cells(row: Record, metrics: MetricsRecord, published: Iterable[str])
         if name in published:
             cells.append(formats.number((row.reported or {}).get(name)))
     return cells
+
+
+def strata(rows: Sequence[Record], transferred: bool) -> str:
+    """How many lesions of each size are detected and how much of them is flagged, at either threshold."""
+    by_row = [(row, row.metrics.strata) for row in rows if row.metrics and row.metrics.strata]
+    sizes = {_size(s): s.from_fraction for _, strata in by_row for s in strata if s.lesions}
+    sizes = dict(sorted(sizes.items(), key=lambda size: size[1]))
+    if not sizes:
+        return ""
+    header = ["method", "preset", "seed", *(f"{size}: {what}" for size in sizes for what in ("detected", "recall"))]
+    label = labels(rows)
+    cells = []
+    for row, strata in by_row:
+        by_size = {_size(stratum): stratum for stratum in strata}
+        found = [cell for size in sizes for cell in _stratum_cells(by_size.get(size), transferred)]
+        cells.append([*_who(row, label), *found, link(row)])
+    return table([*header, "record"], cells, left=2)
+
+
+def lesions(rows: Sequence[Record]) -> str:
+    """`Lesions: < 0.1 %: 12 (30 pixels), 0.1 to 0.5 %: 3 (40 pixels).`, of rows that measured the same pixels."""
+    strata = next((row.metrics.strata for row in rows if row.metrics and row.metrics.strata), [])
+    sizes = [f"{_size(s)}: {s.lesions} ({s.pixels} pixels)" for s in strata]
+    return f"Lesions: {', '.join(sizes)}." if sizes else ""
+
+
+def _size(stratum: StratumRecord) -> str:
+    low, high = (f"{100 * share:g}" for share in (stratum.from_fraction, stratum.to_fraction or 0.0))
+    if stratum.to_fraction is None:
+        return f"from {low} %"
+    return f"{low} to {high} %" if stratum.from_fraction else f"below {high} %"
+
+
+def _stratum_cells(stratum: StratumRecord | None, transferred: bool) -> list[str]:
+    if stratum is None:
+        return [formats.NONE, formats.NONE]
+    pair: tuple[Estimate, Estimate] = (stratum.detected, stratum.recall)
+    if transferred:
+        pair = (stratum.detected_transferred, stratum.recall_transferred)
+    return [formats.interval(found.value, found.low, found.high) for found in pair]
 
 
 def timing(records: Iterable[Record]) -> str:
@@ -103,10 +158,14 @@ def _timing_cells(measured: TimingRecord, parameters: int) -> list[str]:
 def failures(records: Iterable[Record]) -> str:
     """Failed and skipped runs with their reasons."""
     cells = [
-        [f"`{r.detector.name}`", r.detector.preset, str(r.seed), r.status, r.reason or formats.NONE, link(r)]
-        for r in records
+        [_failed_name(r), r.detector.preset, str(r.seed), r.status, r.reason or formats.NONE, link(r)] for r in records
     ]
     return table(["method", "preset", "seed", "status", "reason", "record"], cells, left=6)
+
+
+def _failed_name(record: Record) -> str:
+    elsewhere = record.dataset.train_on
+    return f"`{record.detector.name}`" + (f", trained on `{elsewhere.name}`" if elsewhere else "")
 
 
 def canonical(value: Any) -> str:

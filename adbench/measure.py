@@ -1,11 +1,12 @@
 """From a fitted detector and a dataset to metrics: score in batches, keep what is scored, measure.
 
-Every scored batch goes to the artifact store, so that a run that is cut off goes on at its next batch.
+Every scored batch goes to the artifact store, so that a run that is cut off goes on at its next batch. Maps are read
+back from there whenever they are needed, a batch at a time: memory does not grow with the number of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,9 +27,23 @@ from adbench.metrics import (
     pixel_metrics,
     quantile,
 )
-from adbench.record import Estimate, MetricsRecord
+from adbench.record import Estimate, MetricsRecord, StratumRecord
+from adbench.strata import LesionsBySize
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ScoreMaps:
+    """The score maps of a split, one batch in memory at a time."""
+
+    batches: list[slice]
+    read: Callable[[slice], Floats]
+
+    def __iter__(self) -> Iterator[Floats]:
+        """Yield (1, H, W) scores of each image in order, from the store."""
+        for batch in self.batches:
+            yield from self.read(batch)
 
 
 @dataclass
@@ -42,31 +57,39 @@ class Scorer:
     kept: list[PartSpec] = field(default_factory=list)
     """Filled with the scored batches that the store keeps until the record is written."""
 
-    def maps(self, split: Split, name: str) -> Floats:
-        """Score maps (N, 1, H, W) of a split. Raises ScoreError where one has the wrong shape, NaN or infinity."""
-        return self._all(split, f"{name} maps", split.images.shape)
+    def maps(self, split: Split, name: str) -> ScoreMaps:
+        """Score all images of a split. Raises ScoreError where a map has the wrong shape, NaN or infinity."""
+        what = f"{name} maps"
+        for _ in self._score(split, what):
+            pass
+        return ScoreMaps(self._batches(split), lambda batch: self._batch(split, what, batch))
 
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
-        return self._all(split, f"{name} image scores", (len(split),))
-
-    def _all(self, split: Split, what: str, shape: tuple[int, ...]) -> Floats:
-        size = self.cell.protocol.batch_size
-        starts = range(0, len(split), size)
-        scores = np.empty(shape, np.float32)
-        self.reporter.progress(f"{self.cell.method}: {what}", 0, len(starts))
-        for i, start in enumerate(starts):
-            batch = slice(start, min(start + size, len(split)))
-            scores[batch] = self._batch(split, what, batch)
-            self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(starts))
+        scores = np.empty(len(split), np.float32)  # filled in place: kept results of batches would fragment the heap
+        for batch, found in zip(self._batches(split), self._score(split, f"{name} image scores"), strict=True):
+            scores[batch] = found
         return scores
 
-    def _batch(self, split: Split, what: str, batch: slice) -> Floats:
+    def _batches(self, split: Split) -> list[slice]:
+        size, n = self.cell.protocol.batch_size, len(split)
+        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+    def _score(self, split: Split, what: str) -> Iterator[Floats]:
+        """Yield the scores of each batch, and say how far it is."""
+        batches = self._batches(split)
+        self.reporter.progress(f"{self.cell.method}: {what}", 0, len(batches))
+        for i, batch in enumerate(batches):
+            self.kept.append(self._spec(split, what, batch))
+            yield self._batch(split, what, batch)
+            self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
+
+    def _spec(self, split: Split, what: str, batch: slice) -> PartSpec:
         config = {"cell": self.cell.config_hash, "what": what, "start": batch.start, "stop": batch.stop}
         parents = dict(self.detector.artifacts())
-        spec = PartSpec("scores", 1, config, split.image_fingerprint, self.cell.options.seed, parents)
-        self.kept.append(spec)
+        return PartSpec("scores", 1, config, split.image_fingerprint, self.cell.options.seed, parents)
 
+    def _batch(self, split: Split, what: str, batch: slice) -> Floats:
         def make(checkpoint: object) -> dict[str, torch.Tensor]:
             images = torch.from_numpy(np.array(split.images[batch])).to(self.cell.device)
             verb = self.detector.score if what.endswith("maps") else self.detector.image_scores
@@ -78,7 +101,7 @@ class Scorer:
                 )
             return {"scores": torch.from_numpy(check_scores(scores, tuple(expected)))}
 
-        return self.store.get(spec, make)["scores"].numpy()
+        return self.store.get(self._spec(split, what, batch), make)["scores"].numpy()
 
 
 def _as_array(scores: object, method: str) -> Floats:
@@ -87,25 +110,33 @@ def _as_array(scores: object, method: str) -> Floats:
     return np.asarray(scores.detach().float().cpu().numpy())
 
 
-def _pixels(
-    split: Split, scores: Floats, protocol: MeasurementProtocol
-) -> Iterator[tuple[str, Floats, NDArray[np.bool_], NDArray[np.bool_] | None]]:
-    """Yield (subject, scores, lesion, valid) of every image."""
+def _regions(
+    split: Split, protocol: MeasurementProtocol
+) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_] | None]]:
+    """Yield (subject, lesion, valid) of every image; valid is None where all pixels count."""
     for i in range(len(split)):
         sample = split[i]
         valid = sample.brain if protocol.region == "brain" else None
         if sample.ignore is not None:
             valid = ~sample.ignore if valid is None else valid & ~sample.ignore
-        yield sample.subject, scores[i], sample.lesion, valid
+        yield sample.subject, sample.lesion, valid
+
+
+def _pixels(
+    split: Split, scores: ScoreMaps, protocol: MeasurementProtocol
+) -> Iterator[tuple[str, Floats, NDArray[np.bool_], NDArray[np.bool_] | None]]:
+    """Yield (subject, scores, lesion, valid) of every image."""
+    for (subject, lesion, valid), pixels in zip(_regions(split, protocol), scores, strict=True):
+        yield subject, pixels, lesion, valid
 
 
 def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
-    """Lesion pixels as a fraction of all pixels that count."""
-    histogram = ScoreHistogram()
-    measured = test.pixel_level()
-    for subject, pixels, lesion, valid in _pixels(measured, np.zeros(measured.images.shape, np.float32), protocol):
-        histogram.add(subject, pixels, lesion, valid)
-    return histogram.prevalence
+    """Lesion pixels as a fraction of all pixels that count; None where none counts."""
+    positives = total = 0
+    for _, lesion, valid in _regions(test.pixel_level(), protocol):
+        positives += int(np.count_nonzero(lesion if valid is None else lesion & valid))
+        total += lesion.size if valid is None else int(np.count_nonzero(valid))
+    return positives / total if total else None
 
 
 def transferred_threshold(scorer: Scorer, validation: Split, protocol: MeasurementProtocol) -> tuple[float, int]:
@@ -131,6 +162,7 @@ def measure(scorer: Scorer, validation: Split, test: Split, protocol: Measuremen
         transferred.add(subject, pixels, lesion, valid)
     pixel = pixel_metrics(histogram, lambda: _pixels(measured, scores, protocol))
     intervals = bootstrap(histogram, protocol.resamples, point=pixel)
+    subject_dice, strata = _at_best_threshold(measured, scores, pixel.best_threshold, threshold, protocol)
     return MetricsRecord(
         best_dice=_estimate(pixel.best_dice, intervals["best_dice"]),
         best_threshold=pixel.best_threshold,
@@ -140,10 +172,11 @@ def measure(scorer: Scorer, validation: Split, test: Split, protocol: Measuremen
         transferred_threshold=threshold,
         transferred_quantile=protocol.transferred_quantile,
         transferred_images=n_validation,
-        subject_dice=_subject_dice(measured, scores, pixel.best_threshold, protocol),
+        subject_dice=subject_dice,
         **_image_level(test, image_scores, protocol),
         binning_error_bound={"auprc": pixel.auprc_error_bound or 0.0, "auroc": pixel.auroc_error_bound or 0.0},
         bootstrap_resamples=protocol.resamples,
+        strata=strata,
     )
 
 
@@ -158,17 +191,25 @@ def _image_level(test: Split, scores: Floats, protocol: MeasurementProtocol) -> 
     }
 
 
-def _subject_dice(test: Split, scores: Floats, threshold: float | None, protocol: MeasurementProtocol) -> Estimate:
-    """Mean over subjects with lesions of their Dice at `threshold`, resampled over those subjects."""
-    if threshold is None:
-        return Estimate(value=None)
-    dice = DiceAt(threshold)
+def _at_best_threshold(
+    test: Split, scores: ScoreMaps, best: float | None, transferred: float, protocol: MeasurementProtocol
+) -> tuple[Estimate, list[StratumRecord]]:
+    """What is counted at the threshold of ⌈DICE⌉: Dice by subject, and lesions by size; nothing without a lesion."""
+    if best is None:
+        return Estimate(value=None), []
+    dice, by_size = DiceAt(best), LesionsBySize((best, transferred))
     for sample in _pixels(test, scores, protocol):
         dice.add(*sample)
+        by_size.add(*sample)
+    return _subject_mean(dice, protocol.resamples), by_size.strata(protocol.resamples)
+
+
+def _subject_mean(dice: DiceAt, resamples: int) -> Estimate:
+    """Mean over subjects with lesions of their Dice, resampled over those subjects."""
     values = np.array(list(dice.by_subject.values()))
     if not len(values):
         return Estimate(value=None)
-    drawn = np.random.default_rng(0).choice(values, (protocol.resamples, len(values))).mean(1)
+    drawn = np.random.default_rng(0).choice(values, (resamples, len(values))).mean(1)
     return _estimate(float(values.mean()), (float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))))
 
 

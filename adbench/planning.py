@@ -38,6 +38,7 @@ class CellPlan:
     """What one run would do."""
 
     method: str
+    dataset: str
     config_hash: str
     seed: int
     record: Path
@@ -66,10 +67,12 @@ class _Known:
     """Cost of one network pass by the keys of the trained parts, which name the network."""
 
 
-def plan(methods: Sequence[str], dataset: str, options: RunOptions, reporter: Reporter) -> list[CellPlan]:
+def plan(
+    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
+) -> list[CellPlan]:
     """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
     known = _Known({}, {})
-    return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, dataset, options)]
+    return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, datasets, options, reporter)]
 
 
 def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
@@ -81,6 +84,7 @@ def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
     passes = sum(made.passes.values())
     return CellPlan(
         method=cell.method,
+        dataset=cell.data.name,
         config_hash=cell.config_hash,
         seed=cell.options.seed,
         record=cell.record_path,

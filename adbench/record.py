@@ -39,6 +39,19 @@ class DetectorRecord(_Model):
     config: dict[str, Any]
     parameters: int
     artifacts: dict[str, str]
+    part_versions: dict[str, int] = {}
+    """Kind -> code version of the trained parts, as planned."""
+
+
+class TrainedOnRecord(_Model):
+    """The dataset that the healthy images came from, where it is another one."""
+
+    name: str
+    distribution: str
+    version: str
+    config: dict[str, Any]
+    fingerprint: str
+    """Of its training and validation images."""
 
 
 class DatasetRecord(_Model):
@@ -55,6 +68,25 @@ class DatasetRecord(_Model):
     """Lesion pixels as a fraction of all pixels measured: the AUPRC of a random score."""
     manifest: str
     """File beside the records that lists every image of every split with its content hash."""
+    train_on: TrainedOnRecord | None = None
+    """None where training and validation images are the dataset's own."""
+
+
+class StratumRecord(_Model):
+    """The lesions of one range of sizes: connected lesion pixels of a slice, by their share of the image's pixels."""
+
+    from_fraction: float
+    to_fraction: float | None
+    """The range is from <= share < to; None where it has no upper end."""
+    lesions: int
+    pixels: int
+    recall: Estimate
+    """Fraction of their pixels that are flagged at the threshold of ⌈DICE⌉."""
+    detected: Estimate
+    """Fraction of the lesions of which enough pixels are flagged there (`adbench.strata.DETECTED`)."""
+    recall_transferred: Estimate
+    detected_transferred: Estimate
+    """The same at the transferred threshold."""
 
 
 class MetricsRecord(_Model):
@@ -75,6 +107,8 @@ class MetricsRecord(_Model):
     image_auprc: Estimate
     binning_error_bound: dict[str, float]
     bootstrap_resamples: int
+    strata: list[StratumRecord] = []
+    """By lesion size, smallest first; records of earlier versions have none."""
 
 
 class TimingRecord(_Model):
@@ -116,7 +150,7 @@ class Record(_Model):
     reason: str | None = None
     """Why the run failed or was skipped, in one sentence."""
     config_hash: str
-    """Of method, its code version and config, dataset, its config and fingerprint, and protocol: 12 hex digits."""
+    """12 hex digits: of method, config, dataset, set trained on, protocol, and the versions of the code of each."""
     seed: int
     detector: DetectorRecord
     dataset: DatasetRecord

@@ -46,7 +46,7 @@ class Integer:
 class Choice:
     """One of a few values, in no order."""
 
-    values: tuple[None | bool | int | float | str, ...]
+    values: tuple[bool | int | float | str | None, ...]
 
     def distribution(self) -> BaseDistribution:
         from optuna.distributions import CategoricalDistribution

@@ -13,7 +13,7 @@ datasets on what their `load` returns. Keep settings tiny, since a detector is f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from adbench.dataset import Dataset, DatasetInfo, Split, Splits, content_hash
 from adbench.detector import Detector, DetectorInfo, Images, Runtime, load_detector, save_detector
+from adbench.errors import DataError
 from adbench.metrics import ScoreHistogram, pixel_metrics
 from adbench.registry import PRESETS
 from adbench.search import Choice
@@ -112,6 +113,21 @@ def _check_filled(info: object, names: tuple[str, ...]) -> None:
         value = getattr(info, name)
         assert isinstance(value, str), f"info.{name} must be a text, got {value!r}"
         assert value.strip(), f"info.{name} must be filled, got {value!r}"
+
+
+def _data_error(verb: Callable[[], object]) -> str | None:
+    """The message of the DataError that a call ends with, or None."""
+    try:
+        verb()
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _listing(folder: Path | None) -> dict[Path, tuple[int, int]]:
+    """Size and time of every file below a folder; nothing where there is none."""
+    files = (path for path in folder.rglob("*") if path.is_file()) if folder else ()
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
 class DetectorContract:
@@ -282,6 +298,8 @@ class DatasetContract:
     settings: ClassVar[Mapping[str, Any]] = {}
     """Config values; dotted keys reach nested configs."""
     data_root: ClassVar[Path | None] = None
+    parts: ClassVar[tuple[str, ...]] = ("healthy", "test")
+    """What the set has: ("test",) where it is tested on by `--train-on` alone, ("healthy",) where it is trained on."""
 
     def make(self) -> Dataset[Any]:
         """Return a fresh dataset."""
@@ -289,12 +307,23 @@ class DatasetContract:
         return cls(resolve(cls.Config, [self.settings], cls.__name__), self.data_root)
 
     def _splits(self) -> Splits:
-        """What `load` returned, once for the tests of this class."""
+        """What a run would use, once for the tests of this class; toy images stand in for a part that is not there."""
         cls: Any = type(self)
         if "_shared" not in vars(cls):
-            cls._shared = self.make().load()
+            cls._shared = self._load()
         shared: Splits = cls._shared
         return shared
+
+    def _load(self) -> Splits:
+        dataset = self.make()
+        if "healthy" not in self.parts:
+            test = dataset.load_test()
+            size = test.images.shape[-1]
+            return Splits(toy_split(4, size, seed=1), toy_split(4, size, seed=2), test)
+        if "test" not in self.parts:
+            train, validation = dataset.load_healthy()
+            return Splits(train, validation, toy_split(4, train.images.shape[-1], seed=3, lesions=True))
+        return dataset.load()
 
     def test_the_info_card_is_filled(self) -> None:
         info = self.make().info
@@ -347,8 +376,41 @@ class DatasetContract:
                 assert not split.lesions[split.image_level_only].any(), f"{name} has lesions in image_level_only images"
 
     def test_loading_twice_gives_the_same_fingerprint(self) -> None:
-        first, second = self._splits().fingerprint, self.make().load().fingerprint
+        first, second = self._splits().fingerprint, self._load().fingerprint
         assert first == second, f"load() must give the same data each time, got fingerprints {first} and {second}"
+
+    def test_a_set_that_lacks_a_part_says_so(self) -> None:
+        dataset = self.make()
+        missing = {"healthy": dataset.load_healthy, "test": dataset.load_test}
+        calls = [verb for part, verb in missing.items() if part not in self.parts]
+        for verb in [dataset.load, *calls] if calls else []:
+            message = _data_error(verb)
+            assert message is not None, f"{verb.__name__}() must raise DataError for a set of {self.parts} images alone"
+            assert "--train-on" in message, f"the error must lead to --train-on, got {message!r}"
+
+    def test_halves_for_train_on_are_healthy_images_and_a_test_split_with_lesions(self) -> None:
+        if set(self.parts) != {"healthy", "test"}:
+            _skip(f"the set has {self.parts} images alone, which all other tests look at")
+        dataset = self.make()
+        for split in dataset.load_healthy():
+            assert len(split), "load_healthy() must give training and validation images"
+            assert split.lesions is None or not split.lesions.any(), "load_healthy() gave lesion pixels"
+        lesions = dataset.load_test().lesions
+        assert lesions is not None, "load_test() must give lesion masks"
+        assert lesions.any(), "load_test() must give at least one lesion pixel"
+
+    def test_inspecting_gives_facts_as_text_and_problems_with_their_files(self) -> None:
+        findings = self.make().inspect()
+        assert findings.facts, "inspect() must give at least one fact"
+        for key, value in findings.facts.items():
+            assert isinstance(key, str) and isinstance(value, str), f"facts are texts, got {key!r}: {value!r}"  # noqa: PT018
+        for problem in findings.problems:
+            assert problem.file and problem.what, f"a problem names a file and what is wrong, got {problem}"  # noqa: PT018
+
+    def test_nothing_in_the_data_folder_is_changed(self) -> None:
+        before = _listing(self.data_root)
+        self._load()
+        assert _listing(self.data_root) == before, "a dataset must not write into the data folder: use runtime.cache"
 
     def test_the_manifest_names_every_image_with_its_sha256(self) -> None:
         manifest = self._splits().manifest()

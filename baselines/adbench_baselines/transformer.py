@@ -263,10 +263,9 @@ class Transformer(Detector[TransformerConfig]):
         self.grid, self.limits = (height, width), state["limits"].to(device)
         self.vqvae = VQVAE(c.vqvae)
         self.members = [TokenModel(c.transformer, c.vqvae.codes, height * width) for _ in range(c.orderings)]
-        for name, module in (("vqvae", self.vqvae), *((f"transformer-{i}", m) for i, m in enumerate(self.members))):
-            module.load_state_dict(
-                {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-            )
+        for name, module in self._modules().items():
+            prefix = f"{name}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
             module.to(device).eval().requires_grad_(False)
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
@@ -276,34 +275,40 @@ class Transformer(Detector[TransformerConfig]):
         self._check_validation_size(validation)
         height, width = self._grid(healthy)
         length = height * width
-        # of N + 1 calls a member, likelihood takes N tokens and healing one each, so that two are the mean call;
-        # without a cache healing takes N / 2 each
-        tokens_a_call = 2 if c.cache else max(1, length // 2)
+        tokens = self._tokens_a_call(length)
         first = vqvae.part_plan(c.vqvae, healthy, self.runtime)
         parts = [first]
         for i in range(c.orderings):
             member = token_model.part_plan(c.transformer, c.vqvae.codes, length, i, healthy, self.runtime, first.spec)
             parts.append(member)
             if c.threshold_kind == "quantile":
-                calls = -(-len(validation) // LIKELIHOODS_BATCH) * length // tokens_a_call
+                calls = -(-len(validation) // LIKELIHOODS_BATCH) * length // tokens
                 parts.append(PartPlan(self._likelihoods_spec(validation, member.spec), calls))
-
-        def forward(batch_size: int) -> Run:
-            model = TokenModel(c.transformer, c.vqvae.codes, length).to(self.runtime.device).eval()
-            tokens = torch.randint(c.vqvae.codes, (batch_size, length), device=self.runtime.device)
-            if not c.cache:
-                return lambda: model.log_likelihood(tokens[:, :tokens_a_call])
-
-            def two_steps() -> None:
-                decoding.done = length // 2 - 1
-                decoding.step(tokens[:, 0])
-                decoding.step(tokens[:, 1])
-
-            decoding = Decoding(model, batch_size, length)
-            return two_steps
-
         passes = {"likelihood": c.orderings, "heal": c.orderings * c.healings * length}
-        return Plan(parts, passes, c.orderings * length // tokens_a_call, forward)
+        return Plan(parts, passes, c.orderings * length // tokens, lambda batch: self._mean_call(batch, length))
+
+    def _tokens_a_call(self, length: int) -> int:
+        """Tokens of an image that a network call evaluates in the mean, so that calls times this make the whole cost.
+
+        Of N + 1 calls likelihood takes N tokens, and healing one each with the cache, about N / 2 each without.
+        """
+        return 2 if self.config.cache else max(1, length // 2)
+
+    def _mean_call(self, batch: int, length: int) -> Run:
+        """Return a function that evaluates that many tokens with fresh weights, at the middle of the sequence."""
+        c, device = self.config, self.runtime.device
+        model = TokenModel(c.transformer, c.vqvae.codes, length).to(device).eval()
+        tokens = torch.randint(c.vqvae.codes, (batch, self._tokens_a_call(length)), device=device)
+        if not c.cache:
+            return lambda: model.log_likelihood(tokens)
+        decoding = Decoding(model, batch, length)
+
+        def run() -> None:
+            decoding.done = length // 2 - 1
+            for i in range(tokens.shape[1]):
+                decoding.step(tokens[:, i])
+
+        return run
 
 
 class TransformerEnsemble(Transformer):

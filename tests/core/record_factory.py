@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from adbench.record import Record
@@ -66,6 +67,29 @@ def dataset(**changes: Any) -> dict[str, Any]:
         "manifest": "records/toy/manifest.json",
     }
     return {**values, **changes}
+
+
+def trained_on(name: str = "healthy", **changes: Any) -> dict[str, Any]:
+    values = {"name": name, "distribution": "toys", "version": "3", "config": {"size": 64}, "fingerprint": "a" * 16}
+    return {**values, **changes}
+
+
+def strata(detected: float | None = 0.5) -> list[dict[str, Any]]:
+    """Four ranges of sizes, of which the third has no lesion."""
+    ends = (0.0, 0.001, 0.005, 0.02, None)
+    return [
+        {
+            "from_fraction": low,
+            "to_fraction": high,
+            "lesions": 0 if low == 0.005 else 5 + i,
+            "pixels": 0 if low == 0.005 else 50 + i,
+            "recall": estimate(None if low == 0.005 else 0.25),
+            "detected": estimate(None if low == 0.005 else detected),
+            "recall_transferred": estimate(None if low == 0.005 else 0.125),
+            "detected_transferred": estimate(None if low == 0.005 else 0.375),
+        }
+        for i, (low, high) in enumerate(pairwise(ends))
+    ]
 
 
 def environment(**changes: Any) -> dict[str, Any]:

@@ -12,17 +12,18 @@ from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel, Field
-from record_factory import failed, make
+from record_factory import dataset, failed, make, trained_on
 
 import adbench
 from adbench import registry
-from adbench.cli import app, spread
+from adbench.arguments import spread
+from adbench.cli import app
 from adbench.console import config_rows
 from adbench.errors import DataError
 from adbench.progress import BarReporter, LineReporter
 from adbench.registry import DATASETS, DETECTORS, LoadedPlugin, PluginEntry
 
-NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("phantom", "toy")}
+NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("other", "phantom", "toy")}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class RunOptions:
     cache: Path = Path("default-cache")
     data_root: Path | None = None
     force: bool = False
+    train_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class PartRow:
 @dataclass(frozen=True)
 class CellPlan:
     method: str
+    dataset: str = "toy"
     config_hash: str = "abc"
     seed: int = 0
     record: Path = Path("records/x.json")
@@ -70,20 +73,26 @@ class FakeHarness(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("adbench.harness")
-        self.calls: list[tuple[list[str], str, RunOptions]] = []
+        self.calls: list[tuple[list[str], list[str] | str, RunOptions]] = []
         self.raises: BaseException | None = None
 
-    def run(self, methods: list[str], dataset: str, options: RunOptions, reporter: Any) -> list[Any]:
-        self.calls.append((list(methods), dataset, options))
+    def run(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[Any]:
+        self.calls.append((list(methods), datasets, options))
         reporter.message("working")
         reporter.progress("score", 1, 1)
         print("a plugin prints")
         if self.raises:
             raise self.raises
-        return [failed("broken", "it\nbroke") if name == "broken" else make(name) for name in methods]
+        names = [datasets] if isinstance(datasets, str) else datasets
+        return [self._record(name, data, options) for data in names for name in methods]
 
-    def plan(self, methods: list[str], dataset: str, options: RunOptions, reporter: Any) -> list[CellPlan]:
-        self.calls.append((list(methods), dataset, options))
+    def _record(self, method: str, data: str, options: RunOptions) -> Any:
+        elsewhere = trained_on(options.train_on) if options.train_on else None
+        given = {"dataset": dataset(name="toy" if data == "phantom" else data, train_on=elsewhere)}
+        return failed("broken", "it\nbroke", **given) if method == "broken" else make(method, **given)
+
+    def plan(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[CellPlan]:
+        self.calls.append((list(methods), datasets, options))
         return [CellPlan(name) for name in methods]
 
 
@@ -121,6 +130,8 @@ def command(capsys):
         ("--method a,b", "--method a,b"),
         ("--method a --out x y", "--method a --out x y"),
         ("--set a=1 b=2 --json", "--set a=1 --set b=2 --json"),
+        ("--dataset a b --method c", "--dataset a --dataset b --method c"),
+        ("check toy --set a=1 b=2", "check toy --set a=1 --set b=2"),
     ],
 )
 def test_several_values_may_follow_one_flag(given, meant):
@@ -131,16 +142,37 @@ def test_several_values_may_follow_one_flag(given, meant):
 def test_methods_may_be_given_in_three_ways(harness, command, args):
     code, _, _ = command("run", *args.split())
     assert code == 0
-    assert harness.calls == [(["ddpm", "ddim"], "phantom", RunOptions())]
+    assert harness.calls == [(["ddpm", "ddim"], ["phantom"], RunOptions())]
 
 
 def test_all_options_reach_the_harness(harness, command, tmp_path):
     out = tmp_path / "o"
-    line = "--dataset toy --data-root d --preset smoke --seed 3 --device cpu --set f=8 --set data.n=1"
+    line = "--dataset toy --train-on toy --data-root d --preset smoke --seed 3 --device cpu --set f=8 --set data.n=1"
     code, _, _ = command("run", "--method", "ddpm", *line.split(), "--out", str(out), "--cache", "c", "--force")
     assert code == 0
-    options = RunOptions("smoke", 3, "cpu", ("f=8", "data.n=1"), out, Path("c"), Path("d"), True)
-    assert harness.calls == [(["ddpm"], "toy", options)]
+    options = RunOptions("smoke", 3, "cpu", ("f=8", "data.n=1"), out, Path("c"), Path("d"), True, "toy")
+    assert harness.calls == [(["ddpm"], ["toy"], options)]
+
+
+@pytest.mark.parametrize("args", ["--dataset toy other", "--dataset toy --dataset other", "--dataset toy,other,toy"])
+def test_datasets_may_be_given_in_three_ways(harness, command, args):
+    code, _, _ = command("run", "--method", "ddpm", *args.split())
+    assert code == 0
+    assert harness.calls == [(["ddpm"], ["toy", "other"], RunOptions())]
+
+
+def test_results_of_several_datasets_have_a_table_each_and_say_what_was_trained_on(harness, command):
+    _, out, _ = command("run", "--method", "ddpm", "ddim", "--dataset", "other", "toy", "--train-on", "phantom")
+    assert out.count("⌈DICE⌉") == 2
+    assert out.index("other, trained on phantom") < out.index("toy, trained on phantom")
+    assert "ddim on toy: leaderboards/records/toy/ddim/abcdef012345-seed0.json" in out
+
+
+def test_results_of_one_dataset_trained_on_itself_have_one_table_without_a_title(harness, command):
+    _, out, _ = command("run", "--method", "ddpm", "ddim")
+    assert out.count("⌈DICE⌉") == 1
+    assert "trained on" not in out
+    assert "ddim: leaderboards/records" in out
 
 
 def test_folders_may_come_from_the_environment(harness, command, monkeypatch):
@@ -184,6 +216,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(harness, command, tmp_path):
     assert code == 0
     assert out.count("unet-1") == 1, "a shared part is trained once"
     assert "estimated time on this device: 1 min 40 s" in out
+    assert "ddim on toy: records/x.json" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -199,6 +232,9 @@ def test_a_dry_run_as_json_is_an_array_of_plans(harness, command):
         ("run --method ddpm --dataset phantm", "no dataset 'phantm'; did you mean 'phantom'?"),
         ("run --method ddpm --preset smal", "no preset 'smal'; did you mean 'small'?"),
         ("run --method ,", "--method is empty"),
+        ("run --method ddpm --dataset ,", "--dataset is empty. Run 'adbench list datasets'."),
+        ("run --method ddpm --dataset toy phantm", "no dataset 'phantm'; did you mean 'phantom'?"),
+        ("run --method ddpm --train-on phantm", "no dataset 'phantm'; did you mean 'phantom'?"),
         ("run", "--method"),
         ("run --method ddpm --out x y", "y"),
         ("run --method ddpm --device tpu", "tpu"),

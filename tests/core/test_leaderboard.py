@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from record_factory import dataset, environment, failed, make, metrics, timing
+from record_factory import dataset, environment, failed, make, metrics, strata, timing, trained_on
 
 from adbench.errors import RecordError
 from adbench.leaderboard import check_pages, render, write_pages
@@ -16,6 +16,8 @@ GOLDEN = Path(__file__).parent / "golden"
 PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A paper, table 1"}
 GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
 
+ELSEWHERE = dataset(train_on=trained_on(), fingerprint="e" * 16)
+
 RECORDS = [
     make("ddpm", metrics=metrics(0.91), timing=timing(160.0, repeats=3), **PAPER),
     make("ddpm", seed=1, metrics=metrics(0.89), timing=timing(1.5), environment=GPU, **PAPER),
@@ -23,6 +25,8 @@ RECORDS = [
     make("blank", metrics=metrics(None), timing=timing(3.0, batch_size=50), preset="demo"),
     make("ddpm", config_hash="777777012345", metrics=metrics(0.93), timing=None, tuning={"trials": 20}),
     make("ddpm", config_hash="999999012345", dataset=dataset(fingerprint="f" * 16, image_size=(128, 128))),
+    make("ddpm", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.7), "strata": strata()}),
+    make("control", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.8), "strata": strata(0.25)}),
     failed("broken", "RuntimeError: a|b\nof <class 'x'>"),
     failed("waiting", "needs CUDA").model_copy(update={"status": "skipped"}),
 ]
@@ -82,8 +86,8 @@ def test_tuned_runs_have_a_table_of_their_own(page):
 
 
 def test_other_pixels_have_tables_of_their_own(page):
-    assert "ffffffffffffffff" in section(page, "Data, variant 2 of 2")
-    assert [row[-1] for row in rows(section(page, "Quality", 1))] == [
+    assert "ffffffffffffffff" in section(page, "Data, variant 3 of 3")
+    assert [row[-1] for row in rows(section(page, "Quality", 2))] == [
         "[999999](records/toy/ddpm/999999012345-seed0.json)"
     ]
 
@@ -95,11 +99,49 @@ def test_other_pixels_have_tables_of_their_own(page):
         {"dataset": dataset(region="brain")},
         {"dataset": dataset(version="2")},
         {"protocol": {"region": "brain"}},
+        {"dataset": dataset(train_on=trained_on())},
     ],
 )
 def test_other_rules_have_tables_of_their_own(changes):
     text = render([make("a"), make("b", **changes)])[Path("toy.md")]
     assert text.count("### Quality\n") == 2
+
+
+def test_how_long_methods_may_be_timed_does_not_part_tables():
+    limits = [{"region": "image", "timing_budget_s": budget} for budget in (20.0, 120.0)]
+    both = [make(name, protocol=protocol) for name, protocol in zip("ab", limits, strict=True)]
+    assert render(both)[Path("toy.md")].count("### Quality\n") == 1
+
+
+@pytest.mark.parametrize("change", [{"name": "b"}, {"version": "4"}, {"config": {}}, {"fingerprint": "b" * 16}])
+def test_other_training_images_have_tables_of_their_own(change):
+    both = [make(n, dataset=dataset(train_on=trained_on(**c))) for n, c in (("a", {}), ("b", change))]
+    assert render(both)[Path("toy.md")].count("### Quality\n") == 2
+
+
+def test_what_was_trained_on_is_said_with_its_version_and_settings(page):
+    assert "| trained on | its own healthy images |" in section(page, "Data, variant 1 of 3")
+    assert "| trained on | `healthy` 3 (toys), settings size=64 |" in section(page, "Data, variant 2 of 3")
+    assert "`eeeeeeeeeeeeeeee`, trained on `healthy`, 64 x 64" in render(RECORDS)[Path("README.md")]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [("the threshold of ⌈DICE⌉", ["0.250", "0.500"]), ("the transferred threshold", ["0.375", "0.375"])],
+)
+def test_lesions_by_size_are_shown_for_each_range_that_has_any(page, threshold, shown):
+    text = section(page, f"Lesions by size, at {threshold}")
+    assert "Lesions: below 0.1 %: 5 (50 pixels), 0.1 to 0.5 %: 6 (51 pixels), 0.5 to 2 %: 0 (0 pixels), from" in text
+    assert "0.5 to 2 %: detected" not in text
+    assert [row[0] for row in rows(text)] == ["`control`", "`ddpm`"], "in the order of quality"
+    assert [row[3].split()[0] for row in rows(text)] == shown
+    assert all(len(row) == 3 + 3 * 2 + 1 for row in rows(text))
+
+
+def test_records_without_lesions_by_size_have_no_such_table_and_others_leave_them_out():
+    assert "Lesions by size, at" not in render([make()])[Path("toy.md")]
+    mixed = render([make("old"), make("new", metrics={**metrics(), "strata": strata()})])[Path("toy.md")]
+    assert [row[0] for row in rows(section(mixed, "Lesions by size, at the transferred threshold"))] == ["`new`"]
 
 
 def test_each_device_has_a_table_of_its_own_with_the_fastest_first(page):

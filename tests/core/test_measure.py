@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +42,11 @@ def scorer(tmp_path, method: str = "toy-brightness", *given: str, **splits: Spli
 def metrics(work: Scorer) -> MetricsRecord:
     splits: Splits = work.cell.data.splits
     return measure(work, splits.validation, splits.test, work.cell.protocol)
+
+
+def maps(work: Scorer, split: Split) -> np.ndarray:
+    """All score maps of a split, (N, 1, H, W)."""
+    return np.stack(list(work.maps(split, "test")))
 
 
 def checkerboard() -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +125,7 @@ def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_lev
     assert found.image_auroc.value == 0, "the clean ones are brighter"
     scored = [(what, done) for what, done, _ in work.reporter.steps if "test maps" in what and done]
     assert scored == [("toy-brightness: test maps", 1)]
-    assert work.maps(split.pixel_level(), "test").shape == (2, 1, H, W)
+    assert maps(work, split.pixel_level()).shape == (2, 1, H, W)
 
 
 def test_without_a_clean_image_image_level_metrics_are_undefined(tmp_path):
@@ -175,10 +181,10 @@ def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path)
     whole = scorer(tmp_path / "a")
     halves = scorer(tmp_path / "b", "toy-brightness", "protocol.batch_size=4")
     test = whole.cell.data.splits.test
-    assert (whole.maps(test, "test") == halves.maps(test, "test")).all()
+    assert (maps(whole, test) == maps(halves, test)).all()
     assert [step[1:] for step in halves.reporter.steps] == [(0, 2), (1, 2), (2, 2)]
     halves.detector.score = None
-    assert (whole.maps(test, "test") == halves.maps(test, "test")).all(), "from the store"
+    assert (maps(whole, test) == maps(halves, test)).all(), "from the store"
     assert len({spec.key for spec in halves.kept}) == 2
 
 
@@ -195,7 +201,7 @@ def test_interrupted_scoring_resumes_at_the_next_batch(tmp_path):
     work.detector.score = score
     with pytest.raises(KeyboardInterrupt):
         work.maps(test, "test")
-    assert (work.maps(test, "test") == test.images).all()
+    assert (maps(work, test) == test.images).all()
     assert len(calls) == 3 + 1
     assert torch.equal(calls[2], calls[3])
 
@@ -242,6 +248,47 @@ def test_image_scores_of_the_wrong_shape_are_refused_by_their_own_name(tmp_path)
     work = scorer(tmp_path, "toy-short")
     with pytest.raises(ScoreError, match=r"Image scores must have the shape \(6,\), one an image, got \(6, 1\)"):
         work.images(work.cell.data.splits.test, "test")
+
+
+def peak_bytes(tmp_path, n: int) -> int:
+    """Most bytes in use while measuring `n` images of eight subjects, beyond those in use before."""
+    images = (np.random.default_rng(0).integers(0, 64, (n, 1, 64, 64)) / 64).astype(np.float32)
+    lesions = images > 0.9
+    split = replace(toys.healthy(images, f"test{n}", lesions=lesions), subjects=[f"s{i % 8}" for i in range(n)])
+    small = toys.healthy(images[:4] / 2, f"small{n}")
+    work = scorer(tmp_path / str(n), "toy-brightness", "protocol.batch_size=8", test=split, validation=small)
+    assert work.cell.config_hash  # hashes the data once, as a run does before
+    tracemalloc.start()
+    try:
+        metrics(work)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_while_measuring_does_not_grow_with_the_score_maps(tmp_path):
+    peak_bytes(tmp_path, 8)  # what is imported on the way
+    few, many = peak_bytes(tmp_path, 32), peak_bytes(tmp_path, 160)
+    maps_bytes = (160 - 32) * 64 * 64 * 4
+    assert many - few < maps_bytes / 8
+
+
+def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
+    images, lesions = checkerboard()
+    ignores = np.zeros(images.shape, bool)
+    ignores[0, 0, H // 2 :] = True  # the lesion of the first image
+    found = metrics(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, ignores=ignores)))
+    assert [(s.lesions, s.pixels) for s in found.strata] == [(0, 0), (0, 0), (0, 0), (3, 3 * 16)]
+    assert found.strata[3].detected.value == found.strata[3].recall.value == 1
+    assert found.strata[3].detected.low == 1
+
+
+def test_without_a_lesion_that_counts_there_are_no_strata(tmp_path):
+    images, lesions = checkerboard()
+    split = toys.healthy(images, "test", lesions=lesions, ignores=lesions.copy())
+    found = metrics(scorer(tmp_path, test=split))
+    assert found.strata == []
+    assert found.best_dice.value is None
 
 
 def test_a_detector_gets_a_copy_of_the_images(tmp_path):

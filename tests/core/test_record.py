@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +13,8 @@ from record_factory import estimate, failed, make, metrics
 from adbench.errors import RecordError
 from adbench.record import read_record, read_records, write_record
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_a_record_survives_writing_and_reading(tmp_path):
     record = make(tuning={"trials": 3}, reported={"best_dice": 0.92})
@@ -19,6 +22,19 @@ def test_a_record_survives_writing_and_reading(tmp_path):
     assert path == tmp_path / "records/toy/ddpm/abcdef012345-seed0.json"
     assert read_record(path) == record
     assert read_records(tmp_path) == [record]
+
+
+def test_a_record_of_before_there_were_strata_and_training_sets_is_read(tmp_path):
+    path = write_record(make(), tmp_path)
+    old = json.loads(path.read_text())
+    del old["metrics"]["strata"], old["dataset"]["train_on"], old["detector"]["part_versions"]
+    path.write_text(json.dumps(old))
+    assert read_record(path) == make()
+
+
+def test_the_records_of_this_repository_are_read():
+    folders = [ROOT / "leaderboards", ROOT / "leaderboards/ablation"]
+    assert all(len(read_records(folder)) >= 8 for folder in folders)
 
 
 def test_undefined_values_are_null_in_the_file(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,13 +14,15 @@ from torch import Tensor
 
 from adbench.artifacts import Checkpoint, PartSpec
 from adbench.cells import Cell, RunOptions, build_cells
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, Problem, Split, Splits, content_hash
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.errors import DataError
 
 DETECTORS = (
     *("constant", "brightness", "trained", "twin"),
     *("nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy"),
 )
+DATASETS = {"toy": "ToyData", "toy-sick": "ToySick", "toy-large": "ToyLarge", "toy-ct": "ToyCT", "toy-old": "ToyOld"}
 LESION_PX = 16
 """Lesion pixels of a sick toy image; each has 256 pixels."""
 
@@ -31,7 +33,8 @@ def install(site: Path, monkeypatch: Any) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
     points = [f"toy-{name} = toys:{name.title()}" for name in DETECTORS]
-    text = "\n".join(["[adbench.detectors]", *points, "[adbench.datasets]", "toy = toys:ToyData", ""])
+    sets = [f"{name} = toys:{cls}" for name, cls in DATASETS.items()]
+    text = "\n".join(["[adbench.detectors]", *points, "[adbench.datasets]", *sets, ""])
     (info / "entry_points.txt").write_text(text)
     monkeypatch.syspath_prepend(str(site))
 
@@ -93,6 +96,61 @@ class ToyData(Dataset[ToyConfig]):
             healthy(validation, "validation", brains=np.ones(validation.shape, bool)),
             healthy(test, "test", lesions=lesions, brains=np.ones(test.shape, bool), hashes=hashes),
         )
+
+
+class SickConfig(DatasetConfig):
+    size: int = Field(16, ge=8)
+    n_test: int = Field(4, ge=2)
+    shared: Literal["nothing", "subject", "image"] = "nothing"
+
+
+class ToySick(Dataset[SickConfig]):
+    """Test images alone: every other one has a bright square. `shared` is with the training images of `toy`."""
+
+    Config = SickConfig
+    info = DatasetInfo("toy", "CC0", "none", "none", "none needed", "1")
+
+    def load(self) -> Splits:
+        raise DataError("toy-sick has no healthy images: name a set that has with --train-on.")
+
+    def load_test(self) -> Split:
+        c = self.config
+        images = np.random.default_rng(1).random((c.n_test, 1, c.size, c.size), np.float32) / 2
+        split = healthy(images, "sick", sources=[f"scans/sick-{i}.nii[9]" for i in range(c.n_test)])
+        if c.shared == "subject":
+            split = replace(split, subjects=["train-0", *split.subjects[1:]])
+        if c.shared == "image":
+            split = replace(split, hashes=[ToyData(ToyConfig()).load().train.hashes[0], *split.hashes[1:]])
+        lesions = np.zeros(images.shape, bool)
+        lesions[1::2, :, 4:8, 4:8] = True
+        return replace(split, images=np.where(lesions, np.float32(1), images), lesions=lesions)
+
+    def inspect(self) -> Findings:
+        self.runtime.progress("looking", 1, 1)
+        n = 25 if self.config.n_test == 2 else 0
+        problems = [Problem(f"b{i:02}.nii", "no mask", skipped=True) for i in range(n)]
+        problems += [Problem("a.nii", "cannot be read", skipped=False)] if n else []
+        return Findings({"subjects": str(self.config.n_test), "a fact": "second"}, problems)
+
+
+class ToyLarge(ToySick):
+    """Of another size by default."""
+
+    class Config(SickConfig):
+        size: int = Field(32, ge=8)
+
+
+class ToyCT(ToySick):
+    """Of another modality."""
+
+    info = DatasetInfo("toy", "CC0", "none", "CT (made up)", "none needed", "1")
+
+
+class ToyOld(ToyData):
+    """Written when a dataset got a config and a data root alone."""
+
+    def __init__(self, config: ToyConfig, data_root: Path | None = None) -> None:
+        self.config, self.data_root = config, data_root
 
 
 def healthy(images: np.ndarray, name: str, **fields: Any) -> Split:

@@ -1,0 +1,153 @@
+"""`brats`: FLAIR of gliomas, skull-stripped, 1 mm, 240 x 240 x 155 (Menze et al. 2015; Baid et al. 2021).
+
+| release | folder of a case | files | labels |
+|---|---|---|---|
+| 2017 to 2019 | `{HGG,LGG}/Brats18_CBICA_AAB_1` (2019: `BraTS19_`) | `<case>_flair.nii.gz`, `_seg` | 0, 1, 2, 4 |
+| 2020 | `BraTS20_Training_001` | the same; Kaggle's are `.nii`, one `W39_1998.09.19_Segm.nii` | 0, 1, 2, 4 |
+| 2021 | `BraTS2021_00006` | the same | 0, 1, 2, 4 |
+| 2023 | `BraTS-GLI-00006-000` | `<case>-t2f.nii.gz`, `-seg` | 0 to 3 |
+| 2024 | `BraTS-GLI-03011-101`, the last number from 100 | the same | 4 too: resection cavity |
+
+The lesion is the union of the labels. A resection cavity is neither tumour nor healthy: no metric counts it. Folders
+of cases may lie anywhere to a depth of 5; cases without labels (validation data) are skipped. Subjects are known across
+releases by what their names share, and by `name_mapping.csv` where it is there: a TCGA patient is `tcga/CS_4941`, as
+in `tcga-lgg`. 2023 kept the numbers of 2021.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from adbench.dataset import DatasetInfo
+from adbench.errors import DataError
+from adbench_datasets.cases import Case, FileRef, Labels
+from adbench_datasets.discovery import files, listing, read_table
+from adbench_datasets.scans import ScanConfig, ScanDataset
+
+OLD = re.compile(r"brats(17|18|19)_(.+)_(\d+)", re.IGNORECASE)  # institution and patient, examination
+NUMBERED = re.compile(r"brats(20)_(?:training|validation)_(\d+)|brats(2021)_(\d+)", re.IGNORECASE)
+GLI = re.compile(r"brats-gli-(\d+)-(\d+)", re.IGNORECASE)
+TCGA = re.compile(r"TCGA[-_]([A-Z0-9]+)[-_]([A-Z0-9]+)")
+FLAIR = re.compile(r".*(_flair|-t2f)\.nii(\.gz)?", re.IGNORECASE)
+SEG = re.compile(r".*([_-]seg|_Segm)\.nii(\.gz)?", re.IGNORECASE)
+POST_TREATMENT = 100  # 2024 counts examinations from here
+TO_2021 = Labels(lesion=frozenset({1, 2, 4}))
+FROM_2023 = Labels(lesion=frozenset({1, 2, 3}))
+FROM_2024 = Labels(lesion=frozenset({1, 2, 3}), ignore=frozenset({4}))
+DEPTH = 5
+MAPPING = "name_mapping.csv"
+
+
+class BratsConfig(ScanConfig):
+    healthy_margin_slices: int = Field(
+        3, ge=0, description="slices this near to a tumour are not trained on (1 mm each)"
+    )
+
+
+class Brats(ScanDataset[BratsConfig]):
+    """Reads the training data of any release from 2017 to 2024."""
+
+    Config = BratsConfig
+    modality = "MRI"
+    info = DatasetInfo(
+        summary="FLAIR of gliomas, skull-stripped, multi-centre: the whole tumour is the lesion",
+        licence="terms of the challenge's data use agreement (by release; since 2021 CC BY 4.0 for the TCIA part)",
+        citation="Menze et al. 2015, IEEE TMI 34(10):1993-2024; Bakas et al. 2017, Scientific Data 4:170117; "
+        "Baid et al. 2021, arXiv 2107.02314",
+        modality="MRI FLAIR",
+        access="by registration: https://www.synapse.org/brats (training data of one release, unpacked)",
+        version="1",
+        spacing_mm=1.0,
+        reported={
+            "vae": {"best_dice": 0.173},
+            "fanogan": {"best_dice": 0.243},
+            "transformer": {"best_dice": 0.328},
+            "transformer-ensemble": {"best_dice": 0.537},
+            "ddpm-b": {"best_dice": 0.469},
+            "ddpm": {"best_dice": 0.398},
+        },
+        reported_source="Pinaya et al. 2022, arXiv 2206.03461, Table 2 (trained on UK Biobank)",
+    )
+
+    def cases(self, root: Path) -> list[Case]:
+        """All cases below `root`. Raises DataError where there are none, or one subject's examination twice."""
+        found = list(case_folders(root))
+        if not found:
+            raise DataError(
+                f"brats looks for folders of cases (such as BraTS2021_00006, BraTS20_Training_001, Brats18_*_1 or "
+                f"BraTS-GLI-00006-000), but {root} holds none. Point --data-root at the unpacked training data."
+            )
+        tcga = _mapped(found)
+        return [_case(folder, tcga) for folder in found]
+
+    def release(self, root: Path) -> str:
+        """The years of the releases found."""
+        return "BraTS " + ", ".join(sorted({_release(folder.name) for folder in case_folders(root)}))
+
+
+def case_folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Folders named as cases, none inside another."""
+    if _release(root.name):
+        yield root
+    elif depth:
+        for folder in listing(root):
+            if folder.is_dir():
+                yield from case_folders(folder, depth - 1)
+
+
+def _release(name: str) -> str:
+    """Year of a case's name, or "" where it is none."""
+    if match := OLD.fullmatch(name):
+        return f"20{match[1]}"
+    if match := NUMBERED.fullmatch(name):
+        return "2020" if match[1] else "2021"
+    if match := GLI.fullmatch(name):
+        return "2024" if int(match[2]) >= POST_TREATMENT else "2023"
+    return ""
+
+
+def _case(folder: Path, tcga: dict[str, str]) -> Case:
+    year = _release(folder.name)
+    subject, session = _subject(folder.name)
+    labels = {"2023": FROM_2023, "2024": FROM_2024}.get(year, TO_2021)
+    image = _file(folder, FLAIR) or FileRef(folder / f"{folder.name}_flair.nii.gz")  # missing: reading will say so
+    return Case(tcga.get(folder.name, subject), image, _file(folder, SEG), labels=labels, session=session)
+
+
+def _subject(name: str) -> tuple[str, str]:
+    """(subject, examination): the part of a case's name that other releases share."""
+    if match := OLD.fullmatch(name):
+        return _institutional(match[2]), match[3]
+    if match := NUMBERED.fullmatch(name):
+        return (f"brats/2020_{match[2]}", "1") if match[1] else (f"brats/{match[4]}", "0")
+    match = GLI.fullmatch(name)
+    assert match is not None  # the caller chose such names
+    return f"brats/{match[1]}", str(int(match[2]))
+
+
+def _institutional(name: str) -> str:
+    match = TCGA.fullmatch(name)
+    return f"tcga/{match[1]}_{match[2]}" if match else f"brats/{name}"
+
+
+def _file(folder: Path, pattern: re.Pattern[str]) -> FileRef | None:
+    path = next((path for path in files(folder) if pattern.fullmatch(path.name)), None)
+    return FileRef(path) if path else None
+
+
+def _mapped(folders: list[Path]) -> dict[str, str]:
+    """Case -> subject by the tables that come with 2019 and 2020: the TCGA patient, else the name in 2017 to 2019."""
+    subjects: dict[str, str] = {}
+    for table in sorted({parent / MAPPING for folder in folders for parent in list(folder.parents)[:2]}):
+        for row in read_table(table, []) if table.is_file() else []:
+            names = [value for column, value in row.items() if "BraTS_20" in column and _release(value)]
+            match = TCGA.search(" ".join(row.values()))
+            older = next((OLD.fullmatch(name) for name in names if OLD.fullmatch(name)), None)
+            if match or older:
+                subject = f"tcga/{match[1]}_{match[2]}" if match else _institutional(older[2])  # type: ignore[index]
+                subjects |= dict.fromkeys(names, subject)
+    return subjects

@@ -1,0 +1,181 @@
+"""`folder`: your own images, in one of three layouts, looked for in this order.
+
+1. A table `cases.csv` (or `table`) with the columns `image`, `lesion`, `brain`, `subject`, `split`; paths are relative
+   to it. An empty lesion, or "none", says that the image is free of lesions; brain may be empty; split is train,
+   validation or test, or empty in all rows.
+2. Folders `train/`, `val/` (healthy images; `val` may be missing), `test/images/` and `test/lesions/` with masks of the
+   same names (another suffix is fine). A test image without a mask is skipped, or free of lesions by `no_mask`.
+3. BIDS: `sub-*/[ses-*/]anat/*_<suffix>.nii.gz` (suffix FLAIR by default). Masks lie in `derivatives/[<pipeline>/]` in
+   the same sub-*/[ses-*/]anat: `*_label-lesion_mask.nii.gz` or `*_desc-lesion_mask.nii.gz`, else the only
+   `*_mask.nii.gz` that is not of the brain; `*_desc-brain_mask.nii.gz` or `*_label-brain_mask.nii.gz` is the brain.
+
+Images are NIfTI (2-D or 3-D), PNG, JPEG or TIFF. A picture is one axial slice, front at the top; its mask may be a
+picture, white where the lesion is. In the second layout the subject is the name of the file, or the part of it that
+`subject_pattern` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from os.path import isfile
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from adbench.dataset import DataRuntime, DatasetInfo
+from adbench_datasets import bids
+from adbench_datasets.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.discovery import (
+    NIFTI,
+    Pattern,
+    all_or_none,
+    by_stem,
+    check_names,
+    find,
+    named_file,
+    read_table,
+    required,
+    split_of,
+    stem,
+    subject_of,
+)
+from adbench_datasets.pictures import SUFFIXES, is_picture
+from adbench_datasets.preprocessing import Units
+from adbench_datasets.reading import read_case
+from adbench_datasets.scans import ScanConfig, ScanDataset
+
+COLUMNS = ("image", "lesion", "brain", "subject", "split")
+PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
+ANY = (*NIFTI, *SUFFIXES)
+GREY_LESION = 128
+"""A mask that is a picture marks a lesion by white, 255, which JPEG does not keep exactly."""
+
+
+class FolderConfig(ScanConfig):
+    modality: Literal["MRI", "CT"] = Field("MRI", description="what the images are; NIfTI of CT must be in HU")
+    units: Literal["mri", "hu", "grey"] | None = Field(
+        None, description="scale of the images; null: hu for NIfTI of CT, grey (0 to 255) for its pictures, else mri"
+    )
+    channel: int | None = Field(None, ge=0, description="channel of colour pictures; null: they must be grey")
+    lesion_labels: tuple[int, ...] = Field((1,), min_length=1, description="values of NIfTI masks that are lesions")
+    no_mask: Literal["skip", "healthy"] = Field("skip", description="images without a mask in test/images or BIDS")
+    table: str = Field("cases.csv", min_length=1, description="name of the table below the data root")
+    suffix: str = Field("FLAIR", pattern="[0-9A-Za-z]+", description="BIDS suffix of the images")
+    subject_pattern: Pattern | None = Field(
+        None, description="regular expression whose group 1 is the subject in a file's name; null: the whole name"
+    )
+    pixel_mm: float | None = Field(None, gt=0, description="side of a picture's pixel in mm; null: not known")
+
+
+class Folder(ScanDataset[FolderConfig]):
+    """Reads the user's own images."""
+
+    Config = FolderConfig
+    modality: ClassVar[Literal["MRI", "CT"]] = "MRI"
+    info = DatasetInfo(
+        summary="your own images: folders train, val, test/images, test/lesions, or a table, or BIDS",
+        licence="yours",
+        citation="yours",
+        modality="MRI or CT, by data.modality",
+        access="your own files, below --data-root",
+        version="1",
+    )
+
+    def __init__(self, config: FolderConfig, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
+        super().__init__(config, data_root, runtime)
+        self.modality = config.modality  # type: ignore[misc]  # of this one, not of the class
+        self.info = dataclasses.replace(self.info, modality=config.modality)  # type: ignore[misc]
+
+    def cases(self, root: Path) -> list[Case]:
+        """Cases of the first layout that is found. Raises DataError naming row, file or folder."""
+        place = self._find(root)
+        layout = self._layout(place)
+        if layout == "table":
+            return self._from_table(place / self.config.table, root)
+        return self._from_folders(place) if layout == "folders" else self._from_bids(place)
+
+    def release(self, root: Path) -> str:
+        """The layout."""
+        return str(self._layout(self._find(root)))
+
+    def units(self, case: Case) -> Units:
+        """By `units`, else by modality and kind of file."""
+        if self.config.units is not None or self.config.modality == "MRI":
+            return self.config.units or "mri"
+        return "grey" if isinstance(case.image, FileRef) and is_picture(case.image) else "hu"
+
+    def read(self, case: Case) -> Scan:
+        """Read one case, one channel of it where `channel` says so. Raises CaseError."""
+        return read_case(case, self._root(), channel=self.config.channel)
+
+    def _find(self, root: Path) -> Path:
+        table, suffix = self.config.table, self.config.suffix
+        wanted = f"{table}, or train/ and test/images/ with images, or sub-*/anat/*_{suffix}.nii.gz"
+        return find(root, "folder", ("folder", "data"), self._layout, wanted)
+
+    def _layout(self, place: Path) -> str | None:
+        if isfile(place / self.config.table):
+            return "table"
+        if "table" in self.config.model_fields_set:
+            return None  # it was asked for: another layout beside it is not what is meant
+        if by_stem(place / "test" / "images", ANY) or any(by_stem(place / part, ANY) for part, _ in PARTS):
+            return "folders"
+        return "BIDS" if next(bids.images(place, self.config.suffix), None) else None
+
+    def _from_table(self, table: Path, root: Path) -> list[Case]:
+        rows = read_table(table, COLUMNS)
+        splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
+        all_or_none(table, splits)
+        cases = []
+        for line, (row, split) in enumerate(zip(rows, splits, strict=True), start=2):
+            image = named_file(table, line, "image", row, root)
+            clean = row["lesion"].lower() in ("", "none")
+            lesion = None if clean else named_file(table, line, "lesion", row, root)
+            brain = named_file(table, line, "brain", row, root) if row["brain"] else None
+            subject = required(table, line, "subject", row)
+            cases.append(self._case(subject, image, lesion, clean, split, brain=brain, session=stem(image.path)))
+        return cases
+
+    def _from_folders(self, place: Path) -> list[Case]:
+        cases = [
+            self._case(self._subject(name), FileRef(path), None, True, split, session=name)
+            for part, split in PARTS
+            for name, path in by_stem(place / part, ANY).items()
+        ]
+        test, masks = (by_stem(place / "test" / name, ANY) for name in ("images", "lesions"))
+        check_names(masks, test, place / "test" / "lesions")
+        for name, path in test.items():
+            lesion = FileRef(masks[name]) if name in masks else None
+            clean = lesion is None and self.config.no_mask == "healthy"
+            cases.append(self._case(self._subject(name), FileRef(path), lesion, clean, "test", session=name))
+        return cases
+
+    def _from_bids(self, place: Path) -> list[Case]:
+        cases = []
+        for found in bids.images(place, self.config.suffix):
+            clean = found.lesion is None and self.config.no_mask == "healthy"
+            image, lesion, brain = (FileRef(p) if p else None for p in (found.image, found.lesion, found.brain))
+            if image is not None:
+                cases.append(self._case(found.subject, image, lesion, clean, None, brain=brain, session=found.session))
+        return cases
+
+    def _subject(self, name: str) -> str:
+        return subject_of(name, self.config.subject_pattern)
+
+    def _case(
+        self,
+        subject: str,
+        image: FileRef,
+        lesion: FileRef | None,
+        clean: bool,
+        split: str | None,
+        brain: FileRef | None = None,
+        session: str = "",
+    ) -> Case:
+        labels = Labels(lesion=frozenset(self.config.lesion_labels))
+        if lesion is not None and is_picture(lesion):
+            labels = Labels(threshold=GREY_LESION)
+        mm = self.config.pixel_mm
+        spacing = (mm, mm, mm) if mm is not None and is_picture(image) else None
+        return Case(f"folder/{subject}", image, lesion, clean, brain, labels, spacing, split, session)

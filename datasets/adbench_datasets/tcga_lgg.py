@@ -1,0 +1,75 @@
+"""`tcga-lgg`: FLAIR of 110 patients with lower-grade glioma, skull on, as single slices (Buda et al. 2019).
+
+`kaggle_3m/TCGA_<site>_<id>_<date>/<same>_<n>.tif` are RGB: channel 1 is FLAIR, the others are scans before and after
+contrast (or FLAIR again where those are missing). `<same>_<n>_mask.tif` is 0 or 255, one a slice. Slices count from
+the feet up.
+
+The pictures do not say how large their pixels are, so nothing is resampled to mm: with `spacing_mm="fit"` the whole
+picture is brought to `size`. Its 256 x 256 pixels are not equal in mm from one patient to the next.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from adbench.dataset import DatasetInfo
+from adbench_datasets.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.discovery import files, find, listing
+from adbench_datasets.reading import read_case
+from adbench_datasets.scans import ScanConfig, ScanDataset
+
+FOLDERS = ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m", "lgg-mri-segmentation")
+PATIENT = re.compile(r"TCGA_([A-Z0-9]+_[A-Z0-9]+)_(\d{8})")
+FLAIR_CHANNEL = 1
+LABELS = Labels(threshold=128)
+
+
+class TCGALGG(ScanDataset[ScanConfig]):
+    """Reads the folder `kaggle_3m`."""
+
+    Config = ScanConfig
+    modality = "MRI"
+    info = DatasetInfo(
+        summary="FLAIR of lower-grade glioma, skull on: tumour-free slices to train on, tumours to find",
+        licence="CC BY 3.0 (TCIA TCGA-LGG); the Kaggle copy adds its own terms",
+        citation="Buda et al. 2019, Computers in Biology and Medicine 109:218-225, arXiv 1906.03720",
+        modality="MRI FLAIR",
+        access="public: https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation, folder kaggle_3m",
+        version="1",
+    )
+
+    def cases(self, root: Path) -> list[Case]:
+        """One case a patient's folder; a slice or mask that is missing is found when the case is read."""
+        place = find(root, "tcga-lgg", FOLDERS, _recognised, "kaggle_3m/TCGA_<site>_<id>_<date>/*.tif")
+        return [_case(folder) for folder in listing(place) if PATIENT.fullmatch(folder.name)]
+
+    def release(self, root: Path) -> str:
+        """Size of the pictures: 256 x 256 in the official copy."""
+        with Image.open(self.cases(root)[0].image[0].path) as picture:  # type: ignore[index]
+            return f"kaggle_3m, slices of {picture.width} x {picture.height}"
+
+    def read(self, case: Case) -> Scan:
+        return read_case(case, self._root(), channel=FLAIR_CHANNEL)
+
+
+def _recognised(place: Path) -> str | None:
+    return "kaggle_3m" if any(PATIENT.fullmatch(folder.name) for folder in listing(place)) else None
+
+
+def _case(folder: Path) -> Case:
+    """Slices 1 to the last: a number that is missing is named as the file that it should be."""
+    match = PATIENT.fullmatch(folder.name)
+    assert match is not None  # the caller chose such folders
+    names = (re.fullmatch(rf"{folder.name}_(\d+)\.tif", path.name) for path in files(folder, (".tif",)))
+    numbers = range(1, 1 + max((int(name[1]) for name in names if name), default=1))
+    stem = folder / folder.name
+    return Case(
+        subject=f"tcga/{match[1]}",
+        image=[FileRef(Path(f"{stem}_{n}.tif")) for n in numbers],
+        lesion=[FileRef(Path(f"{stem}_{n}_mask.tif")) for n in numbers],
+        labels=LABELS,
+        session=match[2],
+    )

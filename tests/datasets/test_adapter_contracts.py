@@ -1,0 +1,111 @@
+"""Every adapter that splits by itself passes the contract of datasets, on a tiny copy of its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import layouts
+import pytest
+from adbench_datasets.bhsd import BHSD
+from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
+from adbench_datasets.ct_ich import CTICH
+from adbench_datasets.fastmri_plus import FastMRIPlus
+from adbench_datasets.folder import Folder
+from adbench_datasets.instance22 import Instance22
+from adbench_datasets.oasis3 import OASIS3
+from adbench_datasets.ukb import UKB
+from adbench_datasets.wmh import WMH
+
+from adbench.dataset import DataRuntime, Dataset
+from adbench.settings import resolve
+from adbench.testing import DatasetContract
+
+ALL = (UKB, WMH, Cromis, KCH, Chronic, CTICH, Instance22, BHSD, OASIS3, FastMRIPlus, Folder)
+
+
+class OnALayout(DatasetContract):
+    """The layout is written once a class, below pytest's own folder."""
+
+    layout: ClassVar[tuple[Callable[..., Any], str]]
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def written(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        root = tmp_path_factory.mktemp(cls.__name__)
+        make, release = cls.layout
+        make(root, release=release)
+        cls.data_root = root
+
+    def make(self) -> Dataset[Any]:
+        cls = self.dataset_class
+        config = resolve(cls.Config, [{"size": 64, **self.settings}], cls.__name__)
+        return cls(config, self.data_root, DataRuntime(workers=1))
+
+
+class TestUKB(OnALayout):
+    dataset_class = UKB
+    layout = layouts.make_ukb, "flat"
+    settings = {"n_healthy": 3}
+
+
+class TestCromis(OnALayout):
+    dataset_class = Cromis
+    layout = layouts.make_bleeds, "csv"
+
+
+class TestCTICHSlices(OnALayout):
+    dataset_class = CTICH
+    layout = layouts.make_ct_ich, "1.0.0"
+
+
+class TestCTICHVolumes(OnALayout):
+    dataset_class = CTICH
+    layout = layouts.make_ct_ich, "1.3.1"
+
+
+class TestInstance22(OnALayout):
+    dataset_class = Instance22
+    layout = layouts.make_instance22, "train"
+
+
+class TestBHSD(OnALayout):
+    dataset_class = BHSD
+    layout = layouts.make_bhsd, "label_192"
+
+
+class TestFolder(OnALayout):
+    dataset_class = Folder
+    layout = layouts.make_folder, "folders"
+
+
+class TestFolderOfPictures(OnALayout):
+    dataset_class = Folder
+    layout = (lambda root, release: layouts.make_folder(root, "csv", release)), "png"
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_card_says_modality_access_and_where_reported_results_are_from(cls):
+    info = cls.info
+    assert info.modality.split()[0] in ("MRI", "CT")
+    for text in (info.summary, info.licence, info.citation, info.access):
+        assert text
+    assert bool(info.reported) == bool(info.reported_source)
+    assert all(0 < value < 1 for values in info.reported.values() for value in values.values())
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_every_field_is_described(cls):
+    assert [name for name, field in cls.Config.model_fields.items() if not field.description] == []
+
+
+def test_reported_results_are_those_of_the_paper():
+    """Tables 2 and 3 of Pinaya et al. 2022: the complete method, and step (d) at f = 8."""
+    assert {c.__name__: c.info.reported["ddpm"]["best_dice"] for c in (UKB, WMH, Cromis, KCH, Chronic)} == {
+        "UKB": 0.232,
+        "WMH": 0.298,
+        "Cromis": 0.215,
+        "KCH": 0.471,
+        "Chronic": 0.221,
+    }
+    assert [c.info.reported["ddim-f8"]["best_dice"] for c in (Cromis, KCH, Chronic)] == [0.286, 0.483, 0.285]
