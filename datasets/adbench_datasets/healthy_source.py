@@ -13,6 +13,8 @@ ConfigT = TypeVar("ConfigT", bound=ScanConfig)
 class HealthySource(ScanDataset[ConfigT], Generic[ConfigT]):
     """`load_healthy` works; `load` and `load_test` say why they cannot."""
 
+    last_trained = "test"
+
     def load(self) -> NoReturn:
         """Raises DataError: there is nothing to test on."""
         raise DataError(

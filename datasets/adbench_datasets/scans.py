@@ -66,6 +66,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
     modality: ClassVar[Literal["MRI", "CT"]]
     own_split: ClassVar[bool] = True
     """False for a set that is only tested on: `load` and `load_healthy` then say to use --train-on."""
+    last_trained: ClassVar[Literal["train", "test"]] = "train"
+    """"test" for a set without lesions, of which nobody is tested on: all but the validation subjects are trained on."""
     presets = PRESETS
 
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
@@ -108,10 +110,13 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         return splits
 
     def load_healthy(self) -> tuple[Split, Split]:
-        """Return lesion-free slices of all subjects: those of test subjects are trained on too."""
+        """Return the lesion-free slices of training and validation subjects, those of `load`.
+
+        Tests on any number of sets, this one among them, then share one training, and no test subject is seen.
+        """
         cache = self.prepared()
         self._needs_split(cache)
-        train = cache.split(("train", Kind.HEALTHY), ("test", Kind.HEALTHY), truth=False)
+        train = cache.split(("train", Kind.HEALTHY), (self.last_trained, Kind.HEALTHY), truth=False)
         validation = cache.split(("validation", Kind.HEALTHY), ("validation", Kind.HEALTHY), truth=False)
         for name, split in (("training", train), ("validation", validation)):
             if not len(split):
@@ -147,7 +152,9 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         root = self._root()
         cases = self.cases(root)
         _check_unique(cases)
-        role = split_subjects(cases, self.config, self.own_split)
+        unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
+        role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
+        role = dict.fromkeys((case.subject for case in unknown), "train") | role  # to be listed as skipped
         jobs = [self._job(case, role[case.subject], root) for case in cases if case.subject in role]
         jobs.sort(key=lambda job: (_place(self.config.split_seed, job.subject), job.source))
         name = type(self).__name__.lower()

@@ -142,10 +142,13 @@ def test_the_order_of_the_listing_does_not_matter_and_the_seed_does(root, kept):
     assert len(tested) > 1
 
 
-def test_healthy_slices_and_test_slices_for_other_sets_are_of_all_subjects(root, kept):
+def test_healthy_slices_for_other_sets_are_those_of_the_own_split(root, kept):
     train, validation = make(root, cache=kept).load_healthy()
-    assert len({*train.subjects, *validation.subjects}) == N
-    assert not {*train.subjects} & {*validation.subjects}
+    splits = make(root, cache=kept).load()
+    assert (train.fingerprint, validation.fingerprint) == (splits.train.fingerprint, splits.validation.fingerprint)
+
+
+def test_test_slices_for_detectors_trained_elsewhere_are_of_all_subjects(root, kept):
     test = make(root, cache=kept).load_test()
     assert len(set(test.subjects)) == N
     assert len(test) == N * (SHAPE[2] - 2)
@@ -253,8 +256,17 @@ def test_a_case_of_which_nothing_is_known_is_skipped_and_a_clean_one_is_healthy(
     test = make(data, said=said).load_test()
     assert set(test.subjects) == {"toy/s0", "toy/s1", "toy/s2", "toy/x_clean"}
     assert "new.nii: has neither a lesion mask nor is it known to be free of lesions" in said[0]
-    train, validation = make(data).load_healthy()
-    assert [*train.subjects, *validation.subjects].count("toy/x_clean") == SHAPE[2] - 2
+    clean = np.array(test.subjects) == "toy/x_clean"
+    assert clean.sum() == SHAPE[2] - 2
+    assert not test.lesions[clean].any()
+
+
+def test_a_case_of_which_nothing_is_known_takes_no_place_in_a_split(tmp_path):
+    data = write(tmp_path / "data", 6)
+    before = make(data).load()
+    for i in range(6):
+        save(data / f"new{i}.nii", scan(60 + i))
+    assert make(data).load().fingerprint == before.fingerprint
 
 
 def test_the_wrong_modality_is_an_error_where_all_cases_are(root):
