@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from adbench import timing
 from adbench.record import TimingRecord
@@ -139,6 +140,19 @@ def test_flops_of_a_linear_layer_are_two_for_each_weight_and_row(batch):
 def test_flops_of_a_convolution_are_two_for_each_weight_and_output_pixel():
     layer = torch.nn.Conv2d(3, 4, 3, padding=1)
     assert count_flops(lambda: layer(torch.zeros(2, 3, 8, 8))) == 2 * (3 * 4 * 9) * (8 * 8) * 2
+
+
+def test_flops_are_those_of_pytorchs_own_counter():
+    layers = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 8))
+    attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def run():
+        x = layers(torch.ones(3, 1, 8, 8))[None]
+        attention(x, x, x)[0].sum().backward()
+
+    with FlopCounterMode(display=False) as theirs:
+        run()
+    assert count_flops(run) == theirs.get_total_flops() > 0
 
 
 def test_flops_of_a_timed_scorer_are_those_of_all_slices():
