@@ -233,7 +233,7 @@ class Phantom(Dataset[PhantomConfig]):
             "adulthood, NeuroImage 47 Suppl. 1, 2009; Collins et al., ANIMAL+INSECT: improved cortical "
             "structure segmentation, IPMI 1999"
         ),
-        modality="simulated FLAIR",
+        modality="MRI (simulated FLAIR)",
         access="none needed",
         version="1",
         spacing_mm=None,  # follows the size: PhantomConfig.spacing_mm, 3.2 mm at 64 px, 1.6 mm at 128 px
