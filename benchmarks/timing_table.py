@@ -88,8 +88,8 @@ def main() -> int:
         print(f"{cell.method}: {timings[cell.method].median_s:.4f} s", file=sys.stderr, flush=True)
     env = environment(cells[0].device)
     threads = f", {env.threads} threads" if env.device == "cpu" else ""
-    print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; `{arguments.dataset}`, ", end="")
-    print(f"preset `{arguments.preset}`\n\n{table(timings)}")
+    print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; ", end="")
+    print(f"`{arguments.dataset}`, preset `{arguments.preset}`\n\n{table(timings)}")
     return 0
 
 

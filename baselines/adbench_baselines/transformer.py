@@ -45,7 +45,7 @@ from adbench_baselines.orderings import COUNT, arrange, ordering, restore
 from adbench_baselines.smoothing import gaussian
 from adbench_baselines.token_healing import heal, span
 from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig
-from adbench_baselines.unet import _encode_copies
+from adbench_baselines.unet import encode_copies
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig
 
 SOURCE = "Pinaya et al. 2021, Unsupervised Brain Anomaly Detection and Segmentation with Transformers"
@@ -132,7 +132,7 @@ class Transformer(Detector[TransformerConfig]):
 
         @cache  # encoded for the first member that is trained, if any
         def grids() -> Tensor:
-            return _encode_copies(self.vqvae, healthy, c.transformer.augmented_copies, self.runtime)
+            return encode_copies(self.vqvae, healthy, c.transformer.augmented_copies, self.runtime)
 
         specs = [self._member_spec(i, healthy, parent) for i in range(c.orderings)]
         self.members = [

@@ -138,7 +138,7 @@ def _train(
 ) -> dict[str, Tensor]:
     config = module.config
     module.to(runtime.device)
-    codes = _encode_copies(vqvae, healthy, config.augmented_copies, runtime)
+    codes = encode_copies(vqvae, healthy, config.augmented_copies, runtime)
     z = vqvae.quantiser.embed(codes[0].to(runtime.device).long())
     module.mean.copy_(z.mean((0, 2, 3), keepdim=True))
     module.std.copy_(z.std((0, 2, 3), keepdim=True))
@@ -166,7 +166,7 @@ def _train(
 
 
 @torch.no_grad()
-def _encode_copies(vqvae: VQVAE, healthy: Images, copies: int, runtime: Runtime) -> Tensor:
+def encode_copies(vqvae: VQVAE, healthy: Images, copies: int, runtime: Runtime) -> Tensor:
     """Return (1 + copies, N, h, w) int16 codebook indices; copy 0 is of the images as they are."""
     batches = healthy.batches(256)
     stacks = []

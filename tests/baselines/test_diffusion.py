@@ -323,12 +323,12 @@ def test_the_training_loss_is_the_mean_squared_error_of_the_noise_with_t_from_1_
 
 def test_the_unet_is_trained_on_the_encodings_of_plain_and_augmented_images(runtime):
     d, healthy = detector(DDPMStepA, runtime), stack(16, 1)
-    codes = unet._encode_copies(d.vqvae, healthy, 2, runtime)
+    codes = unet.encode_copies(d.vqvae, healthy, 2, runtime)
     assert codes.shape == (3, 16, 8, 8)
     assert torch.equal(d.vqvae.quantiser.embed(codes[0].long()), d.vqvae.encode(healthy[:]))
     assert not torch.equal(codes[0], codes[1])
     assert not torch.equal(codes[1], codes[2])
-    assert torch.equal(codes, unet._encode_copies(d.vqvae, healthy, 2, runtime))
+    assert torch.equal(codes, unet.encode_copies(d.vqvae, healthy, 2, runtime))
 
 
 def test_damaged_parts_are_trained_again_to_the_same_weights(tmp_path):

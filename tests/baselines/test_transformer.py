@@ -249,8 +249,8 @@ def test_the_single_transformer_is_the_ensemble_s_first_member_and_the_vqvae_is_
 
 
 def test_images_are_encoded_once_for_all_members_and_not_at_all_where_nothing_is_trained(monkeypatch):
-    encoded, original = [], transformer._encode_copies
-    monkeypatch.setattr(transformer, "_encode_copies", lambda *a: (encoded.append(1), original(*a))[1])
+    encoded, original = [], transformer.encode_copies
+    monkeypatch.setattr(transformer, "encode_copies", lambda *a: (encoded.append(1), original(*a))[1])
     shared = Runtime()
     detector(TransformerEnsemble, shared, orderings=3)
     assert len(encoded) == 1

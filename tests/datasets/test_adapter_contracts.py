@@ -84,6 +84,36 @@ class TestFolderOfPictures(OnALayout):
     layout = (lambda root, release: layouts.make_folder(root, "csv", release)), "png"
 
 
+class TestKCH(OnALayout):
+    dataset_class = KCH
+    layout = layouts.make_bleeds, "csv"
+    parts = ("test",)
+
+
+class TestChronic(OnALayout):
+    dataset_class = Chronic
+    layout = layouts.make_bleeds, "csv"
+    parts = ("test",)
+
+
+class TestWMH(OnALayout):
+    dataset_class = WMH
+    layout = layouts.make_wmh, "2022"
+    parts = ("test",)
+
+
+class TestOASIS3(OnALayout):
+    dataset_class = OASIS3
+    layout = layouts.make_oasis3, "xnat"
+    parts = ("healthy",)
+
+
+class TestFastMRIPlus(OnALayout):
+    dataset_class = FastMRIPlus
+    layout = layouts.make_fastmri_plus, "nifti"
+    parts = ("healthy",)
+
+
 @pytest.mark.parametrize("cls", ALL)
 def test_the_card_says_modality_access_and_where_reported_results_are_from(cls):
     info = cls.info
