@@ -16,8 +16,15 @@ LEARNED = {**VQVAE_SETTINGS, "steps": 60}
 SHORT = "a UNet trained for four steps predicts noise equally badly everywhere, so its mask is arbitrary"
 NAMES = [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
 
-
 AE = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}
+TOKENS = {
+    "vqvae": {**VQVAE_SETTINGS, "steps": 120},
+    "transformer": {
+        "dim": 32, "layers": 1, "heads": 2, "steps": 150, "batch_size": 16, "learning_rate": 5e-3, "ema_decay": 0.0,
+        "augmented_copies": 0,
+    },
+    "threshold": 0.05,
+}  # fmt: skip
 OWN: dict[str, Mapping[str, Any]] = {
     "intensity": {},
     "random": {},
@@ -25,6 +32,10 @@ OWN: dict[str, Mapping[str, Any]] = {
     "healthy-mean": {},
     "healthy-zscore": {},
     "patchcore": {"vqvae": VQVAE_SETTINGS, "candidates": 400, "memory_size": 100, "neighbours": 3},
+    "transformer": TOKENS,
+    "transformer-f8": TOKENS,
+    "transformer-ensemble": {**TOKENS, "orderings": 2},
+    "transformer-ensemble-f8": {**TOKENS, "orderings": 2},
     "vqvae-residual": {"vqvae": LEARNED},
     "kl-map": LATENT_SETTINGS,
     "ae": AE,

@@ -102,8 +102,9 @@ def test_noise_is_fresh_for_each_t_and_seed_and_the_same_for_every_image():
     like = torch.zeros(4, 3, 16, 16)
     assert noise_at("KL map", 0, 400, like).shape == (1, 3, 16, 16)
     assert torch.equal(noise_at("KL map", 0, 400, like), noise_at("KL map", 0, 400, like[:1]))
-    drawn = torch.stack([noise_at("KL map", seed, t, like).flatten() for seed, t in ((0, 400), (0, 401), (1, 400), (1, 401))])
-    correlation = torch.corrcoef(drawn) - torch.eye(4)
+    streams = [(name, seed, t) for name in ("KL map", "start 0") for seed in (0, 1) for t in (400, 401)]
+    drawn = torch.stack([noise_at(*stream, like).flatten() for stream in streams])
+    correlation = torch.corrcoef(drawn) - torch.eye(len(streams))
     assert correlation.abs().max() < 0.15
     assert drawn.std() == pytest.approx(1, abs=0.1)
 
