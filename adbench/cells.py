@@ -119,6 +119,8 @@ class Cell:
         if train_on:
             source = train_on.source
             identity["train_on"] = [source.name, source.dataset.info.version, source.config, train_on.fingerprint]
+        if self.options.tuning:  # an untuned run may have the same values
+            identity["tuning"] = [self.options.tuning["identity"], self.options.tuning["trial"]]
         return canonical_hash(identity)[:12]
 
     @property

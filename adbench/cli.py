@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from adbench import console, data_cli, registry
 from adbench.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, split_names
 from adbench.errors import AdbenchError, UnknownPluginError, suggestion
+from adbench.tuning.command import tune
 
 if TYPE_CHECKING:
     from adbench.harness import RunOptions
@@ -154,6 +155,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
+    tuned: Annotated[
+        str | None, typer.Option(metavar="STUDY[#TRIAL]", help="Use the settings that a study found.")
+    ] = None,
+    storage: Annotated[str | None, typer.Option(help="Where that study is  [default: SQLite in the cache]")] = None,
 ) -> None:
     """Train and measure methods on datasets, write their records and the pages."""
     methods = _named(method, "method", registry.DETECTORS)
@@ -176,10 +181,18 @@ def run(
         train_on=train_on,
         **folders,
     )
+    if tuned:
+        from adbench.tuning.tuned import settings_for_run
+
+        texts, tuning = settings_for_run(tuned, storage, options, methods, datasets)
+        options = replace(options, settings=texts, tuning=tuning)
     if dry_run:
         _plan(methods, datasets, options, as_json)
     else:
         _run(methods, datasets, options, as_json)
+
+
+app.command("tune", cls=SpreadCommand)(tune)
 
 
 def _named(given: Sequence[str], kind: str, group: str) -> list[str]:

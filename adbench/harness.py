@@ -11,7 +11,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -52,10 +52,20 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
         AdbenchError: a name, setting, device, data root or output folder is wrong.
     """
     cells = build_cells(methods, datasets, options, reporter)
+    if options.tuning:
+        _check_tuned(options.tuning, cells)
     for cell in cells:
         check_suits(cell, reporter)
     check_writable(options)
     return [evaluate(cell, reporter) for cell in cells]
+
+
+def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
+    """Raise TuningError where a cell trains on other images than those that its settings were tuned on."""
+    from adbench.tuning.tuned import check_same_images  # brings Optuna
+
+    for cell in cells:
+        check_same_images(tuning, cell.data.splits.train, cell.data.splits.validation)
 
 
 def check_suits(cell: Cell, reporter: Reporter) -> None:
@@ -218,6 +228,7 @@ def _record(
         protocol=cell.protocol.model_dump(mode="json"),
         metrics=metrics,
         timing=timing,
+        tuning=dict(cell.options.tuning) if cell.options.tuning else None,
         reported=reported or None,
         reported_source=info.reported_source if reported else None,
         environment=environment(cell.device),

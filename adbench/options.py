@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import platformdirs
 
@@ -29,6 +29,8 @@ class RunOptions:
     force: bool = False
     train_on: str | None = None
     """Dataset whose healthy images all methods are trained on; None: each dataset's own."""
+    tuning: Mapping[str, Any] | None = None
+    """Where tuned settings come from, for the record; None: they were not tuned."""
 
 
 class Reporter(Protocol):

@@ -30,7 +30,7 @@ chain starts at t = 2, since L_0 has no meaning on latents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
@@ -43,6 +43,7 @@ from torch import Tensor
 from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Detector, DetectorInfo, Images, PartPlan, Plan
 from adbench.errors import ConfigError
+from adbench.tuning.kept import Kept
 from adbench_baselines import unet, vqvae
 from adbench_baselines.diffusion_config import (
     DIFFUSION_SPACE,
@@ -54,7 +55,7 @@ from adbench_baselines.diffusion_config import (
     preset_values,
 )
 from adbench_baselines.healing import HealingOptions, Start, heal
-from adbench_baselines.kl import kl_map
+from adbench_baselines.kl import kept_kl_map, kl_map
 from adbench_baselines.schedule import spaced
 from adbench_baselines.smoothing import gaussian, grow
 from adbench_baselines.unet import LatentModel
@@ -66,6 +67,7 @@ MAPS_VERSION = 2
 MAPS_BATCH = 100
 
 ConfigT = TypeVar("ConfigT", bound=LatentConfig)
+T = TypeVar("T")
 
 
 class LatentDetector(Detector[ConfigT]):
@@ -74,22 +76,36 @@ class LatentDetector(Detector[ConfigT]):
     presets = preset_values(SHORT_TRAINING)
     vqvae: VQVAE
     model: LatentModel
+    kept: Kept | None = None
+    """Results of stages, shared by the trials of a study; None: every stage is computed."""
     _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Fetch or train the VQ-VAE and the UNet."""
-        self.vqvae, first = vqvae.fetch(self.config.vqvae, healthy, self.runtime)
-        self.model, second = unet.fetch(self.config.unet, self.vqvae, first, healthy, self.runtime)
+        c, runtime = self.config, self.runtime
+        key = vqvae.part_spec(c.vqvae, healthy, runtime.seed).key
+        self.vqvae, first = self.once(key, [], lambda: vqvae.fetch(c.vqvae, healthy, runtime))
+        key = unet.part_spec(c.unet, healthy, runtime.seed, first).key
+        self.model, second = self.once(key, [], lambda: unet.fetch(c.unet, self.vqvae, first, healthy, runtime))
         self._specs = {"vqvae": first, "unet": second}
+
+    def once(self, what: str, given: Sequence[object], make: Callable[[], T]) -> T:
+        """Return `make()`, or what it returned for the same networks and `given`, where results are kept."""
+        return make() if self.kept is None else self.kept.once([what, *self._kept_key, *given], make)
+
+    @property
+    def _kept_key(self) -> list[object]:
+        return [*self.artifacts().values(), self.runtime.seed, str(self.runtime.device)]
 
     def encode(self, images: Tensor) -> Tensor:
         """Return standardised latents (B, n_z, h, w)."""
-        return self.model.standardise(self.vqvae.encode(images))
+        return self.once("z", [images], lambda: self.model.standardise(self.vqvae.encode(images)))
 
     def kl(self, z: Tensor, timesteps: Sequence[int]) -> Tensor:
         """Return v, (B, h, w): L_{t-1} averaged over timesteps and channels."""
         c = self.config
-        return kl_map(self.model, z, timesteps, self.runtime.seed, c.variance, c.network_batch)
+        given = (self.model, z, timesteps, self.runtime.seed, c.variance, c.network_batch)
+        return kl_map(*given) if self.kept is None else kept_kl_map(self.kept, self._kept_key, *given)
 
     def smooth(self, v: Tensor) -> Tensor:
         """Return maps (B, h, w) smoothed by `map_sigma`."""
@@ -197,6 +213,9 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     def _validation_maps(self, validation: Images) -> Tensor:
         """Return v of every validation image, (N, h, w), from the artifact store or computed batch by batch."""
+        if self.kept is not None:  # by t, and not once more for each choice of timesteps
+            batches = (batch.to(self.runtime.device) for batch in validation.batches(MAPS_BATCH))
+            return torch.cat([self.kl(self.encode(batch), self.timesteps).cpu() for batch in batches])
 
         def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
             batches, found = validation.batches(MAPS_BATCH), checkpoint.load()
@@ -243,6 +262,11 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     def residual(self, images: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
         """Return |x - x_hat| to the nearest of the healed versions, (B, 1, H, W); without a mask all of z is healed."""
+        c = self.config
+        given = [images, "all" if mask is None else mask, repr(self.healing), c.healings, c.requantise]
+        return self.once("residual", given, lambda: self._residual(images, z, mask))
+
+    def _residual(self, images: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
         region = torch.ones_like(z[:, :1], dtype=torch.bool) if mask is None else mask
         residuals = []
         for draw in range(self.config.healings):

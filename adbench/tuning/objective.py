@@ -1,0 +1,196 @@
+"""The score of one trial: fit on healthy images, score synthetic lesions, average over the kinds of lesion.
+
+`dice` is the best Dice over all thresholds, to the width of a histogram's bin, pooled over the images of one kind and
+averaged over kinds; `auprc` likewise; `seconds` is the median wall time of `score` on 100 slices in one minibatch,
+with nothing kept.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from adbench import loading
+from adbench.artifacts import ArtifactStore
+from adbench.cells import MeasurementProtocol
+from adbench.dataset import Dataset
+from adbench.detector import Detector, Runtime
+from adbench.device import pick_device
+from adbench.errors import ConfigError, ScoreError
+from adbench.metrics import ScoreHistogram, check_scores, pixel_metrics
+from adbench.options import Reporter, RunOptions
+from adbench.registry import LoadedPlugin, check_preset, load_detector
+from adbench.search import Domain
+from adbench.settings import Settings, check_known, keys, parse_settings, resolve
+from adbench.timing import clocked
+from adbench.tuning.development import Development, develop
+from adbench.tuning.kept import KeepsStages, Kept
+from adbench.tuning.space import TuneOptions, at, contains, searched
+
+DIRECTIONS = {"dice": "maximize", "auprc": "maximize", "seconds": "minimize"}
+"""Objective -> what is better."""
+BATCH = 25
+"""Lesioned images scored between two looks at whether the trial is worth going on."""
+TIMED_SLICES, TIMED_REPEATS, TIMED_BUDGET_S = 100, 3, 30.0
+
+Report = Callable[[int, float], None]
+"""Called with the batch and the first objective so far; raises where the trial should end."""
+
+
+@dataclass
+class Objective:
+    """Scores settings of one detector on one dataset's development images."""
+
+    plugin: LoadedPlugin[Detector[Any]]
+    layers: list[Mapping[str, Any]]
+    """Overrides, preset and `--set`, on which a trial's values are laid."""
+    space: Mapping[str, Domain]
+    dataset: Dataset[Any]
+    development: Development
+    region: str
+    options: TuneOptions
+    reporter: Reporter
+    device: torch.device
+    kept: Kept | None
+    """None in the training tier, where no two trials share networks."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what a value of this study means: two runs share a study only where these agree."""
+        o, cls = self.options, self.plugin.cls
+        return {
+            "method": o.method,
+            "code": cls.info.version,
+            "dataset": o.dataset,
+            "dataset version": self.dataset.info.version,
+            "dataset config": self.dataset.config.model_dump(mode="json"),
+            "fingerprint of the healthy images": self.development.fingerprint,
+            "preset": o.preset,
+            "set": dict(self.layers[-1]),
+            "settings": resolve(cls.Config, self.layers, o.method).model_dump(mode="json"),
+            "tier": o.tier,
+            "space": {name: repr(domain) for name, domain in sorted(self.space.items())},
+            "objectives": list(o.objectives),
+            "lesions": {**o.generator.record(), "images": len(self.development.lesioned), "batch": BATCH},
+            "region": self.region,
+            "seed": o.seed,
+        }
+
+    def defaults(self) -> dict[str, Any]:
+        """The searched fields as they are without tuning, those that lie in the space."""
+        config = resolve(self.plugin.cls.Config, self.layers, self.options.method)
+        values = {name: at(config, name) for name in self.space}
+        return {name: value for name, value in values.items() if contains(self.space[name], value)}
+
+    def evaluate(self, values: Mapping[str, Any], report: Report | None = None) -> dict[str, float]:
+        """Return every objective asked for, and `dice` and `auprc` by kind as `dice shape`.
+
+        Raises:
+            ConfigError: the values do not go together.
+            ScoreError: a score map has the wrong shape, NaN or infinity.
+        """
+        detector = self._detector(values)
+        detector.fit(self.development.healthy, self.development.validation)
+        found: dict[str, float] = {}
+        counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
+        batches = list(self._batches())
+        for i, batch in enumerate(batches):
+            self._count(detector, batch, counts)
+            if i + 1 == len(batches) or report:
+                found = _pooled(counts)
+            if report and self.options.objectives[0] in found:
+                report(i, found[self.options.objectives[0]])
+        if "seconds" in self.options.objectives:
+            found["seconds"] = self._seconds(detector)
+        return found
+
+    def _detector(self, values: Mapping[str, Any]) -> Detector[Any]:
+        config = resolve(self.plugin.cls.Config, [*self.layers, values], self.options.method)
+        store = ArtifactStore(self.options.cache / "artifacts", self.reporter.message)
+        runtime = Runtime(self.device, self.options.seed, store, self.reporter.progress)
+        detector = self.plugin.cls(config, runtime)
+        if isinstance(detector, KeepsStages):
+            detector.kept = self.kept
+        return detector
+
+    def _batches(self) -> Iterator[slice]:
+        for start in range(0, len(self.development.lesioned), BATCH):
+            yield slice(start, start + BATCH)
+
+    def _count(self, detector: Detector[Any], batch: slice, counts: Mapping[str, ScoreHistogram]) -> None:
+        """Score a batch and add its pixels to the counts of each kind."""
+        lesioned = self.development.lesioned
+        images = torch.from_numpy(lesioned.images[batch].copy()).to(self.device)
+        scores = detector.score(images)
+        if not isinstance(scores, torch.Tensor):
+            raise ScoreError(
+                f"Scores must be a torch tensor, but {self.options.method} returned {type(scores).__name__}."
+            )
+        maps = check_scores(scores.detach().float().cpu().numpy(), tuple(images.shape))
+        kinds = np.array(lesioned.kinds[batch])
+        for kind in dict.fromkeys(kinds.tolist()):
+            of_kind = kinds == kind
+            valid = None if lesioned.valid is None else lesioned.valid[batch][of_kind]
+            counts[kind].add(kind, maps[of_kind], lesioned.lesions[batch][of_kind], valid)
+
+    def _seconds(self, detector: Detector[Any]) -> float:
+        """Median seconds to score 100 slices in one minibatch, after one run that is not counted, nothing kept."""
+        if isinstance(detector, KeepsStages):
+            detector.kept = None
+        images = self.development.lesioned.images
+        chosen = images[np.resize(np.arange(len(images)), TIMED_SLICES)]
+        batch = torch.from_numpy(chosen).to(self.device)
+        first = clocked(lambda: detector.score(batch), self.device)
+        if first > TIMED_BUDGET_S:  # of a run that long, the warm-up is a small part
+            return first
+        return statistics.median(clocked(lambda: detector.score(batch), self.device) for _ in range(TIMED_REPEATS))
+
+
+def _pooled(counts: Mapping[str, ScoreHistogram]) -> dict[str, float]:
+    """`dice` and `auprc` of each kind counted so far, and their means over kinds; an undefined one counts 0."""
+    found: dict[str, float] = {}
+    for kind, count in counts.items():
+        if count.subjects:
+            metrics = pixel_metrics(count)
+            found[f"dice {kind}"], found[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
+    for name in ("dice", "auprc"):
+        found[name] = statistics.fmean(v for key, v in found.items() if key.startswith(f"{name} "))
+    return found
+
+
+def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
+    """Check every name and setting, load the healthy images and draw the lesions.
+
+    Raises:
+        AdbenchError: anything is wrong with what the user gave, or there is nothing to search.
+    """
+    check_preset(options.preset)
+    device = pick_device(options.device)
+    plugin = load_detector(options.method)
+    (source,) = loading.plugins([options.dataset], None)
+    settings = parse_settings(options.settings)
+    _check_settings(settings, plugin, options)
+    loading.check_data_settings(settings.data, [source])
+    layers = [plugin.cls.overrides, plugin.cls.presets.get(options.preset, {}), settings.detector]
+    resolve(plugin.cls.Config, layers, options.method)
+    space = searched(plugin.cls, options.tier, settings.detector, options.method)
+    protocol = resolve(MeasurementProtocol, [settings.protocol], "protocol", "protocol.")
+    run_options = RunOptions(preset=options.preset, cache=options.cache, data_root=options.data_root)
+    dataset = loading.make(source, settings.data, run_options, reporter).dataset
+    development = develop(dataset, options.generator, options.images, protocol.region)
+    kept = Kept(options.cache / "tuning" / "kept") if options.tier == "inference" else None
+    return Objective(plugin, layers, space, dataset, development, protocol.region, options, reporter, device, kept)
+
+
+def _check_settings(settings: Settings, plugin: LoadedPlugin[Detector[Any]], options: TuneOptions) -> None:
+    known = sorted(keys(plugin.cls.Config))
+    check_known(settings.detector, known, options.method, f"'adbench info {options.method}' lists them.")
+    if set(settings.protocol) - {"region"}:
+        raise ConfigError(
+            f"Tuning has one setting of the protocol, protocol.region, got {', '.join(settings.protocol)}."
+        )

@@ -1,0 +1,160 @@
+"""A study as a page with figures: history, importance of each field, slices through the space, and the Pareto front."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from adbench import formats, markdown
+from adbench.errors import RecordError
+from adbench.files import write_atomic
+from adbench.record import write_text
+from adbench.tuning import storage as places
+from adbench.tuning import study, tuned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 10
+"""Trials of the table."""
+
+
+def write_report(name: str, storage: str | None, cache: Path, out: Path) -> list[Path]:
+    """Write `<study>.md` and its figures below `out` and return their paths, the page first.
+
+    Raises:
+        TuningError: there is no such study, or none of its trials is complete.
+        RecordError: the folder cannot be written.
+    """
+    with places.reaching(url := storage or places.default_storage(cache)):
+        found = study.load_study(url, name)
+        best = tuned.chosen(found, name)
+        text, figures = page(found, best), list(_figures(found))
+    paths = []
+    for file, title, image in figures:
+        path = out / f"{found.study_name}-{file}.png"
+        _write_image(path, image)
+        paths.append(path)
+        text += f"\n## {title}\n\n![{title}]({path.name})\n"
+    write_text(out / f"{found.study_name}.md", text)
+    return [out / f"{found.study_name}.md", *paths]
+
+
+def page(found: optuna.Study, best: FrozenTrial) -> str:
+    """The text of the page, without figures."""
+    identity = found.user_attrs[study.IDENTITY]
+    objectives = identity["objectives"]
+    facts = tuned.record(found, best)
+    shown = {key: facts[key] for key in ("dataset", "fingerprint", "preset", "tier", "trials", "pruned", "seed")}
+    shown |= {"time of all trials": formats.duration(facts["budget_s"]), "lesions": _lesions(facts["generator"])}
+    shown |= {"failed": len(_of(found, TrialState.FAIL))}
+    rows = [[key, str(value)] for key, value in shown.items()]
+    parts = [
+        f"# Study {found.study_name}\n",
+        f"Settings of `{identity['method']}`, tuned on synthetic lesions drawn on healthy validation images. No test "
+        f"image and no test label was seen: the values below say which settings are better, not how good they are on "
+        f"real lesions. Use them with `adbench run --tuned {found.study_name}`.\n",
+        markdown.table(["", ""], rows, left=2),
+        f"\n## Best: trial {best.number}\n",
+        markdown.table(["field", "value", "searched in"], _fields(best, identity), left=3),
+        *_by_kind(best, objectives),
+        "\n## Trials\n",
+        markdown.table(["trial", "settings", *objectives, "s"], _rows(found), left=2),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _of(found: optuna.Study, state: TrialState) -> list[FrozenTrial]:
+    return found.get_trials(deepcopy=False, states=(state,))
+
+
+def _lesions(generator: dict[str, Any]) -> str:
+    area = f"{100 * generator['smallest']:g} to {100 * generator['largest']:g} % of the head"
+    return f"{generator['images']}: {', '.join(generator['kinds'])}; {area}; seed {generator['seed']}"
+
+
+def _fields(best: FrozenTrial, identity: dict[str, Any]) -> list[list[str]]:
+    return [[f"`{key}`", _short(value), f"`{identity['space'].get(key, '')}`"] for key, value in best.params.items()]
+
+
+def _by_kind(best: FrozenTrial, objectives: Sequence[str]) -> list[str]:
+    values = best.user_attrs.get("found", {})
+    kinds = [key.removeprefix("dice ") for key in values if key.startswith("dice ")]
+    rows = [[kind, *(formats.number(values.get(f"{name} {kind}")) for name in ("dice", "auprc"))] for kind in kinds]
+    return ["\n", markdown.table(["kind of lesion", "⌈DICE⌉", "AUPRC"], rows, left=1)] if rows else []
+
+
+def _rows(found: optuna.Study) -> list[list[str]]:
+    """The best complete trials, in the first objective."""
+    return [
+        [
+            str(trial.number),
+            ", ".join(f"`{key}={_short(value)}`" for key, value in trial.params.items()),
+            *(formats.number(value, 4) for value in trial.values),
+            formats.seconds(trial.duration.total_seconds() if trial.duration else None),
+        ]
+        for trial in study.ranked(found.directions, study.trials_of(found))[:SHOWN]
+    ]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _figures(found: optuna.Study) -> list[tuple[str, str, bytes]]:
+    """(file, title, PNG) of each figure that the trials suffice for."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from optuna.visualization import matplotlib as draw
+
+    objectives = found.user_attrs[study.IDENTITY]["objectives"]
+    wanted: list[tuple[str, str, Callable[[], Any]]] = []
+    for i, name in enumerate(objectives):
+        given: dict[str, Any] = {"target_name": name}
+        if len(objectives) > 1:
+            given["target"] = lambda t, i=i: t.values[i]
+        wanted += [
+            (f"history-{name}", f"History of {name}", partial(draw.plot_optimization_history, found, **given)),
+            (f"importance-{name}", f"Importance for {name}", partial(draw.plot_param_importances, found, **given)),
+            (f"slices-{name}", f"Slices of {name}", partial(draw.plot_slice, found, **given)),
+        ]
+    if len(objectives) > 1:
+        wanted.append(("pareto", "Pareto front", partial(draw.plot_pareto_front, found, target_names=objectives)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # importance compares trials: with fewer there is nothing to say
+        enough = len(study.complete(study.trials_of(found))) > 2
+        return [
+            (file, title, _png(make)) for file, title, make in wanted if enough or not file.startswith("importance")
+        ]
+
+
+def _png(draw: Callable[[], Any]) -> bytes:
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    axes = draw()
+    first = np.ravel(np.asarray(axes, dtype=object))[0]
+    figure: Figure = first.figure
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def _write_image(path: Path, data: bytes) -> None:
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise RecordError(
+            f"The report must be written, but {path.parent} cannot be ({error.strerror}). Name another with -o."
+        ) from error

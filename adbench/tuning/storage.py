@@ -1,0 +1,110 @@
+"""Where studies are kept: by default an SQLite file below the cache folder, else what a URL names.
+
+PostgreSQL and other databases are named as SQLAlchemy does, a journal file as `journal:///folder/file.log`. What goes
+wrong on the way there becomes one kind of error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from adbench.errors import AdbenchError
+from adbench.tuning import TuningError
+
+HEARTBEAT_S, GRACE_S = 30, 120
+JOURNAL = "journal:"
+BUSY_S = 60.0
+"""How long a process waits for an SQLite file that others write to."""
+
+TryAgain = Callable[[optuna.Study, FrozenTrial], None]
+
+
+def default_storage(cache_folder: Path) -> str:
+    """URL of the SQLite file with all studies below the cache folder."""
+    return f"sqlite:///{(cache_folder / 'tuning' / 'studies.db').absolute()}"
+
+
+def shown(url: str) -> str:
+    """A storage's URL without a password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return url
+
+
+@contextmanager
+def reaching(url: str, opening: bool = False) -> Iterator[None]:
+    """Turn what a storage that cannot be reached raises into a TuningError; when `opening`, a wrong URL too."""
+    try:
+        yield
+    except AdbenchError:
+        raise
+    except Exception as error:
+        cause = _storage_fault(error, (ImportError, OSError, ValueError) if opening else ())
+        if cause is None:
+            raise
+        text = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        raise TuningError(
+            f"A study needs a storage that can be reached, but {shown(url)} cannot ({text}). Give another with "
+            "--storage: sqlite:///FILE, postgresql://USER@HOST/NAME (install psycopg for it), or journal:///FILE."
+        ) from error
+
+
+def _storage_fault(error: BaseException | None, others: tuple[type[Exception], ...]) -> BaseException | None:
+    """What the storage said, where an error or one that led to it came from there; else None.
+
+    Optuna meets a storage that is gone once more while it handles that, so the fault may lie deep.
+    """
+    while error is not None:
+        if isinstance(error, (SQLAlchemyError, *others)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def open_storage(url: str, try_again: TryAgain) -> BaseStorage:
+    """Open a storage, making the file of a local one. Raises TuningError where it cannot be reached.
+
+    `try_again` gets each trial whose process has not been heard of for long, as databases know by its heartbeat.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    with reaching(url, opening=True):
+        file = local_file(url)
+        if file is None:
+            return _database(url, {"pool_pre_ping": True}, try_again)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if url.startswith(JOURNAL):
+            return JournalStorage(JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file))))
+        with FileLock(f"{file}.lock"):  # two processes that made the tables at once would be in each other's way
+            return _database(url, {"connect_args": {"timeout": BUSY_S}}, try_again)
+
+
+def local_file(url: str) -> Path | None:
+    """The file of an SQLite or journal storage; None for a database elsewhere."""
+    if url.startswith(JOURNAL):
+        return Path(url.removeprefix(JOURNAL).removeprefix("//"))
+    place = make_url(url)
+    return Path(place.database or ":memory:") if place.get_backend_name() == "sqlite" else None
+
+
+def _database(url: str, engine: dict[str, Any], try_again: TryAgain) -> RDBStorage:
+    return RDBStorage(
+        url,
+        engine_kwargs=engine,
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=GRACE_S,
+        heartbeat_stale_trial_callback=try_again,
+    )

@@ -1,0 +1,135 @@
+"""What a study found, for `adbench run --tuned STUDY`: settings to run with, and what the record says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from adbench.artifacts import canonical_hash
+from adbench.dataset import Split
+from adbench.options import RunOptions
+from adbench.settings import parse_settings
+from adbench.tuning import TuningError, study
+from adbench.tuning import storage as places
+from adbench.tuning.development import fingerprint
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Values of a trial, and where they come from."""
+
+    values: dict[str, Any]
+    """Of the fields that were searched, and of those that `--set` fixed while they were."""
+    record: dict[str, Any]
+    """For `Record.tuning`: study, objectives, trials, budget, values, generator, seed and fingerprint."""
+
+
+def tuned_settings(
+    name: str, storage: str | None, cache: Path, method: str, dataset: str, preset: str, given: Sequence[str] = ()
+) -> Tuned:
+    """Return the best trial of a study, or with `STUDY#NUMBER` that one, for a run of `method`.
+
+    `dataset` is the one that the run trains on, and `given` its `--set` values, which may not name what was tuned.
+
+    Raises:
+        TuningError: no such study or trial, none that succeeded, or it is of another method, dataset or preset.
+    """
+    with places.reaching(url := storage or places.default_storage(cache)):
+        found = study.load_study(url, name.partition("#")[0])
+        trial = chosen(found, name)
+    identity = found.user_attrs[study.IDENTITY]
+    for what, now in (("method", method), ("dataset", dataset), ("preset", preset)):
+        if identity[what] != now:
+            raise TuningError(
+                f"Tuned settings are for what they were tuned for, but study {found.study_name!r} has the {what} "
+                f"{identity[what]}, and this run {now}. Run with that one, or tune for this one."
+            )
+    values = {**identity["set"], **trial.params}
+    _check_not_given(values, given)
+    return Tuned(values, record(found, trial))
+
+
+def settings_for_run(
+    name: str, storage: str | None, options: RunOptions, methods: Sequence[str], datasets: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return all settings of a run with `--tuned`, as `--set` takes them, and what its record says of the tuning.
+
+    Raises:
+        TuningError: as `tuned_settings` does, or the run has several methods, or several sets to train on.
+    """
+    sources = [options.train_on] if options.train_on else list(dict.fromkeys(datasets))
+    if len(methods) != 1 or len(sources) != 1:
+        raise TuningError(
+            f"A study is of one method, trained on one dataset, but this run has {', '.join(methods)} on "
+            f"{', '.join(sources)}. Run one at a time with --tuned."
+        )
+    found = tuned_settings(name, storage, options.cache, methods[0], sources[0], options.preset, options.settings)
+    texts = (f"{key}={json.dumps(value)}" for key, value in found.values.items())
+    return (*texts, *options.settings), found.record
+
+
+def check_same_images(tuning: Mapping[str, Any], train: Split, validation: Split) -> None:
+    """Raise TuningError where a run trains on other healthy images than those that its settings were tuned on."""
+    now = fingerprint(train, validation)
+    if tuning["fingerprint"] != now:
+        raise TuningError(
+            f"Tuned settings are for the images they were tuned on, but study {tuning['study']!r} had the healthy "
+            f"images {tuning['fingerprint']}, and this run {now}. Give the data settings of the study, or tune again."
+        )
+
+
+def chosen(found: optuna.Study, name: str) -> FrozenTrial:
+    """The trial that `STUDY#NUMBER` names, or the best one. Raises TuningError where it has no values."""
+    _, hash_sign, number = name.partition("#")
+    trials = study.trials_of(found)
+    ranked = study.ranked(found.directions, trials)
+    if hash_sign:
+        for trial in ranked:
+            if str(trial.number) == number:
+                return trial
+        raise TuningError(f"No trial {number!r} of study {found.study_name!r} is complete: see adbench tune --report.")
+    if not ranked:
+        study.check_some_succeeded(found.study_name, study.finished(trials))
+        raise TuningError(f"Study {found.study_name!r} has no complete trial yet: run adbench tune to go on with it.")
+    return ranked[0]
+
+
+def record(found: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    """All that is needed to believe, or repeat, a tuned run."""
+    identity = found.user_attrs[study.IDENTITY]
+    trials = study.trials_of(found)
+    spent = [t.duration.total_seconds() for t in trials if t.duration]
+    return {
+        "study": found.study_name,
+        "identity": canonical_hash(identity)[:12],
+        "trial": trial.number,
+        "objectives": dict(zip(identity["objectives"], trial.values, strict=True)),
+        "trials": len(study.finished(trials)),
+        "pruned": sum(t.state == TrialState.PRUNED for t in trials),
+        "budget_s": round(sum(spent), 3),
+        "values": dict(trial.params),
+        "set": identity["set"],
+        "tier": identity["tier"],
+        "preset": identity["preset"],
+        "dataset": identity["dataset"],
+        "fingerprint": identity["fingerprint of the healthy images"],
+        "generator": identity["lesions"],
+        "region": identity["region"],
+        "seed": identity["seed"],
+    }
+
+
+def _check_not_given(values: dict[str, Any], given: Sequence[str]) -> None:
+    asked = parse_settings(given).detector
+    both = [key for key in values if key in asked]
+    if both:
+        raise TuningError(
+            f"A field has one value, but {both[0]} is both of the study ({values[both[0]]}) and given by --set "
+            f"({asked[both[0]]}). Leave one out."
+        )
