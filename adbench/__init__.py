@@ -108,7 +108,6 @@ def run(
     """
     from adbench import harness
 
-    given = {"cache": cache, "data_root": data_root}
     options = harness.RunOptions(
         preset=preset,
         seed=seed,
@@ -117,7 +116,8 @@ def run(
         out=Path(out),
         force=force,
         train_on=train_on,
-        **{name: Path(path) for name, path in given.items() if path is not None},
+        cache=Path(cache) if cache is not None else harness.default_cache(),
+        data_root=Path(data_root) if data_root is not None else None,
     )
     records = harness.run([method], dataset, options, _LogReporter())
     return records[0] if isinstance(dataset, str) else records

@@ -167,9 +167,8 @@ def run(
         registry.find(registry.DATASETS, train_on)
     registry.check_preset(preset)
     # Names are checked before the harness, which brings torch: a slip of the pen is answered at once.
-    from adbench.harness import RunOptions
+    from adbench.harness import RunOptions, default_cache
 
-    folders = {"cache": cache} if cache else {}
     options = RunOptions(
         preset=preset,
         seed=seed,
@@ -179,7 +178,7 @@ def run(
         data_root=data_root,
         force=force,
         train_on=train_on,
-        **folders,
+        cache=cache or default_cache(),
     )
     if tuned:
         from adbench.tuning.tuned import settings_for_run
