@@ -107,6 +107,7 @@ def run(
         AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
     """
     from adbench import harness
+    from adbench.options import default_cache
 
     options = harness.RunOptions(
         preset=preset,
@@ -116,7 +117,7 @@ def run(
         out=Path(out),
         force=force,
         train_on=train_on,
-        cache=Path(cache) if cache is not None else harness.default_cache(),
+        cache=Path(cache) if cache is not None else default_cache(),
         data_root=Path(data_root) if data_root is not None else None,
     )
     records = harness.run([method], dataset, options, _LogReporter())

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from adbench import console, data_cli, registry
 from adbench.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, split_names
 from adbench.errors import AdbenchError, UnknownPluginError, suggestion
+from adbench.options import default_cache
 from adbench.tuning.command import tune
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def run(
         registry.find(registry.DATASETS, train_on)
     registry.check_preset(preset)
     # Names are checked before the harness, which brings torch: a slip of the pen is answered at once.
-    from adbench.harness import RunOptions, default_cache
+    from adbench.harness import RunOptions
 
     options = RunOptions(
         preset=preset,

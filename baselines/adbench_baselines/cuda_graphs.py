@@ -1,4 +1,4 @@
-"""Networks replayed as CUDA graphs: small networks spend most of a pass on launching kernels, and a graph launches once.
+"""Networks as CUDA graphs: small ones spend most of a pass on launching kernels, and a graph is launched at once.
 
 On other devices everything runs as it is.
 """

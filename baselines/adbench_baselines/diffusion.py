@@ -50,6 +50,7 @@ from adbench_baselines.diffusion_config import (
     KL_MAP_SPACE,
     SHORT_TRAINING,
     SHORT_TRAINING_MASK,
+    WHOLE_SPACE,
     DiffusionConfig,
     LatentConfig,
     preset_values,
@@ -307,6 +308,7 @@ class DDPMStepA(LatentDiffusion):
 
     info = DetectorInfo("step (a): reverse process on all latents, no mask", SOURCE, "2")
     overrides = {"step": "a"}
+    search_space = WHOLE_SPACE
 
 
 class DDPMStepB(LatentDiffusion):

@@ -132,4 +132,7 @@ HEALING_SEARCH: dict[str, Domain] = {
     "requantise": Choice((False, True)),
 }
 KL_MAP_SPACE = SearchSpace(MAP_SEARCH, NETWORK_SEARCH)
+MASK_SPACE = SearchSpace({**MAP_SEARCH, **MASK_SEARCH}, NETWORK_SEARCH)
+WHOLE_SPACE = SearchSpace({k: v for k, v in HEALING_SEARCH.items() if k not in ("context", "start")}, NETWORK_SEARCH)
+"""Of step (a), which has no mask, and so neither a context nor a choice of start."""
 DIFFUSION_SPACE = SearchSpace({**MAP_SEARCH, **MASK_SEARCH, **HEALING_SEARCH}, NETWORK_SEARCH)

@@ -25,7 +25,8 @@ from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run, Runtime
 from adbench.device import autocast
 from adbench.search import Real, SearchSpace
-from adbench_baselines.training import LoopOptions, stream, train
+from adbench_baselines.reconstruction import check_depends_on_image
+from adbench_baselines.training import TRIVIAL_STEPS, LoopOptions, stream, train
 from adbench_baselines.wgan import WGAN, draw, fetch, part_plan, prepare
 from adbench_baselines.wgan_networks import Trunk, WGANConfig, levels_of
 
@@ -96,6 +97,9 @@ def train_encoder(
         seed=runtime.seed,
     )
     train(encoder, loss_of, options, checkpoint, runtime.progress)
+    if config.steps >= TRIVIAL_STEPS:
+        images = draw(healthy, config.batch_size, stream("f-AnoGAN check", runtime.seed), runtime.device)
+        check_depends_on_image(lambda x: wgan.generator(encoder(x)), images, options.what, config.learning_rate)
     return {k: v.cpu() for k, v in encoder.state_dict().items()}
 
 
@@ -143,10 +147,10 @@ class FAnoGAN(Detector[FAnoGANConfig]):
         return Trunk(self.config.wgan, size, self.config.wgan.latent_dim)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Return x_hat, (B, 1, H, W) float32 in [0, 1]; in float32, since features in bfloat16 depend on the batch."""
-        with self.stage("encode"):
+        """Return x_hat, (B, 1, H, W) float32 in [0, 1]; no autocast, since bfloat16 features depend on the batch."""
+        with self.stage("encode", passes=1):
             z = self.encoder(images)
-        with self.stage("generate"):
+        with self.stage("generate", passes=1):
             x_hat: Tensor = self.wgan.generator(z)
         return x_hat
 
@@ -175,7 +179,7 @@ class FAnoGAN(Detector[FAnoGANConfig]):
             images = draw(healthy, n, rng, self.runtime.device)
             return encoder, lambda: encoder_loss(encoder, frozen, images, self.config.encoder.kappa).backward()
 
-        return Plan([first, PartPlan(second, self.config.encoder.steps, build)])
+        return Plan([first, PartPlan(second, self.config.encoder.steps, build)], {"encode": 1, "generate": 1}, 1)
 
     def artifacts(self) -> Mapping[str, str]:
         return {name: spec.key for name, spec in self._specs.items()}

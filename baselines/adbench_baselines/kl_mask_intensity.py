@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adbench.detector import DetectorInfo, Images, Plan
 from adbench_baselines.diffusion import SOURCE, LatentDiffusion
-from adbench_baselines.diffusion_config import DiffusionConfig
+from adbench_baselines.diffusion_config import MASK_SPACE, DiffusionConfig
 
 
 class KLMaskConfig(DiffusionConfig):
@@ -28,6 +28,7 @@ class KLMaskIntensity(LatentDiffusion):
     """Raw intensity where the latent is unlikely: the mask of step (c), without healing."""
 
     Config = KLMaskConfig
+    search_space = MASK_SPACE
     info = DetectorInfo("mask of unlikely latents times raw intensity", f"control; mask of {SOURCE}", "1")
 
     @torch.no_grad()

@@ -106,10 +106,8 @@ def k_centre(points: Tensor, size: int, first: int, progress: Progress | None = 
 
 def nearest_items(vectors: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """Return distances (N,) of vectors (N, D) to their nearest items of a memory (M, D), and those items' indices."""
-    half_squares = memory.square().sum(1) / 2
     chunks = vectors.split(max(1, DISTANCES // len(memory)))
-    found = [torch.addmm(half_squares, chunk, memory.T, alpha=-1).argmin(1) for chunk in chunks]  # + |q|^2 / 2 for all
-    indices = torch.cat(found)
+    indices = torch.cat([torch.cdist(chunk, memory).argmin(1) for chunk in chunks])
     return (vectors - memory[indices]).norm(dim=1), indices  # anew, without the rounding of the difference of squares
 
 

@@ -14,7 +14,7 @@ whose reconstructions do not depend on the image (posterior collapse, a dead dec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
@@ -26,15 +26,13 @@ from torch.optim.swa_utils import update_bn
 from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Detector, DetectorConfig, Images, PartPlan, Plan
 from adbench.errors import ConfigError, TrainingError
-from adbench_baselines.training import LoopOptions, train
+from adbench_baselines.training import TRIVIAL_STEPS, LoopOptions, train
 from adbench_baselines.vqvae import augment
 
 BATCH_NORM_BATCHES = 8
 """Batches of 256 training images that the final batch-norm statistics are taken over, at most."""
 COLLAPSE = 0.01
 """Least spread of reconstructions over images, as a fraction of the spread of the images themselves."""
-TRIVIAL_STEPS = 200
-"""A shorter training only shows that everything runs: it is not asked whether it learned anything."""
 
 
 class ReconstructionConfig(DetectorConfig):
@@ -192,7 +190,7 @@ class Reconstruction(Detector[ConfigT]):
 
 
 @torch.no_grad()
-def check_depends_on_image(net: ReconstructionNet, images: Tensor, kind: str, learning_rate: float) -> None:
+def check_depends_on_image(net: Callable[[Tensor], Tensor], images: Tensor, kind: str, learning_rate: float) -> None:
     """Raise TrainingError where reconstructions of different images (B, 1, H, W) are all but the same."""
     between, kept = (float(stack.std(0, correction=0).mean()) for stack in (images, net(images)))
     if kept < COLLAPSE * between:

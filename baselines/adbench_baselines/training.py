@@ -1,7 +1,8 @@
 """One resumable training loop for every trained part.
 
 The order of batches, the augmentation and all noise of step k come from a generator of its own, seeded by the part's
-name, the seed and k, so that a run that was cut off continues exactly as if it had not been (up to the device's own non-determinism).
+name, the seed and k, so that a run that was cut off continues exactly as if it had not been (up to the device's own
+non-determinism).
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ Loss = Callable[[int, torch.Generator], Tensor]
 """loss(step, generator) -> scalar to descend."""
 LOOK_EVERY = 20
 """Steps between two looks at the gradient norms."""
+TRIVIAL_STEPS = 200
+"""A shorter training only shows that everything runs: it is not asked whether it learned anything."""
 
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How one part is trained."""
+    """How one part is trained. Clipping and warm-up are ours, for all parts alike: the papers name neither."""
 
     what: str
     steps: int

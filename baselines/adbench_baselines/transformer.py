@@ -192,7 +192,7 @@ class Transformer(Detector[TransformerConfig]):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Return tokens (B, h, w) int64 of images (B, 1, H, W), by float32 arithmetic.
+        """Return tokens (B, h, w) int64 of images (B, 1, H, W), without autocast (TF32 on CUDA if PyTorch allows it).
 
         Raises DataError where the images have another size than those that the members were trained on.
         """

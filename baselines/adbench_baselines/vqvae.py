@@ -26,10 +26,12 @@ from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench.errors import ConfigError, TrainingError
-from adbench_baselines.training import LoopOptions, train
+from adbench_baselines.training import TRIVIAL_STEPS, LoopOptions, train
 
 VERSION = 2
 """Raise it when the same configuration would train another network."""
+LEAST_CODES = 0.1
+"""Fraction of the codes that a trained codebook must use."""
 
 
 class VQVAEConfig(BaseModel):
@@ -252,7 +254,8 @@ def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpo
     train(module, loss_of, options, checkpoint, runtime.progress)
     used = codes_in_use(module, healthy)
     runtime.store.notify(f"VQ-VAE: {used} of {config.codes} codes in use on the training images")
-    if used < 2:
+    least = LEAST_CODES * config.codes if config.steps >= TRIVIAL_STEPS else 2
+    if used < max(2, least):
         raise TrainingError(
             f"The VQ-VAE's codebook collapsed: {used} of {config.codes} codes are in use. Train longer, or lower "
             f"vqvae.learning_rate={config.learning_rate}."

@@ -28,6 +28,7 @@ from adbench.device import autocast
 from adbench.errors import TrainingError
 from adbench_baselines.training import (
     LOOK_EVERY,
+    TRIVIAL_STEPS,
     Ema,
     LoopOptions,
     TrainingState,
@@ -43,6 +44,8 @@ VERSION = 1
 """Raise it when the same configuration would train other networks."""
 DISTANCE_LIMIT = 10.0
 """Largest believable slope of the critic; see `check_distances`."""
+LEAST_SLOPE = 0.1
+"""Least slope of a trained critic; see `check_slope`."""
 LEAST_SPREAD = 0.1
 """Least spread of generated images, as a fraction of that of healthy ones; see `check_spread`."""
 SPREAD_IMAGES = 256
@@ -83,14 +86,19 @@ class WGAN(nn.Module):
 
 
 def gradient_penalty(critic: nn.Module, images: Tensor) -> Tensor:
-    """Return E[(|grad D(x)| - 1)^2], the norm of each sample's gradient taken over all its dimensions.
+    """Return E[(|grad D(x)| - 1)^2], the norm of each sample's gradient taken over all its dimensions."""
+    return (slopes(critic, images) - 1).square().mean()
+
+
+def slopes(critic: nn.Module, images: Tensor) -> Tensor:
+    """Return |grad D(x)| of every sample, (B,) float32.
 
     Under bfloat16 autocast the gradient is that of the network as it computes; its norm is taken in float32.
     """
     images = images.detach().requires_grad_()
     given = images.view_as(images)  # no leaf: PyTorch's FLOP counter cannot follow `grad` to one that a module is given
     (gradient,) = torch.autograd.grad(critic(given).sum(), images, create_graph=True)
-    return (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
+    return gradient.float().flatten(1).norm(dim=1)
 
 
 def wgan_spec(config: WGANConfig, healthy: Images, seed: int) -> PartSpec:
@@ -204,6 +212,8 @@ def train_wgan(module: WGAN, healthy: Images, runtime: Runtime, checkpoint: Chec
         for name, parameter in module.generator.named_parameters():
             parameter.copy_(ema.shadow[name])
     settle_statistics(module, runtime.seed)
+    if config.steps >= TRIVIAL_STEPS:
+        check_slope(module, healthy, runtime, options)
     check_spread(module, healthy, runtime, options)
     return {k: v.cpu() for k, v in module.state_dict().items()}
 
@@ -221,6 +231,24 @@ def check_distances(distances: Tensor, shape: Sequence[int], step: int, options:
             f"Training WGAN diverged by step {step + 1} of {options.steps}: the critic's estimate of the Wasserstein "
             f"distance is {largest:.3g}, and at most {limit:.3g} is believable. Lower its learning rate of "
             f"{options.learning_rate}, or raise wgan.penalty_weight."
+        )
+
+
+def check_slope(module: WGAN, healthy: Images, runtime: Runtime, options: LoopOptions) -> None:
+    """Raise TrainingError where the trained critic is flat: it tells nothing apart, and the generator learned nothing.
+
+    The penalty pulls the slope on the way between healthy images and samples to 1.
+    """
+    generator = stream("WGAN slope", runtime.seed)
+    images = draw(healthy, module.config.batch_size, generator, runtime.device)
+    with torch.no_grad():
+        fake = module.generator(module.noise(len(images), generator))
+    u = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device)
+    slope = float(slopes(module.critic, u * images + (1 - u) * fake).mean().detach())
+    if not slope >= LEAST_SLOPE:
+        raise TrainingError(
+            f"The critic of the WGAN collapsed: its slope is {slope:.3g}, and the gradient penalty wants 1. Train "
+            f"longer, or change its learning rate of {options.learning_rate}."
         )
 
 

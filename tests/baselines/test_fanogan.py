@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from adbench_baselines.wgan_networks import Block, ConvMeanPool, Generator, Trun
 from tiny_nets import SIDE, build, sick, stack
 from torch import nn
 
-from adbench.artifacts import ArtifactStore
+from adbench.artifacts import ArtifactStore, Checkpoint
 from adbench.detector import Images, Runtime
 from adbench.errors import ConfigError, TrainingError
 from adbench.testing import DetectorContract
@@ -331,6 +332,29 @@ def test_a_generator_that_gives_one_image_whatever_z_is_an_error(monkeypatch):
     with pytest.raises(TrainingError, match="generator of the WGAN collapsed: its samples vary by 0 a pixel"):
         wgan.fetch(tiny(steps=1), healthy, runtime)
     assert not runtime.store.has(wgan.wgan_spec(tiny(steps=1), healthy, 0))
+
+
+@pytest.mark.parametrize(("scale", "collapsed"), [(1.0, False), (0.0, True)])
+def test_a_trained_critic_that_is_flat_is_an_error(scale, collapsed):
+    module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval()
+    images = wgan.draw(stack(16, 1), 8, torch.Generator().manual_seed(0), torch.device("cpu"))
+    slope = float(wgan.slopes(module.critic, images).mean().detach())
+    with torch.no_grad():
+        module.critic.output.weight.mul_(scale / slope)
+    options = LoopOptions("WGAN", 300, 1e-4, 0)
+    with pytest.raises(TrainingError, match="critic of the WGAN collapsed") if collapsed else nullcontext():
+        wgan.check_slope(module, stack(16, 1), Runtime(), options)
+
+
+def test_an_encoder_that_maps_all_images_to_one_place_is_an_error(monkeypatch):
+    monkeypatch.setattr(fanogan, "TRIVIAL_STEPS", 1)
+    module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval().requires_grad_(False)
+    nn.init.zeros_(module.generator.input.weight)  # whatever z, one image
+    config = fanogan.EncoderConfig(steps=1, batch_size=4)
+    encoder = Trunk(tiny(), (SIDE, SIDE), tiny().latent_dim)
+    checkpoint = Checkpoint(Runtime().store.root, print)
+    with pytest.raises(TrainingError, match="f-AnoGAN encoder collapsed: its reconstructions do not depend"):
+        fanogan.train_encoder(config, encoder, module, stack(16, 1), Runtime(), checkpoint)
 
 
 def test_the_spread_is_the_mean_standard_deviation_of_a_pixel_over_images():

@@ -201,6 +201,15 @@ def test_a_collapsed_codebook_is_an_error_and_no_part(monkeypatch):
     assert not runtime.store.has(vqvae.part_spec(tiny(steps=2).config, healthy, 0))
 
 
+def test_a_trained_codebook_must_use_a_tenth_of_its_codes(monkeypatch):
+    runtime, healthy = Runtime(), stack(8, 1)
+    monkeypatch.setattr(vqvae, "TRIVIAL_STEPS", 2)
+    monkeypatch.setattr(vqvae, "codes_in_use", lambda *_: 3)
+    config = tiny(steps=2, codes=40).config
+    with pytest.raises(TrainingError, match="codebook collapsed: 3 of 40 codes"):
+        vqvae.fetch(config, healthy, runtime)
+
+
 def test_codes_in_use_are_counted_over_the_images():
     module, healthy = tiny().eval(), stack(8, 1)
     module.quantiser.start(module.encoder(healthy[:]).detach(), generator())

@@ -20,6 +20,7 @@ from adbench.arguments import spread
 from adbench.cli import app
 from adbench.console import config_rows
 from adbench.errors import DataError
+from adbench.options import default_cache
 from adbench.progress import BarReporter, LineReporter
 from adbench.registry import DATASETS, DETECTORS, LoadedPlugin, PluginEntry
 
@@ -33,7 +34,7 @@ class RunOptions:
     device: str = "auto"
     settings: tuple[str, ...] = ()
     out: Path = Path("leaderboards")
-    cache: Path = Path("default-cache")
+    cache: Path = field(default_factory=default_cache)
     data_root: Path | None = None
     force: bool = False
     train_on: str | None = None
@@ -361,7 +362,7 @@ def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harne
     methods, dataset, options = harness.calls[0]
     assert (methods, dataset) == (["ddpm"], "phantom")
     assert options.settings == ("f=8", "data.kind=tumour", "ema=true", "widths=[1, 2]", "n=null")
-    assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), RunOptions.cache)
+    assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), default_cache())
 
 
 def test_a_log_gets_a_line_now_and_then_with_the_time_left():

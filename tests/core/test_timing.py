@@ -46,7 +46,7 @@ def test_a_quick_method_gets_three_warm_ups_and_ten_repeats(monkeypatch):
     found = work.measure(monkeypatch)
     assert (found.warmups, found.repeats, found.batch_size, found.slices) == (3, 10, 100, 100)
     assert found.median_s == pytest.approx(0.3)
-    assert work.sizes.count(100) == 13
+    assert work.sizes.count(100) == 13 + 1, "and one for the FLOPs"
     assert found.latency_s == pytest.approx(0.003)
 
 
@@ -62,8 +62,8 @@ def test_a_slow_method_gets_fewer_repeats_and_the_numbers_say_so(monkeypatch):
     found = work.measure(monkeypatch, budget_s=300.0)
     assert 1 <= found.repeats < 10
     assert found.warmups == 1
-    assert work.sizes.count(100) == found.warmups + found.repeats
-    assert work.sizes.count(100) * 40 <= 300
+    assert work.sizes.count(100) == found.warmups + found.repeats + 1, "one for the FLOPs"
+    assert (found.warmups + found.repeats) * 40 <= 300
 
 
 def test_a_method_slower_than_the_budget_is_still_timed_once(monkeypatch):
@@ -144,15 +144,32 @@ def test_flops_of_a_convolution_are_two_for_each_weight_and_output_pixel():
 
 def test_flops_are_those_of_pytorchs_own_counter():
     layers = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 8))
-    attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
 
     def run():
-        x = layers(torch.ones(3, 1, 8, 8))[None]
-        attention(x, x, x)[0].sum().backward()
+        layers(torch.ones(3, 1, 8, 8)).sum().backward()
 
     with FlopCounterMode(display=False) as theirs:
         run()
     assert count_flops(run) == theirs.get_total_flops() > 0
+
+
+def test_flops_of_attention_are_those_of_its_two_products():
+    q, k = torch.ones(2, 3, 5, 8), torch.ones(2, 3, 7, 8)
+    with torch.no_grad():
+        counted = count_flops(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, k))
+    assert counted == 2 * (2 * 3) * (5 * 7 * 8) * 2
+
+
+def test_flops_are_of_the_whole_minibatch_where_it_fits_in_the_budget():
+    layer = torch.nn.Linear(4, 4)
+
+    def score(images):  # only images that are not blank cost anything
+        return [layer(image.flatten()) for image in images if image.any()]
+
+    images = torch.ones(3, 1, 2, 2)
+    images[0] = 0
+    found = measure(score, images, StageClock(), TimingProtocol(slices=3, repeats=1, budget_s=5.0))
+    assert found.flops == 2 * 2 * 4 * 4
 
 
 def test_flops_of_a_timed_scorer_are_those_of_all_slices():

@@ -66,7 +66,7 @@ def test_both_plugins_are_listed_with_their_distribution_and_version(site, tmp_p
 def test_both_plugins_keep_the_shipped_contracts(site, tmp_path):
     (tmp_path / "test_contracts.py").write_text(CONTRACTS)
     said = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path), path=site, cwd=tmp_path)
-    assert "25 passed" in said
+    assert "26 passed" in said
 
 
 def test_the_stranger_s_method_runs_on_the_stranger_s_dataset(site, tmp_path):
