@@ -3,13 +3,17 @@
     python benchmarks/timing_table.py --data-root DATA [--preset small] [--method ...] [--budget-s 120] [--device auto]
 
 Weights come from the cache (`--cache`) where an `adbench run` of the same preset has left them, and are trained
-otherwise. Prints a Markdown table, fastest first; the last column is the time relative to `ddim`.
+otherwise. Prints a Markdown table, fastest first; the last column is the time relative to `ddim`. `--uncached` adds the
+transformers without their key-value cache, as MONAI would sample. A method that fails is named below the table, and the
+exit code is 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,12 +46,24 @@ def timed(cell: Cell, protocol: TimingProtocol) -> Timing:
     return measure(detector.score, images, detector.runtime.clock, protocol)
 
 
+def time_all(cells: Mapping[str, Cell], protocol: TimingProtocol) -> tuple[dict[str, Timing], dict[str, str]]:
+    """Return the timings by name, and of those that failed the reason."""
+    timings, failed = {}, {}
+    for name, cell in cells.items():
+        try:
+            timings[name] = timed(cell, protocol)
+            print(f"{name}: {timings[name].median_s:.4f} s", file=sys.stderr, flush=True)
+        except Exception as error:  # the others go on
+            failed[name] = f"{type(error).__name__}: {error}"
+    return timings, failed
+
+
 def table(timings: dict[str, Timing]) -> str:
     """Return the Markdown table, fastest method first."""
     reference = timings[REFERENCE].median_s if REFERENCE in timings else None
     lines = [
-        "| method | s / 100 slices | repeats | latency s | stages | network passes | of `ddim` |",
-        "| --- | ---: | ---: | ---: | --- | --- | ---: |",
+        "| method | s / 100 slices | repeats | minibatch | latency s | stages | network passes | of `ddim` |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- | ---: |",
     ]
     for name, t in sorted(timings.items(), key=lambda item: item[1].median_s):
         scale = 100 / t.slices
@@ -56,7 +72,7 @@ def table(timings: dict[str, Timing]) -> str:
         spread = f"{formats.seconds(t.min_s * scale)} to {formats.seconds(t.max_s * scale)}"
         ratio = f"{t.median_s / reference:.3g}" if reference else formats.NONE
         lines.append(
-            f"| `{name}` | {formats.seconds(t.median_s * scale)} ({spread}) | {t.repeats} | "
+            f"| `{name}` | {formats.seconds(t.median_s * scale)} ({spread}) | {t.repeats} | {t.batch_size} | "
             f"{formats.seconds(t.latency_s)} | {stages} | {passes} | {ratio} |"
         )
     return "\n".join(lines)
@@ -70,6 +86,7 @@ def main() -> int:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--budget-s", type=float, default=120.0, help="seconds for one method")
+    parser.add_argument("--uncached", action="store_true", help="the transformers without their cache, too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--set", nargs="*", default=[], help="settings, as for `adbench run`")
     arguments = parser.parse_args()
@@ -81,16 +98,21 @@ def main() -> int:
         data_root=arguments.data_root,
     )
     protocol = replace(TimingProtocol(), budget_s=arguments.budget_s)
-    cells = build_cells(arguments.method or first_party(), arguments.dataset, options)
-    timings: dict[str, Timing] = {}
-    for cell in cells:
-        timings[cell.method] = timed(cell, protocol)
-        print(f"{cell.method}: {timings[cell.method].median_s:.4f} s", file=sys.stderr, flush=True)
-    env = environment(cells[0].device)
+    methods = arguments.method or first_party()
+    cells = {cell.method: cell for cell in build_cells(methods, arguments.dataset, options)}
+    if arguments.uncached:
+        slow = [name for name in methods if name.startswith("transformer")]
+        uncached = build_cells(slow, arguments.dataset, replace(options, settings=(*options.settings, "cache=false")))
+        cells |= {f"{cell.method} (cache=false)": cell for cell in uncached}
+    timings, failed = time_all(cells, protocol)
+    env = environment(next(iter(cells.values())).device)
     threads = f", {env.threads} threads" if env.device == "cpu" else ""
     print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; ", end="")
     print(f"`{arguments.dataset}`, preset `{arguments.preset}`\n\n{table(timings)}")
-    return 0
+    print(f"\nLoad average over the last minute at the end: {os.getloadavg()[0]:.1f}")
+    for name, reason in failed.items():
+        print(f"\n`{name}` failed: {reason}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
