@@ -57,8 +57,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Scan:
-    """A case as read: all arrays (X, Y, Z) in canonical orientation (RAS+: first axis to the right, second to the front,
-    third up), of one shape."""
+    """A case as read: all arrays (X, Y, Z) of one shape, in canonical orientation.
+
+    That is RAS+: the first axis to the right, the second to the front, the third up.
+    """
 
     subject: str
     image: NDArray[np.float32]

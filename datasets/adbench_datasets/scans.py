@@ -67,7 +67,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
     own_split: ClassVar[bool] = True
     """False for a set that is only tested on: `load` and `load_healthy` then say to use --train-on."""
     last_trained: ClassVar[Literal["train", "test"]] = "train"
-    """"test" for a set without lesions, of which nobody is tested on: all but the validation subjects are trained on."""
+    """"test" for a set without lesions, which is never tested on: all but the validation subjects are trained on."""
     presets = PRESETS
 
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
