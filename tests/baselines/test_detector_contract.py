@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adbench_baselines.diffusion import KLMap
 from adbench_datasets.phantom import Phantom
 from einops import reduce
-from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, VQVAE_SETTINGS
+from tiny_nets import DIFFUSION_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS
 
 from adbench import registry
 from adbench.dataset import Split, Splits
@@ -18,7 +19,12 @@ from adbench.testing import DetectorContract
 
 LEARNED = {**VQVAE_SETTINGS, "steps": 60}
 """Enough steps for the residual to see a lesion."""
-SHORT = "a UNet trained for four steps predicts noise equally badly everywhere, so its mask is arbitrary"
+SMALL = "at f = 8 an image of 32 pixels has 4 x 4 latents: too few to heal some from the others"
+DENOISES = {
+    **DIFFUSION_SETTINGS, "vqvae": LEARNED, "unet": {**UNET_SETTINGS, "steps": 150, "learning_rate": 5e-3},
+    "kl_timesteps": 8, "threshold": "global", "percentile": 90.0,
+}  # fmt: skip
+"""A UNet that has seen enough to find a lesion's latents unlikely."""
 NAMES = [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
 
 AE = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}
@@ -42,7 +48,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "transformer-ensemble": {**TOKENS, "orderings": 2},
     "transformer-ensemble-f8": {**TOKENS, "orderings": 2},
     "vqvae-residual": {"vqvae": LEARNED},
-    "kl-map": LATENT_SETTINGS,
+    "kl-map": {key: value for key, value in DENOISES.items() if key in KLMap.Config.model_fields},
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
@@ -54,21 +60,19 @@ OWN: dict[str, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 """Settings of the methods that are no diffusion method with a mask."""
-FIND = OWN.keys() - {"random", "kl-map"} | {"ddpm-a"}
-"""Methods that find the toy's lesions with these settings."""
 
 
 def settings_of(name: str) -> Mapping[str, Any]:
     """Tiny settings for a detector."""
     if name in OWN:
         return OWN[name]
-    return {**DIFFUSION_SETTINGS, "kl_timesteps": 4, "vqvae": LEARNED if name == "ddpm-a" else VQVAE_SETTINGS}
+    return DENOISES
 
 
 def blindness_of(name: str) -> str:
     if name == "random":
         return "noise finds nothing: its AUPRC is the prevalence"
-    return "" if name in FIND else SHORT
+    return SMALL if name in ("ddpm-f8", "ddim-f8") else ""
 
 
 @cache
