@@ -26,7 +26,7 @@ from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Par
 from adbench.device import autocast
 from adbench.search import Real, SearchSpace
 from adbench_baselines.reconstruction import check_depends_on_image
-from adbench_baselines.training import TRIVIAL_STEPS, LoopOptions, stream, train
+from adbench_baselines.training import TRIVIAL_STEPS, loop_options, stream, train
 from adbench_baselines.wgan import WGAN, draw, fetch, part_plan, prepare
 from adbench_baselines.wgan_networks import Trunk, WGANConfig, levels_of
 
@@ -87,15 +87,7 @@ def train_encoder(
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         return encoder_loss(encoder, wgan, draw(healthy, config.batch_size, generator, runtime.device), config.kappa)
 
-    options = LoopOptions(
-        what="f-AnoGAN encoder",
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        final_learning_rate=config.final_learning_rate,
-        warmup_steps=min(200, config.steps // 10),
-        ema_decay=config.ema_decay,
-        seed=runtime.seed,
-    )
+    options = loop_options("f-AnoGAN encoder", config, runtime.seed)
     train(encoder, loss_of, options, checkpoint, runtime.progress)
     if config.steps >= TRIVIAL_STEPS:
         images = draw(healthy, config.batch_size, stream("f-AnoGAN check", runtime.seed), runtime.device)

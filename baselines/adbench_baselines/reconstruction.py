@@ -26,7 +26,7 @@ from torch.optim.swa_utils import update_bn
 from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Detector, DetectorConfig, Images, PartPlan, Plan
 from adbench.errors import ConfigError, TrainingError
-from adbench_baselines.training import TRIVIAL_STEPS, LoopOptions, train
+from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
 from adbench_baselines.vqvae import augment
 
 BATCH_NORM_BATCHES = 8
@@ -170,16 +170,7 @@ class Reconstruction(Detector[ConfigT]):
             images = augment(healthy[chosen.numpy()].to(device), config.augmentation, generator)
             return net.losses(images, generator)
 
-        options = LoopOptions(
-            what=self.kind,
-            steps=config.steps,
-            learning_rate=config.learning_rate,
-            final_learning_rate=config.final_learning_rate,
-            weight_decay=config.weight_decay,
-            warmup_steps=min(200, config.steps // 10),
-            ema_decay=config.ema_decay,
-            seed=self.runtime.seed,
-        )
+        options = loop_options(self.kind, config, self.runtime.seed)
         train(net, loss_of, options, checkpoint, self.runtime.progress)
         with torch.no_grad():
             update_bn((images.to(device) for images in islice(healthy.batches(256), BATCH_NORM_BATCHES)), net)

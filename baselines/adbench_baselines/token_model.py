@@ -29,7 +29,7 @@ from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench_baselines.orderings import arrange
-from adbench_baselines.training import LoopOptions, train
+from adbench_baselines.training import loop_options, train
 
 VERSION = 1
 """Raise it when the same configuration would train another network."""
@@ -220,16 +220,7 @@ def _train(
         with _dropout_drawn_from(generator, runtime.device):
             return cross_entropy(module, tokens)
 
-    options = LoopOptions(
-        what=name,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        final_learning_rate=config.final_learning_rate,
-        weight_decay=config.weight_decay,
-        warmup_steps=min(500, config.steps // 10),
-        ema_decay=config.ema_decay,
-        seed=runtime.seed,
-    )
+    options = loop_options(name, config, runtime.seed, longest_warmup=500)
     train(module, loss_of, options, checkpoint, runtime.progress)
     return {k: v.cpu() for k, v in module.state_dict().items()}
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,13 @@ class LoopOptions:
     """Decay of the exponential moving average of the weights; 0 keeps none."""
     clip_norm: float = 1.0
     checkpoint_every_s: float = 60.0
+
+
+def loop_options(what: str, config: Any, seed: int, longest_warmup: int = 200) -> LoopOptions:
+    """The options that a part's config names; warm-up takes a tenth of the steps, at most `longest_warmup`."""
+    named = ("steps", "learning_rate", "final_learning_rate", "weight_decay", "ema_decay")
+    values = {name: getattr(config, name) for name in named if hasattr(config, name)}
+    return LoopOptions(what=what, seed=seed, warmup_steps=min(longest_warmup, config.steps // 10), **values)
 
 
 def learning_rate_factor(step: int, options: LoopOptions) -> float:

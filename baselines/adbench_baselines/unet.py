@@ -18,7 +18,7 @@ from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench_baselines.cuda_graphs import Replayed, graph_training
 from adbench_baselines.schedule import Schedule, q_sample
-from adbench_baselines.training import LoopOptions, stream, train
+from adbench_baselines.training import loop_options, stream, train
 from adbench_baselines.vqvae import VQVAE, augment
 
 VERSION = 2
@@ -152,15 +152,7 @@ def _train(
     shape = (config.batch_size, *z.shape[1:])
     steps = torch.ones(config.batch_size, dtype=torch.long, device=runtime.device)
     graph_training(module.unet, torch.zeros(shape, device=runtime.device), steps)
-    options = LoopOptions(
-        what="UNet",
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        final_learning_rate=config.final_learning_rate,
-        warmup_steps=min(500, config.steps // 10),
-        ema_decay=config.ema_decay,
-        seed=runtime.seed,
-    )
+    options = loop_options("UNet", config, runtime.seed, longest_warmup=500)
     train(module, loss_of, options, checkpoint, runtime.progress)
     return {k: v.cpu() for k, v in module.state_dict().items()}
 

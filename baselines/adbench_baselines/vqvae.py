@@ -26,7 +26,7 @@ from adbench.artifacts import Checkpoint, PartSpec
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench.errors import ConfigError, TrainingError
-from adbench_baselines.training import TRIVIAL_STEPS, LoopOptions, train
+from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
 
 VERSION = 2
 """Raise it when the same configuration would train another network."""
@@ -242,15 +242,7 @@ def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpo
             loss: Tensor = module.losses(images, generator)
         return loss
 
-    options = LoopOptions(
-        what="VQ-VAE",
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        final_learning_rate=config.final_learning_rate,
-        warmup_steps=min(200, config.steps // 10),
-        ema_decay=config.ema_decay,
-        seed=runtime.seed,
-    )
+    options = loop_options("VQ-VAE", config, runtime.seed)
     train(module, loss_of, options, checkpoint, runtime.progress)
     used = codes_in_use(module, healthy)
     runtime.store.notify(f"VQ-VAE: {used} of {config.codes} codes in use on the training images")

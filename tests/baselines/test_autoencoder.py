@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import reconstruction
+from adbench_baselines import reconstruction, training
 from adbench_baselines.autoencoder import AE, VAE, AEConfig, DenseVAE, SpatialAE, VAEConfig, kl_to_standard_normal
 from adbench_baselines.reconstruction import check_depends_on_image, keep
 from adbench_baselines.training import LoopOptions
@@ -158,7 +158,7 @@ def test_batch_norm_statistics_are_those_of_the_averaged_weights_on_the_training
 
 @BOTH
 def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(cls, monkeypatch):
-    monkeypatch.setattr(reconstruction, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
+    monkeypatch.setattr(training, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
     whole, store = fitted(cls, SHORT), ArtifactStore.temporary()
     original, calls = reconstruction.augment, []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import reconstruction
+from adbench_baselines import training
 from adbench_baselines.dae import (
     DAE,
     DAEConfig,
@@ -249,7 +249,7 @@ def test_training_learns_to_remove_the_noise():
 
 
 def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(monkeypatch):
-    monkeypatch.setattr(reconstruction, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
+    monkeypatch.setattr(training, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
     whole, store = fitted(DAE, SHORT), ArtifactStore.temporary()
     original, calls = DenoisingUNet.losses, []
 

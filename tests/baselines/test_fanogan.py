@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from adbench_baselines import fanogan, wgan
+from adbench_baselines import fanogan, training, wgan
 from adbench_baselines.fanogan import FAnoGAN, izi_f
 from adbench_baselines.training import LoopOptions, stream
 from adbench_baselines.wgan import WGAN, WGANTraining, gradient_penalty
@@ -276,7 +276,7 @@ class CutOffError(Exception):
 def test_a_training_that_was_cut_off_and_resumed_gives_the_weights_of_one_that_was_not(
     what, stops, detector, tmp_path, monkeypatch
 ):
-    for module in (wgan, fanogan):
+    for module in (wgan, training):
         monkeypatch.setattr(module, "LoopOptions", partial(LoopOptions, checkpoint_every_s=-1.0))  # after every step
     store, seen = ArtifactStore(tmp_path), []
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from adbench_baselines import token_model
+from adbench_baselines import token_model, training
 from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig, WholePrefix
 from adbench_baselines.training import LoopOptions
 from tiny_nets import stack
@@ -136,7 +136,7 @@ def test_training_that_was_cut_off_ends_at_the_same_weights(tmp_path, monkeypatc
     grids = tokens(8).reshape(1, 8, 3, 4).to(torch.int16)
     whole = train(ArtifactStore(tmp_path / "whole"), grids, dropout=dropout)
     original, steps = token_model.cross_entropy, []
-    monkeypatch.setattr(token_model, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
+    monkeypatch.setattr(training, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
 
     def cut(module, batch):
         steps.append(1)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from adbench_baselines import unet, vqvae
+from adbench_baselines import training, unet, vqvae
 from adbench_baselines.training import Ema, LoopOptions, learning_rate_factor, stream, train
 from adbench_baselines.unet import UNetConfig
 from adbench_baselines.vqvae import VQVAEConfig
@@ -90,8 +90,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_again(tmp_path):
 
 @pytest.mark.parametrize(("owner", "name"), [(vqvae.VQVAE, "losses"), (unet, "simple_loss")])
 def test_both_networks_resume_to_the_weights_of_an_uninterrupted_run(owner, name, monkeypatch):
-    for module in (vqvae, unet):
-        monkeypatch.setattr(module, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
+    monkeypatch.setattr(training, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
     cut = ArtifactStore.temporary()
     expected = fetch_both(ArtifactStore.temporary())
     original, calls = getattr(owner, name), []
