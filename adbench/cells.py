@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +124,12 @@ class Cell:
             identity["tuning"] = [self.options.tuning["identity"], self.options.tuning["trial"]]
         return canonical_hash(identity)[:12]
 
+    @cached_property
+    def scores_hash(self) -> str:
+        """12 hex digits of everything that decides the score maps: the region measured does not."""
+        protocol = self.protocol.model_copy(update={"region": "image"})
+        return replace(self, protocol=protocol).config_hash
+
     @property
     def record_path(self) -> Path:
         return self.options.out / record_path(self.data.name, self.method, self.config_hash, self.options.seed)
@@ -136,7 +143,7 @@ class Cell:
 def build_cells(
     methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter | None = None
 ) -> list[Cell]:
-    """Check every name and setting, load the data once, and return a cell for each dataset and method, in this order.
+    """Check names and settings, load the data once, return a cell for each dataset, method and region, in this order.
 
     Raises:
         AdbenchError: anything is wrong with what the user gave; no result has been written then.
@@ -149,14 +156,20 @@ def build_cells(
     involved = loading.plugins(names, options.train_on)
     _check_settings(settings, plugins, involved)
     configs = _detector_configs(plugins, settings, options.preset)
-    preset = PROTOCOL_PRESETS.get(options.preset, {})
-    protocol = resolve(MeasurementProtocol, [preset, settings.protocol], "protocol", "protocol.")
+    protocols = _protocols(settings.protocol, PROTOCOL_PRESETS.get(options.preset, {}))
     sources = [loading.make(plugin, settings.data, options, reporter or Silent()) for plugin in involved]
     data = [Data.of(loaded) for loaded in loading.load(sources, names, options.train_on)]
-    for each in data:
+    for each, protocol in product(data, protocols):
         _check_region(protocol, each)
-    pairs = list(zip(plugins, configs, strict=True))
-    return [Cell(p, c, each, protocol, options, device) for each in data for p, c in pairs]
+    pairs = zip(plugins, configs, strict=True)
+    return [Cell(p, c, each, protocol, options, device) for each, (p, c), protocol in product(data, pairs, protocols)]
+
+
+def _protocols(given: Mapping[str, Any], preset: Mapping[str, Any]) -> list[MeasurementProtocol]:
+    """One for each region named: `protocol.region=image,brain` measures both on the same scores."""
+    regions = str(given.get("region", "image")).split(",")
+    layers = ([preset, given, {"region": region.strip()}] for region in dict.fromkeys(regions))
+    return [resolve(MeasurementProtocol, each, "protocol", "protocol.") for each in layers]
 
 
 def _check_settings(

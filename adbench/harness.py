@@ -13,8 +13,9 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
     for cell in cells:
         check_suits(cell, reporter)
     check_writable(options)
-    return [evaluate(cell, reporter) for cell in cells]
+    groups = groupby(cells, key=lambda cell: (cell.data.name, cell.method))
+    return [record for _, regions in groups for record in evaluate(list(regions), reporter)]
 
 
 def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
@@ -94,18 +96,35 @@ def check_writable(options: RunOptions) -> None:
         raise
 
 
-def evaluate(cell: Cell, reporter: Reporter) -> Record:
-    """Return the cell's record: the one that exists, or that of a run."""
+@dataclass
+class Shared:
+    """What cells share that differ only in the region measured."""
+
+    scores: list[PartSpec] = field(default_factory=list)
+    """Scored batches that the store keeps until all their records are written."""
+    timing: TimingRecord | None = None
+    failure: str | None = None
+
+
+def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
+    """Return the records of cells that differ only in the region measured, those that exist or those of a run.
+
+    All are measured on the same scores and share one timing.
+    """
+    shared = Shared()
+    records = [_evaluate(cell, shared, reporter) for cell in cells]
+    for spec in shared.scores:  # the records hold what they were for; what failed is mended before it runs again
+        _store(cells[0], reporter).remove(spec)
+    return records
+
+
+def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     with _only_one(cell, reporter):
         if not cell.options.force and (found := _existing(cell, reporter)) is not None:
             return found
-        kept: list[PartSpec] = []
-        store = _store(cell, reporter)
-        record = _run_or_fail(cell, store, reporter, kept)
+        record = _run_or_fail(cell, shared, reporter)
         write_manifest(cell)
         write_record_file(record, cell.options.out)
-        for spec in kept:  # the record holds what they were for; what failed is mended before it runs again
-            store.remove(spec)
         return record
 
 
@@ -154,10 +173,12 @@ def _existing(cell: Cell, reporter: Reporter) -> Record | None:
     return record
 
 
-def _run_or_fail(cell: Cell, store: ArtifactStore, reporter: Reporter, kept: list[PartSpec]) -> Record:
+def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     """Run the cell. A fault of the detector gives a failed record; a fault of the user's input raises."""
+    if shared.failure:
+        return _record(cell, None, reason=shared.failure)
     try:
-        return _run(cell, cell.detector(store, reporter), store, reporter, kept)
+        return _run(cell, shared, reporter)
     except (ScoreError, TrainingError) as error:
         reason = str(error)
     except AdbenchError:
@@ -168,20 +189,23 @@ def _run_or_fail(cell: Cell, store: ArtifactStore, reporter: Reporter, kept: lis
     except (Exception, SystemExit) as error:
         reporter.message(traceback.format_exc())
         reason = f"{type(error).__name__}: {error}"
-    return _record(cell, None, reason=" ".join(reason.split()))
+    shared.failure = " ".join(reason.split())
+    return _record(cell, None, reason=shared.failure)
 
 
-def _run(cell: Cell, detector: Detector[Any], store: ArtifactStore, reporter: Reporter, kept: list[PartSpec]) -> Record:
+def _run(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
+    store = _store(cell, reporter)
+    detector = cell.detector(store, reporter)
     healthy, validation = cell.data.healthy()
     of = f" of {cell.data.train_on.source.name}" if cell.data.train_on else ""
     reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images{of}")
     start = time.perf_counter()
     detector.fit(healthy, validation)
     fit_s = time.perf_counter() - start
-    scorer = Scorer(cell, detector, store, reporter, kept)
+    scorer = Scorer(cell, detector, store, reporter, shared.scores)
     metrics = measure(scorer, cell.data.splits.validation, cell.data.splits.test, cell.protocol)
-    timing = _time(cell, detector, fit_s, reporter)
-    return _record(cell, detector, metrics=metrics, timing=timing)
+    shared.timing = shared.timing or _time(cell, detector, fit_s, reporter)
+    return _record(cell, detector, metrics=metrics, timing=shared.timing)
 
 
 def _time(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter) -> TimingRecord:

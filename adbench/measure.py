@@ -85,7 +85,7 @@ class Scorer:
             self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
 
     def _spec(self, split: Split, what: str, batch: slice) -> PartSpec:
-        config = {"cell": self.cell.config_hash, "what": what, "start": batch.start, "stop": batch.stop}
+        config = {"cell": self.cell.scores_hash, "what": what, "start": batch.start, "stop": batch.stop}
         parents = dict(self.detector.artifacts())
         return PartSpec("scores", 1, config, split.image_fingerprint, self.cell.options.seed, parents)
 

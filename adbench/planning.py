@@ -65,13 +65,15 @@ class _Known:
     rows: dict[str, PartRow]
     passes: dict[tuple[str, ...], _Cost]
     """Cost of one network pass by the keys of the trained parts, which name the network."""
+    scored: set[str]
+    """Hashes of the scores that are planned: another region is measured on the same."""
 
 
 def plan(
     methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
 ) -> list[CellPlan]:
     """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
-    known = _Known({}, {})
+    known = _Known({}, {}, set())
     return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, datasets, options, reporter)]
 
 
@@ -82,6 +84,10 @@ def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
     forward = _forward(made, cell, known)
     parts = [_row(part, store, forward, cell, known) for part in made.parts]
     passes = sum(made.passes.values())
+    seconds = forward.seconds * _all_passes(made, cell) if forward else None
+    if cell.scores_hash in known.scored:
+        seconds = 0.0
+    known.scored.add(cell.scores_hash)
     return CellPlan(
         method=cell.method,
         dataset=cell.data.name,
@@ -92,7 +98,7 @@ def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
         parts=parts,
         passes=dict(made.passes),
         flops_per_100=int(forward.flops / batch * 100 * passes) if forward else None,
-        estimated_score_s=forward.seconds * _all_passes(made, cell) if forward else None,
+        estimated_score_s=seconds,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
     )
 

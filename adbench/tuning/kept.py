@@ -21,13 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adbench.artifacts import canonical_hash
+from adbench.detector import Progress
 from adbench.errors import ArtifactError
+from adbench.options import Silent
 
 T = TypeVar("T")
 Planes = NDArray[np.float32]
 MEMORY_BYTES = 256 << 20
 AT_ONCE = 32
 """Planes written together: what a kill can cost."""
+FILLING = "maps kept for later trials"
+"""What progress says while more planes than that are computed."""
 
 
 @runtime_checkable
@@ -46,9 +50,10 @@ def content(tensor: Tensor) -> str:
 class Kept:
     """Results by key: some in memory, some in files below `folder`."""
 
-    def __init__(self, folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, folder: Path, memory_bytes: int = MEMORY_BYTES, progress: Progress | None = None) -> None:
         """`memory_bytes` bounds the tensors in memory; the ones used longest ago go first."""
         self.folder, self._limit = folder, memory_bytes
+        self._progress = progress or Silent().progress
         self._memory: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._files: dict[str, tuple[Planes, NDArray[np.bool_]]] = {}
 
@@ -94,6 +99,8 @@ class Kept:
                 missing = [int(i) for i in dict.fromkeys(wanted) if not have[i]]
                 for start in range(0, len(missing), AT_ONCE):
                     self._fill(name, stack, have, missing[start : start + AT_ONCE], make)
+                    if len(missing) > AT_ONCE:
+                        self._progress(FILLING, min(start + AT_ONCE, len(missing)), len(missing))
         self._files[name] = stack, have
         return stack
 

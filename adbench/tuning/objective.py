@@ -183,7 +183,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
     run_options = RunOptions(preset=options.preset, cache=options.cache, data_root=options.data_root)
     dataset = loading.make(source, settings.data, run_options, reporter).dataset
     development = develop(dataset, options.generator, options.images, protocol.region)
-    kept = Kept(options.cache / "tuning" / "kept") if options.tier == "inference" else None
+    kept = Kept(options.cache / "tuning" / "kept", progress=reporter.progress) if options.tier == "inference" else None
     return Objective(plugin, layers, space, dataset, development, protocol.region, options, reporter, device, kept)
 
 

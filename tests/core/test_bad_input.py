@@ -99,6 +99,7 @@ def test_an_unknown_name_is_named_with_the_nearest(adbench, arguments, message):
         ("data.n_train=0", "phantom: data.n_train: Input should be greater than or equal to 1, got 0."),
         ("data.n_test=7", "phantom: data: n_test must be a multiple of twice the number of kinds (8)"),
         ("protocol.region=head", "protocol: protocol.region: Input should be 'image' or 'brain', got 'head'."),
+        ("protocol.region=image,head", "protocol: protocol.region: Input should be 'image' or 'brain', got 'head'."),
         ("unet.steps", "A setting is written key=value, such as unet.steps=100, got 'unet.steps'."),
         ("=3", "A setting is written key=value, such as unet.steps=100, got '=3'."),
     ],

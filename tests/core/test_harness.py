@@ -32,6 +32,7 @@ def config_hash(tmp_path, *settings: str, method: str = "toy-trained", **given) 
     return build_cells([method], "toy", toys.options(tmp_path, *settings, **given))[0].config_hash
 
 
+REGIONS = ["image", "brain"]
 CHANGES = [
     *("part.steps=5", "part.rate=0.4", "scale=2", "data.n_train=7", "data.n_validation=9", "data.n_test=7"),
     *("protocol.batch_size=50", "protocol.region=brain", "protocol.transferred_quantile=0.98"),
@@ -196,6 +197,36 @@ def test_a_failed_record_is_run_again_and_replaced(tmp_path, monkeypatch):
 def test_a_fault_while_timing_is_a_failed_record(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "measure_time", lambda *args: 1 / 0)
     assert run(tmp_path, "toy-brightness")[0].status == "failed"
+
+
+def test_two_regions_are_measured_on_the_same_scores_and_timed_once(tmp_path, monkeypatch):
+    alone = [run(tmp_path / region, "toy-brightness", settings=[f"protocol.region={region}"])[0] for region in REGIONS]
+    scored: list[int] = []
+    score = toys.Brightness.score
+    monkeypatch.setattr(
+        toys.Brightness, "score", lambda self, images: scored.append(len(images)) or score(self, images)
+    )
+    timed: list[object] = []
+    time = harness._time
+    monkeypatch.setattr(harness, "_time", lambda *given: timed.append(given) or time(*given))
+    together = run(tmp_path / "both", "toy-brightness", settings=["protocol.region=image, brain"])
+    assert [record.metrics for record in together] == [record.metrics for record in alone]
+    assert [record.config_hash for record in together] == [record.config_hash for record in alone]
+    assert [record.dataset.region for record in together] == REGIONS
+    assert together[0].timing == together[1].timing
+    assert len(timed) == 1
+    splits = toys.cell(tmp_path, "toy-brightness").data.splits
+    assert scored[:3] == [len(splits.validation), len(splits.test), len(splits.test)], "maps, and image-level scores"
+    assert len(splits.test) not in scored[3:], "the rest is timing"
+    assert list((tmp_path / "both/cache/artifacts").glob("scores-*")) == []
+
+
+def test_what_fails_for_one_region_is_not_tried_for_the_other(tmp_path, monkeypatch):
+    fits: list[object] = []
+    monkeypatch.setattr(toys.Raising, "fit", lambda *given: fits.append(given) or 1 / 0)
+    records = run(tmp_path, "toy-raising", settings=["protocol.region=image,brain"])
+    assert [record.reason for record in records] == ["ZeroDivisionError: division by zero"] * 2
+    assert len(fits) == 1
 
 
 def test_image_scores_are_timed_in_the_batches_that_fit(tmp_path, monkeypatch):

@@ -107,6 +107,14 @@ def test_methods_of_one_family_share_both_networks_but_not_the_maps(latent):
     assert [part.steps for part in latent[0]["ddpm"].parts[:2]] == [config.vqvae.steps, config.unet.steps]
 
 
+def test_a_second_region_is_measured_on_the_scores_of_the_first(tmp_path):
+    options = toys.options(tmp_path, *SMALL_DATA, *SMALL_BATCHES, "protocol.region=image,brain")
+    first, second = planning.plan(["ddim"], "phantom", options, toys.Diary())
+    assert first.record != second.record
+    assert first.parts == second.parts
+    assert first.estimated_score_s > second.estimated_score_s == 0
+
+
 def test_parameters_and_flops_are_those_of_the_networks(latent):
     from adbench_baselines.unet import LatentModel
     from adbench_baselines.vqvae import VQVAE

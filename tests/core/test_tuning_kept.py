@@ -56,6 +56,16 @@ def test_two_objects_that_fill_in_turn_see_each_others_planes(tmp_path):
     assert asked == [0, 1]
 
 
+def test_long_fillings_say_how_far_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_module, "AT_ONCE", 2)
+    said: list[tuple[str, int, int]] = []
+    kept = Kept(tmp_path, progress=lambda *step: said.append(step))
+    kept.planes(["k"], [0, 1], (9, 2, 3), planes_of)
+    assert said == []
+    kept.planes(["k"], range(7), (9, 2, 3), planes_of)
+    assert [step[1:] for step in said] == [(2, 5), (4, 5), (5, 5)]
+
+
 def test_planes_are_computed_again_where_a_kill_came_before_they_were_said_to_be_there(tmp_path, monkeypatch):
     monkeypatch.setattr(kept_module, "AT_ONCE", 1)
 
