@@ -13,6 +13,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
 
 
+def short(value: Any) -> str:
+    """A setting: floats to four digits, all else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def interval(value: float | None, low: float | None, high: float | None) -> str:
     """`0.920 [0.901, 0.934]`, or the value alone where it has no interval."""
     if value is None or low is None or high is None:

@@ -122,7 +122,7 @@ def _regions(
         yield sample.subject, sample.lesion, valid
 
 
-def _pixels(
+def scored_pixels(
     split: Split, scores: ScoreMaps, protocol: MeasurementProtocol
 ) -> Iterator[tuple[str, Floats, NDArray[np.bool_], NDArray[np.bool_] | None]]:
     """Yield (subject, scores, lesion, valid) of every image."""
@@ -144,7 +144,7 @@ def transferred_threshold(scorer: Scorer, validation: Split, protocol: Measureme
     chosen = validation.take(slice(protocol.transferred_images))
     scores = scorer.maps(chosen, "validation")
     histogram = ScoreHistogram()
-    for subject, pixels, lesion, valid in _pixels(chosen, scores, protocol):
+    for subject, pixels, lesion, valid in scored_pixels(chosen, scores, protocol):
         histogram.add(subject, pixels, lesion, valid)
     return quantile(histogram, protocol.transferred_quantile), len(chosen)
 
@@ -157,10 +157,10 @@ def measure(scorer: Scorer, validation: Split, test: Split, protocol: Measuremen
     image_scores = scorer.images(test, "test")
     histogram = ScoreHistogram()
     transferred = DiceAt(threshold)
-    for subject, pixels, lesion, valid in _pixels(measured, scores, protocol):
+    for subject, pixels, lesion, valid in scored_pixels(measured, scores, protocol):
         histogram.add(subject, pixels, lesion, valid)
         transferred.add(subject, pixels, lesion, valid)
-    pixel = pixel_metrics(histogram, lambda: _pixels(measured, scores, protocol))
+    pixel = pixel_metrics(histogram, lambda: scored_pixels(measured, scores, protocol))
     intervals = bootstrap(histogram, protocol.resamples, point=pixel)
     subject_dice, strata = _at_best_threshold(measured, scores, pixel.best_threshold, threshold, protocol)
     return MetricsRecord(
@@ -198,7 +198,7 @@ def _at_best_threshold(
     if best is None:
         return Estimate(value=None), []
     dice, by_size = DiceAt(best), LesionsBySize((best, transferred))
-    for sample in _pixels(test, scores, protocol):
+    for sample in scored_pixels(test, scores, protocol):
         dice.add(*sample)
         by_size.add(*sample)
     return _subject_mean(dice, protocol.resamples), by_size.strata(protocol.resamples)

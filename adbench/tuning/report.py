@@ -82,7 +82,9 @@ def _lesions(generator: dict[str, Any]) -> str:
 
 
 def _fields(best: FrozenTrial, identity: dict[str, Any]) -> list[list[str]]:
-    return [[f"`{key}`", _short(value), f"`{identity['space'].get(key, '')}`"] for key, value in best.params.items()]
+    return [
+        [f"`{key}`", formats.short(value), f"`{identity['space'].get(key, '')}`"] for key, value in best.params.items()
+    ]
 
 
 def _by_kind(best: FrozenTrial, objectives: Sequence[str]) -> list[str]:
@@ -97,16 +99,12 @@ def _rows(found: optuna.Study) -> list[list[str]]:
     return [
         [
             str(trial.number),
-            ", ".join(f"`{key}={_short(value)}`" for key, value in trial.params.items()),
+            ", ".join(f"`{key}={formats.short(value)}`" for key, value in trial.params.items()),
             *(formats.number(value, 4) for value in trial.values),
             formats.seconds(trial.duration.total_seconds() if trial.duration else None),
         ]
         for trial in study.ranked(found.directions, study.trials_of(found))[:SHOWN]
     ]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _figures(found: optuna.Study) -> list[tuple[str, str, bytes]]:

@@ -137,8 +137,4 @@ def describe(trial: optuna.trial.FrozenTrial, objectives: tuple[str, ...]) -> st
 
 
 def settings_text(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_short(value)}" for name, value in params.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name}={formats.short(value)}" for name, value in params.items())
