@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from adbench.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, s
 from adbench.errors import DataError
 
 if TYPE_CHECKING:
+    from adbench.dataset import Dataset, Split
     from adbench.loading import Plugin, Source
     from adbench.options import Reporter, RunOptions
 
@@ -116,15 +117,22 @@ def preview(
     plugins = _find([dataset])
     with _working() as reporter:
         (source,) = _sources(plugins, _options(preset, settings, cache, data_root), reporter)
-        if split is Part.test:
-            images = source.dataset.load_test()
-        else:
-            images = source.dataset.load_healthy()[0 if split is Part.train else 1]
+        images = _part(source.dataset, split)
     if not len(images):
         raise DataError(f"A sheet needs at least one image, but the {split} split of {dataset} is empty.")
     chosen = sheet.choose(images, count, seed)
     sheet.write(sheet.draw(images, chosen, f"{dataset}, {split}", brain), out)
     console.say(f"{out}: {len(chosen)} of {len(images)} slices")
+
+
+def _part(dataset: Dataset[Any], split: Part) -> Split:
+    """Images as a run on the dataset has them; all to test on where it has no split of its own."""
+    if split is Part.test:
+        try:
+            return dataset.load().test
+        except DataError:
+            return dataset.load_test()
+    return dataset.load_healthy()[0 if split is Part.train else 1]
 
 
 @contextmanager

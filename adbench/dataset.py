@@ -95,6 +95,9 @@ class Split:
     """(N,) bool: clean images that stand beside the others for image-level scores and leave the pixel metrics."""
     sources: Sequence[str] = ()
     """N names of the files (and slices) that the images came from, for messages; or none."""
+    scans: Sequence[str] = ()
+    """N content hashes of the whole scans that the images are slices of, or none: a scan may not be in two splits
+    even where its slices are told apart, such as healthy ones to train on from those with a lesion."""
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -106,8 +109,10 @@ class Split:
             raise DataError(
                 f"Each of {n} images needs a subject and a hash, got {len(self.subjects)} and {len(self.hashes)}."
             )
-        if self.sources and len(self.sources) != n:
-            raise DataError(f"Each of {n} images needs a source where one has, got {len(self.sources)}.")
+        for name in ("sources", "scans"):
+            given = getattr(self, name)
+            if given and len(given) != n:
+                raise DataError(f"{name} must be {n}, one an image, or none, got {len(given)}.")
         for name in ("lesions", "brains", "ignores"):
             array = getattr(self, name)
             if array is not None and (array.shape != self.images.shape or array.dtype != np.bool_):
@@ -152,6 +157,7 @@ class Split:
             ignores=of(self.ignores),
             image_level_only=of(self.image_level_only),
             sources=[self.sources[i] for i in index] if self.sources else (),
+            scans=[self.scans[i] for i in index] if self.scans else (),
         )
 
     def pixel_level(self) -> Split:
@@ -205,6 +211,7 @@ class Splits:
             raise DataError("The test split must hold at least one lesion pixel, but it has none.")
         _check_disjoint("subject", self.items(), lambda split: split.subjects)
         _check_disjoint("image content", self.items(), lambda split: split.hashes)
+        _check_disjoint("scan content", self.items(), lambda split: split.scans)
 
 
 def _named_hashes(split: Split) -> dict[str, str]:

@@ -111,13 +111,13 @@ class Transformer(Detector[TransformerConfig]):
     search_space = SearchSpace(
         inference={
             "threshold_kind": Choice(("probability", "quantile")),
-            "threshold": Real(1e-4, 0.1, log=True),
+            "threshold": Real(1e-4, 0.5, log=True),
             "quantile": Real(1e-3, 0.1, log=True),
             "mask_sigma_px": Real(0.0, 8.0),
         },
         training={
-            "transformer.dim": Choice((64, 128, 256)),
-            "transformer.layers": Integer(4, 24),
+            "transformer.dim": Choice((32, 64, 128, 256)),
+            "transformer.layers": Integer(2, 24),
             "transformer.learning_rate": Real(1e-4, 3e-3, log=True),
             "transformer.dropout": Real(0.0, 0.3),
         },

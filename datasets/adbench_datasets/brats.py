@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from os.path import isdir, isfile
 from pathlib import Path
 
 from pydantic import Field
@@ -29,7 +30,7 @@ from adbench_datasets.discovery import files, listing, read_table
 from adbench_datasets.scans import ScanConfig, ScanDataset
 
 OLD = re.compile(r"brats(17|18|19)_(.+)_(\d+)", re.IGNORECASE)  # institution and patient, examination
-NUMBERED = re.compile(r"brats(20)_(?:training|validation)_(\d+)|brats(2021)_(\d+)", re.IGNORECASE)
+NUMBERED = re.compile(r"brats(20)_(training|validation)_(\d+)|brats(2021)_(\d+)", re.IGNORECASE)
 GLI = re.compile(r"brats-gli-(\d+)-(\d+)", re.IGNORECASE)
 TCGA = re.compile(r"TCGA[-_]([A-Z0-9]+)[-_]([A-Z0-9]+)")
 FLAIR = re.compile(r".*(_flair|-t2f)\.nii(\.gz)?", re.IGNORECASE)
@@ -95,7 +96,7 @@ def case_folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
         yield root
     elif depth:
         for folder in listing(root):
-            if folder.is_dir():
+            if isdir(folder):
                 yield from case_folders(folder, depth - 1)
 
 
@@ -123,7 +124,7 @@ def _subject(name: str) -> tuple[str, str]:
     if match := OLD.fullmatch(name):
         return _institutional(match[2]), match[3]
     if match := NUMBERED.fullmatch(name):
-        return (f"brats/2020_{match[2]}", "1") if match[1] else (f"brats/{match[4]}", "0")
+        return (f"brats/2020_{match[2].lower()}_{match[3]}", "1") if match[1] else (f"brats/{match[5]}", "0")
     match = GLI.fullmatch(name)
     assert match is not None  # the caller chose such names
     return f"brats/{match[1]}", str(int(match[2]))
@@ -143,7 +144,7 @@ def _mapped(folders: list[Path]) -> dict[str, str]:
     """Case -> subject by the tables that come with 2019 and 2020: the TCGA patient, else the name in 2017 to 2019."""
     subjects: dict[str, str] = {}
     for table in sorted({parent / MAPPING for folder in folders for parent in list(folder.parents)[:2]}):
-        for row in read_table(table, []) if table.is_file() else []:
+        for row in read_table(table, []) if isfile(table) else []:
             names = [value for column, value in row.items() if "BraTS_20" in column and _release(value)]
             match = TCGA.search(" ".join(row.values()))
             older = next((OLD.fullmatch(name) for name in names if OLD.fullmatch(name)), None)

@@ -28,7 +28,6 @@ from adbench_datasets.discovery import (
     read_table,
     required,
     split_of,
-    stem,
     subject_of,
 )
 from adbench_datasets.scans import ScanConfig, ScanDataset
@@ -102,7 +101,7 @@ class Bleeds(ScanDataset[BleedsConfig]):
         image = named_file(table, line, "image", row, root)
         clean = row["mask"].lower() in NO_BLEED
         mask = None if clean else named_file(table, line, "mask", row, root)
-        return self._case(required(table, line, "subject", row), image, mask, clean, split)
+        return self._case(required(table, line, "subject", row), image, mask, clean, split, row["image"])
 
     def _from_folders(self, place: Path) -> list[Case]:
         folders = _folders(place)
@@ -114,12 +113,13 @@ class Bleeds(ScanDataset[BleedsConfig]):
         for name, image in images.items():
             mask = FileRef(masks[name]) if name in masks else None
             subject = subject_of(name, self.config.subject_pattern)
-            cases.append(self._case(subject, FileRef(image), mask, clean=False, split=None))
+            cases.append(self._case(subject, FileRef(image), mask, clean=False, split=None, session=name))
         return cases
 
-    def _case(self, subject: str, image: FileRef, mask: FileRef | None, clean: bool, split: str | None) -> Case:
+    def _case(
+        self, subject: str, image: FileRef, mask: FileRef | None, clean: bool, split: str | None, session: str
+    ) -> Case:
         labels = Labels(lesion=frozenset(self.config.lesion_labels))
-        session = stem(image.path)
         return Case(f"{self.name}/{subject}", image, mask, clean, labels=labels, split=split, session=session)
 
 

@@ -6,7 +6,11 @@ import csv
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from os.path import isdir, isfile  # unlike those of Path, False where a folder may not be read or a name is too long
+from os.path import (  # unlike those of Path, False where a folder may not be read or a name is too long
+    isdir,
+    isfile,
+    realpath,
+)
 from pathlib import Path
 from typing import Annotated
 
@@ -49,8 +53,8 @@ def listing(folder: Path) -> list[Path]:
 
 
 def files(folder: Path, suffixes: Sequence[str] = NIFTI) -> list[Path]:
-    """Regular files of a folder with one of the suffixes."""
-    return [path for path in listing(folder) if path.name.lower().endswith(tuple(suffixes)) and isfile(path)]
+    """Files of a folder with one of the suffixes; a link to nothing is one, and reading it says so."""
+    return [path for path in listing(folder) if path.name.lower().endswith(tuple(suffixes)) and not isdir(path)]
 
 
 def by_stem(folder: Path, suffixes: Sequence[str] = NIFTI) -> dict[str, Path]:
@@ -150,9 +154,10 @@ def named_file(table: Path, line: int, column: str, row: Mapping[str, str], root
     """The file that a cell names, relative to the table. Raises DataError where there is none, or outside of `root`."""
     value = required(table, line, column, row)
     place = table.parent / value
-    if not place.resolve().is_relative_to(root.resolve()):
+    real = Path(realpath(place))  # that of Path fails where links go round in a circle
+    if not real.is_relative_to(realpath(root)):
         raise DataError(
-            f"{table}, row {line}: {column} must lie below {root}, but {value!r} is {place.resolve()}: put the file "
+            f"{table}, row {line}: {column} must lie below {root}, but {value!r} is {real}: put the file "
             "there, or make --data-root a folder that holds both."
         )
     if not isfile(place):

@@ -37,7 +37,6 @@ from adbench_datasets.discovery import (
     read_table,
     required,
     split_of,
-    stem,
     subject_of,
 )
 from adbench_datasets.pictures import SUFFIXES, is_picture
@@ -134,7 +133,7 @@ class Folder(ScanDataset[FolderConfig]):
             lesion = None if clean else named_file(table, line, "lesion", row, root)
             brain = named_file(table, line, "brain", row, root) if row["brain"] else None
             subject = required(table, line, "subject", row)
-            cases.append(self._case(subject, image, lesion, clean, split, brain=brain, session=stem(image.path)))
+            cases.append(self._case(subject, image, lesion, clean, split, brain=brain, session=row["image"]))
         return cases
 
     def _from_folders(self, place: Path) -> list[Case]:

@@ -78,12 +78,23 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
 
     def load(self) -> Splits:
         """Read, check, remove duplicates and split. Raises DataError naming the file or what was looked for."""
-        images = _unique(_read_all(find_source(self.data_root)))
-        splits = self._split(images)
+        images = self._read()
+        train, validation, test = self._split(images)
+        splits = Splits(_healthy(images, train), _healthy(images, validation), self._contaminate(images, test))
         splits.check()
         return splits
 
-    def _split(self, images: dict[str, NDArray[np.uint8]]) -> Splits:
+    def load_healthy(self) -> tuple[Split, Split]:
+        """Read, check and split likewise, and leave the test images as they lie in the file: no sprite is drawn."""
+        images = self._read()
+        train, validation, _ = self._split(images)
+        return _healthy(images, train), _healthy(images, validation)
+
+    def _read(self) -> dict[str, NDArray[np.uint8]]:
+        return _unique(_read_all(find_source(self.data_root)))
+
+    def _split(self, images: dict[str, NDArray[np.uint8]]) -> tuple[list[str], list[str], list[str]]:
+        """Content hashes of training, validation and test images."""
         c = self.config
         order = sorted(images)
         train, rest = order[: c.n_train], order[c.n_train :]
@@ -100,9 +111,7 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
                 f"needed, but there are {len(images)} unique ones ({len(with_head)} of those not in training show a "
                 "head). Point --data-root at the complete set, or lower data.n_train or data.n_test."
             )
-        return Splits(
-            train=_healthy(images, train), validation=_healthy(images, validation), test=self._contaminate(images, test)
-        )
+        return train, validation, test
 
     def _contaminate(self, images: dict[str, NDArray[np.uint8]], hashes: list[str]) -> Split:
         """The first half of `hashes` gets a sprite each, the rest stays clean."""

@@ -22,6 +22,9 @@ class HealthySource(ScanDataset[ConfigT], Generic[ConfigT]):
             "with lesions with --dataset."
         )
 
+    def _check_run(self) -> None:
+        self.load_healthy()
+
     def load_test(self) -> NoReturn:
         """Raises DataError: there is nothing to test on."""
         self.load()

@@ -250,14 +250,13 @@ class Phantom(Dataset[PhantomConfig]):
 
         Raises DataError where nilearn lacks the maps, or a lesion fits into no slice.
         """
-        config = self.config
-        splits = Splits(
-            train=self._split("train", config.n_train),
-            validation=self._split("validation", config.n_validation),
-            test=self._split("test", config.n_test),
-        )
+        splits = Splits(*self.load_healthy(), test=self._split("test", self.config.n_test))
         splits.check()
         return splits
+
+    def load_healthy(self) -> tuple[Split, Split]:
+        """Generate training and validation images alone: no test image is made."""
+        return self._split("train", self.config.n_train), self._split("validation", self.config.n_validation)
 
     def kind(self, index: int) -> Kind | None:
         """Return which lesion test image `index` carries: none where it is even, else the kinds in turn."""

@@ -3,8 +3,8 @@
 A picture shows an axial slice as radiologists look at it: front at the top, the patient's right on the left. Its
 columns run to the left and its rows to the back, so a stack of them has axes L, P, S.
 
-Accepted: grey of 1 bit (0 and 1), 8, 16 and 32 bits, signed or not, and float; colour of 8 bits where the channels are
-equal or one is chosen; alpha where all is opaque. Refused, since the values would change or mean something else:
+Accepted: grey of 1 bit (as 0 and 255), 8, 16 and 32 bits, signed or not, and float; colour of 8 bits where the channels
+are equal or one is chosen; alpha where all is opaque. Refused, since the values would change or mean something else:
 palettes, colour of 16 bits (PIL reads 8 of them), several pages, a turned picture (EXIF).
 """
 
@@ -81,7 +81,7 @@ def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> 
         try:
             with Image.open(file, formats=FORMATS) as picture:
                 _check(ref, picture, max_pixels)
-                pixels = np.asarray(picture)
+                pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
                 return _one_channel(ref, pixels, picture.mode, channel)
         except DAMAGE as error:
             raise CaseError(ref, f"cannot be read as a picture ({error}). Fetch it again.") from error

@@ -108,6 +108,8 @@ class Prepared:
     kinds: NDArray[np.uint8]
     hashes: list[str]
     """Of the canonical float32 slices before any of this."""
+    scan_hash: str
+    """Of the whole scan."""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -139,6 +141,7 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units) -> Prepared:
         **masks,
         kinds=_kinds(scan, z, masks["lesions"], config.healthy_margin_slices),
         hashes=[content_hash(np.ascontiguousarray(axial(scan.image, k))) for k in z],
+        scan_hash=content_hash(scan.image),
         facts=_facts(scan, region, values),
     )
 

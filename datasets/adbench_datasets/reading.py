@@ -24,6 +24,9 @@ __all__ = ["CaseError", "read_case", "to_source"]
 LABEL_TOLERANCE = 1e-3
 """How far a label may be from a whole number: storage as scaled integers is not exact."""
 
+GREY_BRAIN = 128
+"""A brain mask that is a picture is white, 255, which JPEG does not keep exactly."""
+
 Files = FileRef | Sequence[FileRef | None]
 
 
@@ -45,7 +48,8 @@ def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
         )
     if case.brain is not None:
         mask = _read(case.brain, case, root, like=image)
-        brain = _on_grid(image, mask) != 0
+        least = GREY_BRAIN if is_picture(case.brain) else np.finfo(np.float32).tiny
+        brain = _on_grid(image, mask) >= least
         if not brain.any():
             raise CaseError(
                 mask.name, f"the brain mask of {image.name} is empty. Make it again, or leave out the case."
@@ -111,7 +115,7 @@ def _read_labels(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
     """Return where the lesion is, and what to ignore (None where no label says so)."""
     if labels.threshold is not None:
-        return mask >= labels.threshold, None
+        return _read_grey(mask, name, labels.threshold), None
     off = np.rint(mask)
     off -= mask
     between = np.abs(off, out=off) > LABEL_TOLERANCE
@@ -131,6 +135,19 @@ def _read_labels(
             f"labels must be among {meant}, but the mask holds {_some(whole[~known])}. Correct it, or leave it out.",
         )
     return lesion, ignore if labels.ignore else None
+
+
+def _read_grey(mask: NDArray[np.float32], name: str, threshold: float) -> NDArray[np.bool_]:
+    """Where a mask reaches the threshold. Raises CaseError where a slice has grey, but nowhere enough of it."""
+    lesion = mask >= threshold
+    too_dark = (mask != 0).any((0, 1)) & ~lesion.any((0, 1))
+    if too_dark.any():
+        raise CaseError(
+            name,
+            f"a mask that is a picture shows the lesion in white (255), but the brightest value of one is "
+            f"{mask[..., too_dark].max():g}. Save it with 0 and 255.",
+        )
+    return lesion
 
 
 def _among(values: NDArray[np.float32], wanted: Iterable[int]) -> NDArray[np.bool_]:

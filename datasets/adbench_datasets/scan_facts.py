@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from adbench_datasets.preprocessing import Kind, PreprocessingConfig
+from adbench_datasets.preprocessing import Kind
 
 CLASSES_ML = (0.0, 0.1, 1.0, 10.0, np.inf)
 """Edges of the classes of lesion volume."""
 
 
-def facts(cases: Sequence[Mapping[str, Any]], config: PreprocessingConfig, skipped: int) -> dict[str, str]:
+def facts(cases: Sequence[Mapping[str, Any]], size: int, tested: Sequence[Kind], skipped: int) -> dict[str, str]:
     """Subjects, slices, lesions by size, spacing, intensities and splits, in the order to show them."""
     kinds = np.sum([case["kinds"] for case in cases], axis=0) if cases else np.zeros(len(Kind), int)
     stored = sum(case["facts"]["slices"] for case in cases)
@@ -22,24 +22,24 @@ def facts(cases: Sequence[Mapping[str, Any]], config: PreprocessingConfig, skipp
         "cases": f"{len(cases)}, and {skipped} that cannot be used",
         "slices": f"{kinds.sum()} of {stored} kept: {kinds[Kind.HEALTHY]} healthy, {kinds[Kind.NEAR]} near a lesion, "
         f"{kinds[Kind.LESION]} with a lesion, {kinds[Kind.UNCLEAR]} left out whose lesion is outside or too small",
-        "image size": f"{config.size} x {config.size}",
+        "image size": f"{size} x {size}",
     }
     if cases:
         found["lesions"] = _lesions(cases)
         found["spacing"] = _spacing(cases)
         found["intensities"] = _intensities(cases)
     for role in ("train", "validation", "test"):
-        found[f"{role} images"] = _split(cases, role)
+        found[f"{role} images"] = _split(cases, role, tested if role == "test" else (Kind.HEALTHY,))
     return found
 
 
 def _lesions(cases: Sequence[Mapping[str, Any]]) -> str:
-    voxels = [(n, case["facts"]["spacing_mm"]) for case in cases for n in case["facts"]["lesion_voxels"]]
+    voxels = [(n, _spacing_mm(case)) for case in cases for n in case["facts"]["lesion_voxels"]]
     sick = sum(bool(case["facts"]["lesion_voxels"]) for case in cases)
     if any(spacing is None for _, spacing in voxels):
         sizes = f"median {np.median([n for n, _ in voxels]):.0f} voxels"
     elif voxels:
-        volumes = np.array([n * np.prod(spacing) / 1000 for n, spacing in voxels])
+        volumes = np.array([n * np.prod(spacing) / 1000 for n, spacing in voxels if spacing])
         counts = np.histogram(volumes, CLASSES_ML)[0]
         names = ("below 0.1 ml", "0.1 to 1 ml", "1 to 10 ml", "10 ml and more")
         sizes = (
@@ -48,6 +48,12 @@ def _lesions(cases: Sequence[Mapping[str, Any]]) -> str:
     else:
         sizes = "none"
     return f"{len(voxels)} in {sick} cases: {sizes}"
+
+
+def _spacing_mm(case: Mapping[str, Any]) -> Sequence[float] | None:
+    """None where it is unknown: a single slice has no thickness."""
+    spacing: Sequence[float] | None = case["facts"]["spacing_mm"]
+    return spacing if case["facts"]["slices"] > 1 else None
 
 
 def _spacing(cases: Sequence[Mapping[str, Any]]) -> str:
@@ -67,8 +73,7 @@ def _intensities(cases: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _split(cases: Sequence[Mapping[str, Any]], role: str) -> str:
+def _split(cases: Sequence[Mapping[str, Any]], role: str, used: Sequence[Kind]) -> str:
     own = [case for case in cases if case["role"] == role]
-    used = (Kind.HEALTHY, Kind.NEAR, Kind.LESION) if role == "test" else (Kind.HEALTHY,)
     images = sum(case["kinds"][kind] for case in own for kind in used)
     return f"{images} of {len({case['subject'] for case in own})} subjects"

@@ -133,8 +133,21 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """Say what is in the folder and what a run would use; all scans are read and prepared."""
         cache = self.prepared(strict=False)
         problems = [Problem(file, why, skipped=True) for file, why in cache.skipped]
-        found = facts(cache.cases, self.config, len(cache.skipped))
+        try:
+            self._check_run()
+        except DataError as error:
+            problems.append(Problem(str(self._root()), str(error), skipped=False))
+        tested = (Kind.LESION,) if self.config.test_slices == "lesion" else (Kind.HEALTHY, Kind.NEAR, Kind.LESION)
+        found = facts(cache.cases, self.config.size, tested, len(cache.skipped))
         return Findings({"release": self.release(self._root()), **found}, problems)
+
+    def _check_run(self) -> None:
+        """Raise DataError where a run would: on the set alone, or as one to test on where it has no split."""
+        self.prepared()
+        if self._has_split(self.prepared()):
+            self.load()
+        else:
+            self.load_test()
 
     def prepared(self, strict: bool = True) -> SliceCache:
         """The slices of all cases that can be used, made where needed.
@@ -199,15 +212,21 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
     def _first_tested(self) -> tuple[str, Kind]:
         return ("test", Kind.LESION if self.config.test_slices == "lesion" else Kind.HEALTHY)
 
+    def _has_split(self, cache: SliceCache) -> bool:
+        return self.own_split and _count_subjects(cache) >= MIN_SUBJECTS
+
     def _needs_split(self, cache: SliceCache) -> None:
-        subjects = {case["subject"] for case in cache.cases}
-        if self.own_split and len(subjects) >= MIN_SUBJECTS:
+        if self._has_split(cache):
             return
-        why = f"it has {len(subjects)} usable subjects" if self.own_split else "it is only tested on"
+        why = f"it has {_count_subjects(cache)} usable subjects" if self.own_split else "it is only tested on"
         raise DataError(
             f"A set needs {MIN_SUBJECTS} subjects and healthy slices for a split of its own, but {why}: test on it "
             "with a detector trained on another set (--train-on)."
         )
+
+
+def _count_subjects(cache: SliceCache) -> int:
+    return len({case["subject"] for case in cache.cases})
 
 
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:
@@ -256,7 +275,7 @@ def _fewer(role: dict[str, str], most: int | None) -> dict[str, str]:
 
 
 def _place(seed: int, subject: str) -> str:
-    return hashlib.sha256(f"{seed}\0{subject}".encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(f"{seed}\0{subject}")).hexdigest()  # names of files may be no UTF-8
 
 
 def _refs(file: FileRef | Sequence[FileRef | None] | None) -> list[FileRef]:

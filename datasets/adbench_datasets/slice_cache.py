@@ -38,7 +38,7 @@ from adbench.files import write_atomic
 from adbench_datasets.files import CaseError
 from adbench_datasets.preprocessing import Kind, Prepared, SlicePlan
 
-VERSION = 1
+VERSION = 2
 """Raise it when the layout of the files changes."""
 MASKS = ("lesions", "brains", "ignores")
 MAX_WORKERS = 6
@@ -101,8 +101,8 @@ class SliceCache:
     def __init__(self, folder: Path, index: Mapping[str, Any]) -> None:
         self.folder, self.index = folder, index
         self.cases: list[dict[str, Any]] = index["cases"]
-        """One a used scan: subject, source, role, facts, kinds (number of slices of each kind)."""
-        self.skipped: list[tuple[str, str]] = [(file, why) for file, why in index["skipped"]]
+        """One a used scan: subject, source, role, facts, hash, kinds (number of slices of each kind)."""
+        self.skipped: list[tuple[str, str]] = [(file, why) for file, why, _ in index["skipped"]]
         """Scans that could not be used: file and reason."""
         self._starts = np.cumsum([0, *index["groups"]])
 
@@ -121,9 +121,15 @@ class SliceCache:
                 runtime.notify(f"Another process is preparing these slices in {folder}: waiting for it.")
                 lock.acquire()
         try:
-            return cls._opened(folder) or cls._made(folder, jobs, size, make, runtime)
+            found = cls._opened(folder)
+            if found is None:
+                return cls._made(folder, jobs, size, make, runtime)
+            if not found._can_use_more(jobs, make):
+                return found
+            runtime.notify("A case that could not be used can be now: preparing all again.")
         except _DamagedError as error:
             runtime.notify(f"Prepared slices in {folder} are damaged ({error}): making them again.")
+        try:
             with _writing(folder):
                 shutil.rmtree(folder)
             return cls._made(folder, jobs, size, make, runtime)
@@ -154,7 +160,7 @@ class SliceCache:
             shards.mkdir(parents=True, exist_ok=True)
         why = _prepare_all(jobs, shards, make, runtime)
         used = [job for job in jobs if job.key not in why]
-        skipped = [(why[job.key][0] or job.source, why[job.key][1]) for job in jobs if job.key in why]
+        skipped = [(why[job.key][0] or job.source, why[job.key][1], job.key) for job in jobs if job.key in why]
         with _writing(folder):
             index = _assemble(folder, shards, used, size, runtime) | {"skipped": skipped, "version": VERSION}
             index["sha256"] = key_of(index)
@@ -163,6 +169,11 @@ class SliceCache:
         opened = cls._opened(folder)
         assert opened is not None  # written just now
         return opened
+
+    def _can_use_more(self, jobs: Sequence[Job], make: Make) -> bool:
+        """Whether a case that was skipped can be used: permissions and links do not show in a file's size and time."""
+        skipped = {key for _, _, key in self.index["skipped"]}
+        return any(_usable(job.case, make) for job in jobs if job.key in skipped)
 
     def split(self, first: tuple[str, Kind], last: tuple[str, Kind], truth: bool) -> Split:
         """The slices of all groups from `first` to `last`, with masks of lesions and ignored pixels if `truth`."""
@@ -182,6 +193,7 @@ class SliceCache:
             brains=stack("brains"),
             ignores=stack("ignores") if truth else None,
             sources=[f"{case['source']}[{z}]" for case, z in order],
+            scans=[case["hash"] for case, _ in order],
         )
 
     def plans(self) -> dict[str, SlicePlan]:
@@ -218,6 +230,14 @@ def _prepare_all(jobs: Sequence[Job], shards: Path, make: Make, runtime: DataRun
     return why
 
 
+def _usable(case: Any, make: Make) -> bool:
+    try:
+        make(case)
+    except DataError:
+        return False
+    return True
+
+
 def _make_shard(make: Make, case: Any, key: str, shards: Path) -> tuple[str, tuple[str, str] | None]:
     """Prepare one case and write its file; return its key and, where it cannot be used, the file and the reason."""
     try:
@@ -226,7 +246,12 @@ def _make_shard(make: Make, case: Any, key: str, shards: Path) -> tuple[str, tup
         return key, (error.file, error.what)
     except DataError as error:
         return key, ("", str(error))
-    meta = {"plan": made.plan.model_dump(mode="json"), "hashes": made.hashes, "facts": made.facts}
+    meta = {
+        "plan": made.plan.model_dump(mode="json"),
+        "hashes": made.hashes,
+        "hash": made.scan_hash,
+        "facts": made.facts,
+    }
     buffer = io.BytesIO()
     masks: dict[str, Any] = {name: np.packbits(getattr(made, name), axis=-1) for name in MASKS}
     note = np.frombuffer(json.dumps(meta).encode(), np.uint8)
@@ -266,9 +291,8 @@ def _assemble(folder: Path, shards: Path, jobs: Sequence[Job], size: int, runtim
             slices[at.start : at.stop] = [(c, meta["plan"]["z"][i]) for i in chosen]
             hashes[at.start : at.stop] = [meta["hashes"][i] for i in chosen]
         counts = np.bincount(kinds, minlength=len(Kind)).tolist()
-        cases.append(
-            {"subject": job.subject, "source": job.source, "role": job.role, "facts": meta["facts"], "kinds": counts}
-        )
+        noted = {name: meta[name] for name in ("facts", "hash")}
+        cases.append({"subject": job.subject, "source": job.source, "role": job.role, "kinds": counts, **noted})
         plans[job.source] = meta["plan"]
         runtime.progress("write slices", c + 1, len(jobs))
     write_atomic(folder / "scans.json", json.dumps(plans, separators=(",", ":")).encode())

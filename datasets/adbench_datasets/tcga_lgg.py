@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from adbench.dataset import DatasetInfo
 from adbench_datasets.cases import Case, FileRef, Labels, Scan
 from adbench_datasets.discovery import files, find, listing
@@ -47,9 +45,8 @@ class TCGALGG(ScanDataset[ScanConfig]):
         return [_case(folder) for folder in listing(place) if PATIENT.fullmatch(folder.name)]
 
     def release(self, root: Path) -> str:
-        """Size of the pictures: 256 x 256 in the official copy."""
-        with Image.open(self.cases(root)[0].image[0].path) as picture:  # type: ignore[index]
-            return f"kaggle_3m, slices of {picture.width} x {picture.height}"
+        """The name of the Kaggle copy's folder."""
+        return "kaggle_3m"
 
     def read(self, case: Case) -> Scan:
         return read_case(case, self._root(), channel=FLAIR_CHANNEL)

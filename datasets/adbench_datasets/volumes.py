@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from adbench.dataset import DataRuntime
+from adbench.files import write_atomic
 from adbench_datasets.cases import FileRef
 from adbench_datasets.files import CaseError
 from adbench_datasets.nifti import read_nifti
@@ -78,7 +80,6 @@ def _recall(runtime: DataRuntime) -> dict[str, float]:
 def _remember(runtime: DataRuntime, known: Mapping[str, float]) -> None:
     if runtime.cache is None:
         return
-    runtime.cache.mkdir(parents=True, exist_ok=True)
-    part = runtime.cache / f"{MEMORY}.part"
-    part.write_text(json.dumps(known), encoding="utf-8")
-    part.replace(runtime.cache / MEMORY)
+    with suppress(OSError):  # it only saves time; where slices cannot be kept their cache says so
+        runtime.cache.mkdir(parents=True, exist_ok=True)
+        write_atomic(runtime.cache / MEMORY, json.dumps(known).encode())

@@ -159,7 +159,16 @@ def test_a_bad_case_stops_the_run_or_is_left_out_and_named_and_the_others_do_not
 def test_a_device_or_pipe_is_never_opened(tmp_path, whole):
     layouts.make_instance22(tmp_path)
     pipe(image(tmp_path))
-    with pytest.raises(DataError, match="no image, first '002'"):
+    with pytest.raises(DataError, match="a file is needed, but this is a folder or a device"):
+        make(Instance22, tmp_path).load_test()
+
+
+def test_a_link_to_nothing_is_named_and_its_case_is_not_healthy(tmp_path):
+    layouts.make_instance22(tmp_path)
+    for path in (image(tmp_path), mask(tmp_path)):
+        path.unlink()
+        path.symlink_to(tmp_path / "not fetched")
+    with pytest.raises(DataError, match=r"1 of 4 cannot be used: train/data/002.nii.gz"):
         make(Instance22, tmp_path).load_test()
 
 

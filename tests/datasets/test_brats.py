@@ -70,7 +70,8 @@ def test_label_3_is_no_label_before_2023_and_label_4_none_in_2023(tmp_path):
         ("BraTS19_CBICA_AAB_1", "brats/CBICA_AAB"),
         ("Brats18_TCIA01_131_1", "brats/TCIA01_131"),
         ("Brats18_2013_0_1", "brats/2013_0"),
-        ("BraTS20_Training_001", "brats/2020_001"),
+        ("BraTS20_Training_001", "brats/2020_training_001"),
+        ("BraTS20_Validation_001", "brats/2020_validation_001"),
         ("BraTS2021_00006", "brats/00006"),
         ("BraTS-GLI-00006-000", "brats/00006"),
         ("BraTS-GLI-00006-001", "brats/00006"),
@@ -97,7 +98,7 @@ def test_the_mapping_gives_the_name_in_tcga_or_in_older_releases(tmp_path):
     ]
     write_csv(tmp_path / "MICCAI_BraTS2020_TrainingData" / "name_mapping.csv", rows)
     subjects = [case.subject for case in make(tmp_path).cases(tmp_path)]
-    assert subjects == ["tcga/CS_4941", "brats/CBICA_AAB", "brats/2020_003"]
+    assert subjects == ["tcga/CS_4941", "brats/CBICA_AAB", "brats/2020_training_003"]
 
 
 def test_one_subject_in_two_releases_is_an_error_naming_both(tmp_path):

@@ -142,6 +142,23 @@ def test_a_table_that_does_not_fit_is_an_error_that_names_row_and_rule(images, r
     assert "cases.csv" in str(error.value)
 
 
+def test_sessions_of_a_subject_may_have_files_of_one_name(images):
+    for session in ("one", "two"):
+        (images / session).mkdir()
+    for session, number in (("one", 0), ("two", 1)):
+        (images / "train" / f"s{number}.nii.gz").rename(images / session / "flair.nii.gz")
+    table(images, "one/flair.nii.gz,,,a,\ntwo/flair.nii.gz,,,a,\n")
+    assert [case.session for case in folder(images).cases(images)] == ["one/flair.nii.gz", "two/flair.nii.gz"]
+
+
+def test_a_link_in_a_circle_is_a_file_that_is_not_there(images):
+    (images / "a.nii.gz").symlink_to(images / "b.nii.gz")
+    (images / "b.nii.gz").symlink_to(images / "a.nii.gz")
+    table(images, "a.nii.gz,,,a,\n")
+    with pytest.raises(DataError, match=r"image names 'a\.nii\.gz'.*is no file"):
+        folder(images).cases(images)
+
+
 def test_a_subject_in_two_splits_or_an_image_listed_twice_is_an_error(images):
     table(images, "train/s0.nii.gz,,,a,train\ntest/images/s4.nii.gz,test/lesions/s4.nii.gz,,a,test\n")
     with pytest.raises(DataError, match="one split, but 'folder/a'"):

@@ -65,9 +65,30 @@ def test_pictures_become_a_volume_from_the_feet_up_and_go_back(tmp_path: Path) -
 
 def test_one_picture_is_a_scan_of_one_slice_of_unknown_spacing(tmp_path: Path) -> None:
     image, mask = save(tmp_path / "a.PNG", pixels()), save(tmp_path / "m.tiff", pixels() > 99)
-    scan = read_case(Case("s1", image, mask, brain=mask), tmp_path)
+    scan = read_case(Case("s1", image, mask, brain=mask, labels=Labels(threshold=128)), tmp_path)
     assert scan.spacing_mm is None
     assert_array_equal(upright(scan.lesion[..., 0]), pixels() > 99)  # type: ignore[index]
+    assert_array_equal(scan.brain, scan.lesion)
+
+
+def test_a_mask_that_is_nowhere_white_is_refused_and_a_black_one_is_free_of_lesions(tmp_path: Path) -> None:
+    image, white = save(tmp_path / "a.png", pixels()), np.where(pixels() > 99, 255, 0).astype("u1")
+    black, dark = np.zeros_like(white), (white // 255).astype("u1")
+    refs = {name: save(tmp_path / f"{name}.png", mask) for name, mask in (("w", white), ("b", black), ("d", dark))}
+
+    def case(*masks: str) -> Case:
+        return Case("s1", [image] * len(masks), [refs[name] for name in masks], labels=Labels(threshold=128))
+
+    lesion = read_case(case("w", "b"), tmp_path).lesion
+    assert_array_equal(lesion.any((0, 1)), [True, False])  # type: ignore[union-attr]
+    fault(case("d"), tmp_path, "in white (255), but the brightest value of one is 1. Save it with 0 and 255")
+    fault(case("w", "d"), tmp_path, "the brightest value of one is 1")
+
+
+def test_a_brain_that_is_a_picture_is_what_is_bright_in_it(tmp_path: Path) -> None:
+    image, noisy = save(tmp_path / "a.png", pixels()), np.where(pixels() > 99, 250, 3).astype("u1")
+    scan = read_case(Case("s1", image, None, True, brain=save(tmp_path / "b.png", noisy)), tmp_path)
+    assert_array_equal(upright(scan.brain[..., 0]), pixels() > 99)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -94,9 +115,9 @@ def test_big_endian_tiff_reads_like_any_other(tmp_path: Path, compression: str |
     assert_array_equal(upright(scan.image[..., 0]), array)
 
 
-def test_pictures_of_one_bit_are_0_and_1(tmp_path: Path) -> None:
+def test_pictures_of_one_bit_are_black_and_white(tmp_path: Path) -> None:
     scan = read_case(healthy([save(tmp_path / "a.png", pixels() > 99)]), tmp_path)
-    assert_array_equal(upright(scan.image[..., 0]), pixels() > 99)
+    assert_array_equal(upright(scan.image[..., 0]), 255 * (pixels() > 99))
 
 
 def test_colour_is_read_where_channels_agree_or_one_is_chosen(tmp_path: Path) -> None:

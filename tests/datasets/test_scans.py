@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from adbench_datasets import preprocessing, slice_cache
 from adbench_datasets.cases import Case, FileRef
+from adbench_datasets.files import CaseError
 from adbench_datasets.preprocessing import restore
 from adbench_datasets.scans import ScanConfig, ScanDataset, split_subjects
 
@@ -285,6 +286,51 @@ def test_the_same_scan_under_two_names_is_found(tmp_path):
         (data / f"s{i}.nii").write_bytes((data / "s0.nii").read_bytes())
     with pytest.raises(DataError, match=r"image content .* is in both train \(s\d.nii\[\d\]\)"):
         make(data).load()
+
+
+def test_the_same_scan_under_two_names_is_found_where_its_healthy_and_its_lesion_slices_are_apart(tmp_path):
+    data = write(tmp_path / "data", 3)
+    splits = make(data).load()
+    train, test = (split.subjects[0].removeprefix("toy/") for split in (splits.train, splits.test))
+    for end in (".nii", "_mask.nii"):
+        (data / f"{train}{end}").write_bytes((data / f"{test}{end}").read_bytes())
+    with pytest.raises(DataError, match=rf"scan content .* is in both train \({train}.nii.*\) and test \({test}.nii"):
+        make(data, test_slices="lesion").load()
+
+
+def test_findings_say_what_a_run_would_refuse(tmp_path):
+    data = write(tmp_path / "data", 6)
+    for i in range(1, 6):
+        (data / f"s{i}.nii").write_bytes((data / "s0.nii").read_bytes())
+    (problem,) = make(data).inspect().problems
+    assert "Splits must not overlap" in problem.what
+    assert not problem.skipped
+    (data / "s2.nii").write_bytes(b"no image")
+    damaged = [(problem.skipped, problem.what) for problem in make(data, OnlyTested).inspect().problems]
+    assert [skipped for skipped, _ in damaged] == [True, False]
+    assert "At most 5% of the cases may be left out" in damaged[1][1]
+
+
+def test_findings_count_the_slices_that_are_tested(root, kept):
+    dataset = make(root, cache=kept, test_slices="lesion")
+    assert dataset.inspect().facts["test images"].startswith(f"{len(dataset.load().test)} of ")
+
+
+def test_a_case_that_was_skipped_is_used_once_it_can_be_read_whatever_its_file_looks_like(tmp_path, monkeypatch):
+    data, cache = write(tmp_path / "data", 4), tmp_path / "cache"
+    read = Toy.read
+
+    def fails(self, case):
+        if case.subject == "toy/s2":
+            raise CaseError(data / "s2.nii", "may not be read")
+        return read(self, case)
+
+    monkeypatch.setattr(Toy, "read", fails)
+    assert "toy/s2" not in make(data, cache=cache, max_skipped_fraction=0.5).load_test().subjects
+    monkeypatch.setattr(Toy, "read", read)
+    said: list[str] = []
+    assert "toy/s2" in make(data, cache=cache, said=said).load_test().subjects
+    assert said == ["A case that could not be used can be now: preparing all again."]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,15 @@ def prepared(case: int, ignores: bool = True) -> Prepared:
     ignored = (rng.random(shape) < 0.1) & ~lesions & ignores
     brains = rng.random(shape) < 0.9
     return Prepared(
-        plan, images, lesions, brains, ignored, kinds, [content_hash(image[0]) for image in images], {"case": case}
+        plan,
+        images,
+        lesions,
+        brains,
+        ignored,
+        kinds,
+        [content_hash(image[0]) for image in images],
+        content_hash(images),
+        {"case": case},
     )
 
 
