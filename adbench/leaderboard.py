@@ -126,7 +126,7 @@ def _dataset_sections(records: Sequence[Record]) -> list[Section]:
         for tuned, rows in _by_tuning(group):
             title = f"Quality, {tuned}" if tuned else "Quality"
             ranked = _ranked(rows)
-            sections.append(Section(title, 3, _sources(rows), markdown.quality(ranked)))
+            sections.append(Section(title, 3, _about(rows, tuned), markdown.quality(ranked)))
             sections.extend(_strata_sections(ranked, tuned))
         sections.extend(_timing_sections(group))
     failed = [record for record in records if record.status != "ok"]
@@ -149,8 +149,8 @@ def _comparable(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def _by_tuning(group: Iterable[Record]) -> list[tuple[str, list[Record]]]:
-    """("", untuned) and ("tuned", tuned), those that exist."""
-    return list(markdown.grouped(group, lambda record: "tuned" if record.tuning else "").items())
+    """("", untuned), and for each budget of tuning (the budget, those tuned with it)."""
+    return list(markdown.grouped(group, markdown.budget).items())
 
 
 def _ranked(group: Iterable[Record]) -> list[Record]:
@@ -163,9 +163,14 @@ def _ranked(group: Iterable[Record]) -> list[Record]:
     return sorted(group, key=rank)
 
 
-def _sources(rows: Iterable[Record]) -> str:
+def _about(rows: Iterable[Record], tuned: str) -> str:
+    """What a table's text says: how all its rows were tuned, and where published values are from."""
     sources = {row.reported_source for row in rows if row.reported and row.reported_source}
-    return f"Reported: {markdown.escape('; '.join(sorted(sources)))}." if sources else ""
+    texts = [
+        f"Every row has the same budget ({tuned}); lesions were drawn on healthy images for it." if tuned else "",
+        f"Reported: {markdown.escape('; '.join(sorted(sources)))}." if sources else "",
+    ]
+    return " ".join(filter(None, texts))
 
 
 def _strata_sections(rows: Sequence[Record], tuned: str) -> list[Section]:

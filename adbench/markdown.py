@@ -64,6 +64,14 @@ def trained_on(record: Record) -> str:
     return f"`{elsewhere.name}` {elsewhere.version} ({elsewhere.distribution}), settings {settings}"
 
 
+def budget(record: Record) -> str:
+    """`tuned: 200 trials, inference tier, dice`: what rows of one table share. Empty where nothing was tuned."""
+    if not record.tuning:
+        return ""
+    trials, tier = (record.tuning.get(key, "unknown") for key in ("trials", "tier"))
+    return f"tuned: {trials} trials, {tier} tier, {' and '.join(record.tuning.get('objectives', ['unknown']))}"
+
+
 def quality(rows: Sequence[Record]) -> str:
     """One table of all metrics; a published value stands beside ours where any row has one."""
     published = {name for row in rows for name in row.reported or {}}

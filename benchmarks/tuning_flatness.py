@@ -17,6 +17,7 @@ from typing import Any
 
 from adbench import formats
 from adbench.cells import default_cache
+from adbench.errors import ConfigError
 from adbench.progress import LineReporter
 from adbench.tuning.objective import Objective, prepare
 from adbench.tuning.space import TuneOptions
@@ -34,7 +35,10 @@ def ranges() -> Iterator[tuple[int, int]]:
 
 
 def scored(o: Objective, values: Mapping[str, Any]) -> str:
-    dice = o.evaluate(values)["dice"]
+    try:
+        dice = o.evaluate(values)["dice"]
+    except ConfigError:  # a percentile at each position needs more images than there are
+        return formats.NONE
     print(f"{dict(values)}: {dice:.4f}", file=sys.stderr, flush=True)
     return formats.number(dice)
 

@@ -81,14 +81,17 @@ class Objective:
             "seed": o.seed,
         }
 
-    def defaults(self) -> dict[str, Any]:
-        """The searched fields as they are without tuning, those that lie in the space."""
+    def defaults(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The searched fields as they are without tuning: those that could be drawn, and those outside of the space."""
         config = resolve(self.plugin.cls.Config, self.layers, self.options.method)
         values = {name: at(config, name) for name in self.space}
-        return {name: value for name, value in values.items() if contains(self.space[name], value)}
+        inside = {name: value for name, value in values.items() if contains(self.space[name], value)}
+        return inside, {name: value for name, value in values.items() if name not in inside}
 
     def evaluate(self, values: Mapping[str, Any], report: Report | None = None) -> dict[str, float]:
         """Return every objective asked for, and `dice` and `auprc` by kind as `dice shape`.
+
+        `report` is called after each batch but the last: what is wholly scored is not worth ending early.
 
         Raises:
             ConfigError: the values do not go together.
@@ -96,15 +99,14 @@ class Objective:
         """
         detector = self._detector(values)
         detector.fit(self.development.healthy, self.development.validation)
-        found: dict[str, float] = {}
         counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
-        batches = list(self._batches())
+        *batches, last = self._batches()
         for i, batch in enumerate(batches):
             self._count(detector, batch, counts)
-            if i + 1 == len(batches) or report:
-                found = _pooled(counts)
-            if report and self.options.objectives[0] in found:
-                report(i, found[self.options.objectives[0]])
+            if report:
+                report(i, _pooled(counts)[self.options.objectives[0]])
+        self._count(detector, last, counts)
+        found = _pooled(counts)
         if "seconds" in self.options.objectives:
             found["seconds"] = self._seconds(detector)
         return found

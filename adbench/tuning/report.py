@@ -82,9 +82,8 @@ def _lesions(generator: dict[str, Any]) -> str:
 
 
 def _fields(best: FrozenTrial, identity: dict[str, Any]) -> list[list[str]]:
-    return [
-        [f"`{key}`", formats.short(value), f"`{identity['space'].get(key, '')}`"] for key, value in best.params.items()
-    ]
+    values = study.values_of(best)
+    return [[f"`{key}`", formats.short(value), f"`{identity['space'].get(key, '')}`"] for key, value in values.items()]
 
 
 def _by_kind(best: FrozenTrial, objectives: Sequence[str]) -> list[str]:
@@ -99,7 +98,7 @@ def _rows(found: optuna.Study) -> list[list[str]]:
     return [
         [
             str(trial.number),
-            ", ".join(f"`{key}={formats.short(value)}`" for key, value in trial.params.items()),
+            ", ".join(f"`{key}={formats.short(value)}`" for key, value in study.values_of(trial).items()),
             *(formats.number(value, 4) for value in trial.values),
             formats.seconds(trial.duration.total_seconds() if trial.duration else None),
         ]
@@ -114,23 +113,26 @@ def _figures(found: optuna.Study) -> list[tuple[str, str, bytes]]:
     matplotlib.use("Agg")
     from optuna.visualization import matplotlib as draw
 
-    objectives = found.user_attrs[study.IDENTITY]["objectives"]
+    identity = found.user_attrs[study.IDENTITY]
+    objectives, searched = identity["objectives"], sorted(identity["space"])
     wanted: list[tuple[str, str, Callable[[], Any]]] = []
     for i, name in enumerate(objectives):
         given: dict[str, Any] = {"target_name": name}
         if len(objectives) > 1:
             given["target"] = lambda t, i=i: t.values[i]
+        importance = partial(draw.plot_param_importances, found, params=searched, **given)
         wanted += [
             (f"history-{name}", f"History of {name}", partial(draw.plot_optimization_history, found, **given)),
-            (f"importance-{name}", f"Importance for {name}", partial(draw.plot_param_importances, found, **given)),
+            (f"importance-{name}", f"Importance for {name}", importance),
             (f"slices-{name}", f"Slices of {name}", partial(draw.plot_slice, found, **given)),
         ]
     if len(objectives) > 1:
         wanted.append(("pareto", "Pareto front", partial(draw.plot_pareto_front, found, target_names=objectives)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # importance compares trials: with fewer there is nothing to say
-        enough = len(study.complete(study.trials_of(found))) > 2
+        # importance compares trials that drew all fields: with fewer there is nothing to say
+        drawn = [t for t in study.complete(study.trials_of(found)) if t.params.keys() >= set(searched)]
+        enough = len(drawn) > 2
         return [
             (file, title, _png(make)) for file, title, make in wanted if enough or not file.startswith("importance")
         ]

@@ -2,12 +2,15 @@
 
 PostgreSQL and other databases are named as SQLAlchemy does, a journal file as `journal:///folder/file.log`. What goes
 wrong on the way there becomes one kind of error.
+
+A database knows by a heartbeat that the process of a trial has died on another machine. A journal file does not: such
+a trial counts as under way until `adbench tune` is run again on the machine that its process died on.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,30 @@ BUSY_S = 60.0
 """How long a process waits for an SQLite file that others write to."""
 
 TryAgain = Callable[[optuna.Study, FrozenTrial], None]
+
+
+class _JournalError(Exception):
+    """A journal file cannot be read or written, or holds something else."""
+
+
+class _Journal(JournalFileBackend):
+    """A journal file that says what is wrong with it in one kind of error."""
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        try:
+            for entry in super().read_logs(log_number_from):
+                if not isinstance(entry, dict) or "op_code" not in entry:
+                    raise _JournalError(f"it holds {str(entry)[:40]!r}, which is no entry of a journal")
+                yield entry
+        except (OSError, ValueError) as error:
+            raise _JournalError(str(error)) from error
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            Path(self._file_path).stat()  # an entry in a new file would stand without those before it
+            super().append_logs(logs)
+        except OSError as error:
+            raise _JournalError(str(error)) from error
 
 
 def default_storage(cache_folder: Path) -> str:
@@ -68,7 +95,7 @@ def _storage_fault(error: BaseException | None, others: tuple[type[Exception], .
     Optuna meets a storage that is gone once more while it handles that, so the fault may lie deep.
     """
     while error is not None:
-        if isinstance(error, (SQLAlchemyError, *others)):
+        if isinstance(error, (SQLAlchemyError, _JournalError, *others)):
             return error
         error = error.__cause__ or error.__context__
     return None
@@ -87,17 +114,21 @@ def open_storage(url: str, try_again: TryAgain) -> BaseStorage:
             return _database(url, {"pool_pre_ping": True}, try_again)
         file.parent.mkdir(parents=True, exist_ok=True)
         if url.startswith(JOURNAL):
-            return JournalStorage(JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file))))
+            return JournalStorage(_Journal(str(file), lock_obj=JournalFileOpenLock(str(file))))
         with FileLock(f"{file}.lock"):  # two processes that made the tables at once would be in each other's way
             return _database(url, {"connect_args": {"timeout": BUSY_S}}, try_again)
 
 
 def local_file(url: str) -> Path | None:
-    """The file of an SQLite or journal storage; None for a database elsewhere."""
+    """The file of an SQLite or journal storage; None for a database elsewhere. Raises TuningError for one in memory."""
     if url.startswith(JOURNAL):
         return Path(url.removeprefix(JOURNAL).removeprefix("//"))
     place = make_url(url)
-    return Path(place.database or ":memory:") if place.get_backend_name() == "sqlite" else None
+    if place.get_backend_name() != "sqlite":
+        return None
+    if not place.database or ":memory:" in place.database or "mode=memory" in url:
+        raise TuningError(f"Studies outlast a command, but {url} is in memory. Name a file: --storage sqlite:///FILE.")
+    return Path(place.database)
 
 
 def _database(url: str, engine: dict[str, Any], try_again: TryAgain) -> RDBStorage:

@@ -1,16 +1,19 @@
 """Studies: what they belong to, and which of their trials are done, dead or to be tried again.
 
 What a study belongs to stands in its user attributes, and a run that differs from it is refused. A trial names the
-process that works on it: one whose process is dead is failed and queued again with the same values. Databases know
-dead processes on other machines by a heartbeat.
+process that works on it: one whose process is dead is failed. One rule says which trials are tried again: those that
+failed without a reason of their own (Ctrl-C, a kill, a full disk), with the same values. Databases know dead processes
+on other machines by a heartbeat.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -23,10 +26,21 @@ from adbench.errors import suggestion
 from adbench.tuning import TuningError, storage
 
 IDENTITY, WORKER, REASON, RETRIES, RETRY_OF = "identity", "worker", "reason", "retries", "retry of"
+UNSEARCHED = "outside of the space"
+"""Field -> value of what a trial takes though it could not be drawn: defaults that lie outside of the space."""
+QUEUED_BY = "queued by"
+"""The process that queued the first trial."""
 MOST_RETRIES = 3
 STARTING_S = 60.0
 """A trial that names no process yet is taken for alive this long."""
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+Trials = Sequence[FrozenTrial]
+
+
+def check_name(name: str) -> None:
+    """Raise TuningError where a name would not do for a file of a report, or for `STUDY#TRIAL`."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise TuningError(f"A study's name has letters, digits and . _ - alone, got {name!r}. Give another.")
 
 
 def open_study(url: str, name: str, identity: Mapping[str, Any], directions: Sequence[str]) -> optuna.Study:
@@ -35,6 +49,7 @@ def open_study(url: str, name: str, identity: Mapping[str, Any], directions: Seq
     Raises:
         TuningError: it belongs to another method, space, dataset or objective, or its data have changed.
     """
+    check_name(name)
     opened = storage.open_storage(url, try_again)
     better = [optuna.study.StudyDirection[direction.upper()] for direction in directions]
     study = optuna.create_study(storage=opened, study_name=name, directions=better, load_if_exists=True)
@@ -48,6 +63,7 @@ def open_study(url: str, name: str, identity: Mapping[str, Any], directions: Seq
 
 def load_study(url: str, name: str) -> optuna.Study:
     """Return a study that exists. Raises TuningError where there is none, or it is none of ours."""
+    check_name(name)
     with storage.reaching(url, opening=True):
         file = storage.local_file(url)
     if file is not None and not file.is_file():
@@ -88,7 +104,7 @@ def _apart(was: Any, now: Any) -> tuple[str, str]:
 
 @cache
 def this_process() -> dict[str, Any]:
-    """What a trial says about the process that works on it."""
+    """What a trial says of the process that queued it, or works on it."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "began": psutil.Process().create_time()}
 
 
@@ -111,7 +127,9 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
     retries = trial.user_attrs.get(RETRIES, 0) + 1
     if retries > MOST_RETRIES:
         return
-    attrs = {RETRIES: retries, RETRY_OF: trial.user_attrs.get(RETRY_OF, trial.number)}
+    attrs = {RETRIES: retries, RETRY_OF: _first_try(trial)}
+    if UNSEARCHED in trial.user_attrs:
+        attrs[UNSEARCHED] = trial.user_attrs[UNSEARCHED]
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
@@ -124,20 +142,32 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def requeue_dead(study: optuna.Study) -> list[int]:
-    """Fail the running trials whose process is dead, queue them again, and return their numbers."""
-    dead = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if not alive(t)]
-    failed = []
-    for trial in dead:
-        try:
-            study.tell(trial.number, state=TrialState.FAIL)
-        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another process was first
-            continue
+    """Fail running trials whose process is dead, queue again all that were cut off, and return their numbers."""
+    optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not alive(trial):
+            with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another process was first
+                study.tell(trial.number, state=TrialState.FAIL)
+    lost = _cut_off(trials_of(study))
+    for trial in lost:
         try_again(study, trial)
-        failed.append(trial.number)
-    return failed
+    return [trial.number for trial in lost]
 
 
-Trials = Sequence[FrozenTrial]
+def _cut_off(trials: Trials) -> Trials:
+    """Those that failed without a reason of their own and are to be tried again: the last try of each."""
+    last = {_first_try(trial): trial for trial in trials}
+    return [t for t in last.values() if was_cut_off(t) and t.user_attrs.get(RETRIES, 0) < MOST_RETRIES]
+
+
+def was_cut_off(trial: FrozenTrial) -> bool:
+    """Whether it failed without a reason of its own."""
+    return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
+
+
+def _first_try(trial: FrozenTrial) -> int:
+    """The number of the trial that this one is, or the one that it tries again."""
+    return int(trial.user_attrs.get(RETRY_OF, trial.number))
 
 
 def trials_of(study: optuna.Study) -> Trials:
@@ -147,7 +177,7 @@ def trials_of(study: optuna.Study) -> Trials:
 
 def finished(trials: Trials) -> Trials:
     """Those that count: complete, pruned, or failed for a reason of their own (and not cut off)."""
-    return [t for t in trials if t.state in ENDED or (t.state == TrialState.FAIL and REASON in t.user_attrs)]
+    return [t for t in trials if t.state.is_finished() and not was_cut_off(t)]
 
 
 def complete(trials: Trials) -> Trials:
@@ -168,6 +198,11 @@ def ranked(directions: Sequence[optuna.study.StudyDirection], trials: Trials) ->
         return (*(sign * value for sign, value in zip(signs, trial.values, strict=True)), trial.number)
 
     return sorted(complete(trials), key=rank)
+
+
+def values_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The searched fields as a trial had them, drawn or not."""
+    return {**trial.params, **trial.user_attrs.get(UNSEARCHED, {})}
 
 
 def check_some_succeeded(name: str, trials: Sequence[FrozenTrial]) -> None:

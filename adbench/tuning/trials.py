@@ -25,9 +25,14 @@ GIVE_UP_AFTER = 10
 """Failures at the beginning of a study that end it."""
 
 
-def choose_sampling(found: optuna.Study, options: TuneOptions, index: int) -> None:
-    """Give a process its sampler, whose random numbers no other process and no earlier command had, and the pruner."""
-    seed = int(np.random.SeedSequence([options.seed, index, len(study.trials_of(found))]).generate_state(1)[0])
+def choose_sampling(found: optuna.Study, options: TuneOptions, first: bool) -> None:
+    """Give a process its sampler and the pruner.
+
+    The `first` of a study draws by the study's seed, and so the same again. Any that joins later draws by chance, since
+    two that had the same random numbers would try the same values.
+    """
+    drawn = np.random.SeedSequence([options.seed, len(study.trials_of(found))] if first else None)
+    seed = int(drawn.generate_state(1)[0])
     found.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_FIRST, multivariate=True, seed=seed)
     several = len(options.objectives) > 1  # what they are by batches cannot be compared then
     found.pruner = optuna.pruners.NopPruner() if several else optuna.pruners.MedianPruner(n_startup_trials=RANDOM_FIRST)
@@ -43,6 +48,7 @@ def work(found: optuna.Study, objective: Objective, deadline: float | None) -> N
     several = len(o.objectives) > 1
     shown = Progress(found, o, reporter)
     while True:
+        optuna.storages.fail_stale_trials(found)  # else those of dead machines would count as under way for ever
         trials = study.trials_of(found)
         done = study.finished(trials)
         shown.update(trials, len(done))
@@ -53,7 +59,23 @@ def work(found: optuna.Study, objective: Objective, deadline: float | None) -> N
         if deadline is not None and time.monotonic() >= deadline:
             reporter.message(f"the time is spent after {len(done)} trials; the same command goes on")
             return
-        found.optimize(lambda trial: _run(trial, objective, several), n_trials=1, catch=(_CountedError,))
+        _one(found, objective, several)
+
+
+def _one(found: optuna.Study, objective: Objective, several: bool) -> None:
+    """Run one trial. Another process may take it for dead meanwhile, as after a suspend: it is tried again then."""
+    begun: list[int] = []
+
+    def run(trial: optuna.Trial) -> tuple[float, ...]:
+        begun.append(trial.number)
+        return _run(trial, objective, several)
+
+    try:
+        found.optimize(run, n_trials=1, catch=(_CountedError,))
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # Optuna's words for a trial that has ended
+        if not begun or not study.was_cut_off(study.trials_of(found)[begun[0]]):
+            raise
+        objective.reporter.message(f"trial {begun[0]} was taken for dead by another process, and is tried again")
 
 
 def _left_alone() -> bool:
@@ -70,17 +92,15 @@ def _run(trial: optuna.Trial, objective: Objective, several: bool) -> tuple[floa
     """Run one trial. A failure of the detector's ends this trial alone."""
     trial.set_user_attr(study.WORKER, study.this_process())
     try:
-        values = {name: _suggest(trial, name, domain) for name, domain in objective.space.items()}
+        values = {**trial.user_attrs.get(study.UNSEARCHED, {})}
+        values |= {name: _suggest(trial, name, d) for name, d in objective.space.items() if name not in values}
         found = objective.evaluate(values, None if several else lambda step, value: _report(trial, step, value))
     except ConfigError as error:  # values that do not go together: the sampler learns to leave them
         trial.set_user_attr(study.REASON, str(error))
         raise optuna.TrialPruned(str(error)) from error
-    except KeyboardInterrupt:
-        study.try_again(trial.study, study.trials_of(trial.study)[trial.number])
-        raise
     except (ScoreError, TrainingError) as error:
         _fail(trial, objective, str(error))
-    except (AdbenchError, optuna.TrialPruned):
+    except (AdbenchError, optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError):
         raise
     except (Exception, SystemExit) as error:
         objective.reporter.message(traceback.format_exc())
@@ -133,7 +153,7 @@ def describe(trial: optuna.trial.FrozenTrial, objectives: tuple[str, ...]) -> st
     values = ", ".join(
         f"{name} {formats.number(value, 4)}" for name, value in zip(objectives, trial.values, strict=True)
     )
-    return f"trial {trial.number}: {values} with {settings_text(trial.params)}"
+    return f"trial {trial.number}: {values} with {settings_text(study.values_of(trial))}"
 
 
 def settings_text(params: Mapping[str, Any]) -> str:

@@ -12,9 +12,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from adbench.artifacts import canonical_hash
+from adbench.cells import MeasurementProtocol
 from adbench.dataset import Split
+from adbench.formats import flat
 from adbench.options import RunOptions
-from adbench.settings import parse_settings
+from adbench.registry import load_detector
+from adbench.settings import parse_settings, resolve
 from adbench.tuning import TuningError, study
 from adbench.tuning import storage as places
 from adbench.tuning.development import fingerprint
@@ -35,23 +38,28 @@ def tuned_settings(
 ) -> Tuned:
     """Return the best trial of a study, or with `STUDY#NUMBER` that one, for a run of `method`.
 
-    `dataset` is the one that the run trains on, and `given` its `--set` values, which may not name what was tuned.
+    `dataset` is the one that the run trains on, and `given` its `--set` values, which may not change the method's
+    settings: networks trained otherwise, say, have other best thresholds.
 
     Raises:
-        TuningError: no such study or trial, none that succeeded, or it is of another method, dataset or preset.
+        TuningError: no such study or trial, none that succeeded, or it is of another method, version of its code,
+            dataset, preset or region, or of other settings of the method.
     """
     with places.reaching(url := storage or places.default_storage(cache)):
         found = study.load_study(url, name.partition("#")[0])
         trial = chosen(found, name)
     identity = found.user_attrs[study.IDENTITY]
-    for what, now in (("method", method), ("dataset", dataset), ("preset", preset)):
+    asked = parse_settings(given)
+    code, region = load_detector(method).cls.info.version, asked.protocol.get("region", MeasurementProtocol().region)
+    ours = {"method": method, "code": code, "dataset": dataset, "preset": preset, "region": region}
+    for what, now in ours.items():
         if identity[what] != now:
             raise TuningError(
                 f"Tuned settings are for what they were tuned for, but study {found.study_name!r} has the {what} "
                 f"{identity[what]}, and this run {now}. Run with that one, or tune for this one."
             )
-    values = {**identity["set"], **trial.params}
-    _check_not_given(values, given)
+    values = {**identity["set"], **study.values_of(trial)}
+    _check_settings(found, trial, [values, asked.detector])
     return Tuned(values, record(found, trial))
 
 
@@ -113,7 +121,7 @@ def record(found: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         "trials": len(study.finished(trials)),
         "pruned": sum(t.state == TrialState.PRUNED for t in trials),
         "budget_s": round(sum(spent), 3),
-        "values": dict(trial.params),
+        "values": study.values_of(trial),
         "set": identity["set"],
         "tier": identity["tier"],
         "preset": identity["preset"],
@@ -125,11 +133,15 @@ def record(found: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _check_not_given(values: dict[str, Any], given: Sequence[str]) -> None:
-    asked = parse_settings(given).detector
-    both = [key for key in values if key in asked]
-    if both:
-        raise TuningError(
-            f"A field has one value, but {both[0]} is both of the study ({values[both[0]]}) and given by --set "
-            f"({asked[both[0]]}). Leave one out."
-        )
+def _check_settings(found: optuna.Study, trial: FrozenTrial, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Raise TuningError where a run's settings of the method are not the trial's: `layers` lie on its preset."""
+    identity = found.user_attrs[study.IDENTITY]
+    cls = load_detector(identity["method"]).cls
+    config = resolve(cls.Config, [cls.overrides, cls.presets.get(identity["preset"], {}), *layers], identity["method"])
+    ours = flat(config.model_dump(mode="json"))
+    for key, value in {**flat(identity["settings"]), **study.values_of(trial)}.items():
+        if key in ours and ours[key] != value:
+            raise TuningError(
+                f"A tuned run has its study's settings of the method, but {key} of study {found.study_name!r} is "
+                f"{value}, and of this run {ours[key]}. Leave it out of --set, or tune with it."
+            )

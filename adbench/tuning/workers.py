@@ -1,15 +1,15 @@
 """Working on a study: trial after trial in this process, or in several.
 
 Any number of processes may work on one study, those that `--jobs` starts and those of commands that a user starts
-beside them. A trial that is cut off, by Ctrl-C or by a kill, is queued again with the same values.
+beside them. What was cut off is queued again when a command ends, and when the next one begins (`requeue_dead`).
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,18 +53,22 @@ def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
         numbers = study.requeue_dead(found)
         if numbers:
             reporter.message(f"trials {', '.join(map(str, numbers))} were cut off and are tried again")
-        _queue_defaults(found, objective)
+        first = _queue_defaults(found, objective)
         deadline = time.monotonic() + options.timeout_s if options.timeout_s else None
-        if options.jobs == 1:
-            choose_sampling(found, options, 0)
-            work(found, objective, deadline)
-        else:
-            _spread(found, options, reporter, deadline)
+        try:
+            if options.jobs == 1:
+                choose_sampling(found, options, first)
+                work(found, objective, deadline)
+            else:
+                _spread(found, options, reporter, deadline)
+        finally:
+            study.requeue_dead(found)
         study.check_some_succeeded(options.name, study.finished(study.trials_of(found)))
     return Outcome(found, storage.shown(url))
 
 
 def _check_options(options: TuneOptions) -> None:
+    study.check_name(options.name)
     unknown = [name for name in options.objectives if name not in DIRECTIONS]
     if unknown or not options.objectives or len(set(options.objectives)) < len(options.objectives):
         raise TuningError(
@@ -72,6 +76,11 @@ def _check_options(options: TuneOptions) -> None:
         )
     if options.objectives == ("seconds",):
         raise TuningError("The fastest settings alone say nothing: tune dice,seconds or auprc,seconds together.")
+    if "seconds" in options.objectives and options.jobs > 1:
+        raise TuningError(
+            f"Processes beside one another would time one another, but seconds is an objective and --jobs is "
+            f"{options.jobs}. Leave --jobs out, or seconds."
+        )
 
 
 def _open(url: str, objective: Objective) -> optuna.Study:
@@ -79,10 +88,16 @@ def _open(url: str, objective: Objective) -> optuna.Study:
     return study.open_study(url, objective.options.name, objective.identity, directions)
 
 
-def _queue_defaults(found: optuna.Study, objective: Objective) -> None:
-    """Let the first trial be the settings without tuning, so that the best is never worse than they are."""
-    if not study.trials_of(found) and (values := objective.defaults()):
-        found.enqueue_trial(values, skip_if_exists=True)
+def _queue_defaults(found: optuna.Study, objective: Objective) -> bool:
+    """Let the first trial be the settings without tuning, so that the best is never worse than they are.
+
+    Return whether this process queued it: of several that begin at once, that is one.
+    """
+    if not study.trials_of(found):
+        values, unsearched = objective.defaults()
+        attrs = {study.QUEUED_BY: study.this_process(), study.UNSEARCHED: unsearched}
+        found.enqueue_trial(values, user_attrs=attrs, skip_if_exists=True)
+    return bool(study.trials_of(found)[0].user_attrs.get(study.QUEUED_BY) == study.this_process())
 
 
 def _spread(found: optuna.Study, options: TuneOptions, reporter: Reporter, deadline: float | None) -> None:
@@ -93,22 +108,22 @@ def _spread(found: optuna.Study, options: TuneOptions, reporter: Reporter, deadl
     failures = context.SimpleQueue()
     shown, restarts = Progress(found, options, reporter), 0
 
-    def start(index: int) -> Any:
-        process = context.Process(target=_process, args=(options, index, ends, failures), daemon=True)
+    def start() -> Any:
+        process = context.Process(target=_process, args=(options, ends, failures), daemon=True)
         process.start()
         return process
 
-    processes = {index: start(index) for index in range(options.jobs)}
+    processes = [start() for _ in range(options.jobs)]
     try:
         while processes:
             time.sleep(POLL_S)
             trials = study.trials_of(found)
             shown.update(trials, len(study.finished(trials)))
-            for index, process in list(processes.items()):
+            for process in list(processes):
                 if process.is_alive():
                     continue
                 process.join()
-                del processes[index]
+                processes.remove(process)
                 if process.exitcode == 0:
                     continue
                 if not failures.empty():
@@ -121,17 +136,16 @@ def _spread(found: optuna.Study, options: TuneOptions, reporter: Reporter, deadl
                     )
                 reporter.message(f"a worker process died (exit code {process.exitcode}): its trial is tried again")
                 study.requeue_dead(found)
-                processes[options.jobs + restarts] = start(options.jobs + restarts)
+                processes.append(start())
     finally:
-        _end(processes.values())
-        study.requeue_dead(found)
+        _end(processes)
 
 
-def _end(processes: Any) -> None:
-    """Interrupt the processes, and wait until each has put its trial back."""
+def _end(processes: Sequence[Any]) -> None:
+    """Interrupt the processes, and wait until each has ended."""
     running = [process for process in processes if process.is_alive()]
     for process in running:
-        os.kill(process.pid, signal.SIGINT)
+        process.terminate()
     for process in running:
         process.join(STOP_S)
         if process.is_alive():
@@ -139,8 +153,13 @@ def _end(processes: Any) -> None:
             process.join()
 
 
-def _process(options: TuneOptions, index: int, ends: float | None, failures: Any) -> None:
-    """A worker process: prepare for oneself, join the study, and work."""
+def _process(options: TuneOptions, ends: float | None, failures: Any) -> None:
+    """A worker process: prepare for oneself, join the study, and work.
+
+    Ctrl-C in a terminal interrupts all processes, and `_end` once more: only the latter counts, so that it comes once.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(max(1, torch.get_num_threads() // options.jobs))
     url = options.storage or storage.default_storage(options.cache)
     try:
@@ -148,7 +167,7 @@ def _process(options: TuneOptions, index: int, ends: float | None, failures: Any
         deadline = time.monotonic() + ends - time.time() if ends else None
         with storage.reaching(url):
             found = _open(url, objective)
-            choose_sampling(found, options, index)
+            choose_sampling(found, options, first=False)
             work(found, objective, deadline)
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -105,7 +105,7 @@ class DiffusionConfig(LatentConfig):
 
 NETWORK_SEARCH: dict[str, Domain] = {
     "vqvae.latent_channels": Choice((4, 8, 16, 32)),
-    "vqvae.codes": Choice((64, 128, 256)),
+    "vqvae.codes": Choice((32, 64, 128, 256)),
     "vqvae.learning_rate": Real(1e-4, 2e-3, log=True),
     "unet.learning_rate": Real(5e-5, 2e-3, log=True),
     "unet.residual_blocks": Integer(1, 2),
@@ -125,7 +125,7 @@ MASK_SEARCH: dict[str, Domain] = {
 HEALING_SEARCH: dict[str, Domain] = {
     "start_t": Integer(200, 900),
     "sampler": Choice(("ddpm", "ddim")),
-    "healing_steps": Integer(10, 200, log=True),
+    "healing_steps": Integer(10, 500, log=True),
     "context": Choice(("clean", "noised")),
     "start": Choice(("noise", "noised")),
     "healings": Integer(1, 4),

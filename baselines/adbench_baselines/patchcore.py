@@ -37,7 +37,7 @@ from adbench.artifacts import PartSpec
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Progress
 from adbench.device import autocast
 from adbench.errors import ConfigError
-from adbench.search import Choice, Integer, Real, SearchSpace
+from adbench.search import Choice, Real, SearchSpace
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.smoothing import gaussian
@@ -152,7 +152,7 @@ class PatchCore(Detector[PatchCoreConfig]):
         "paper": {},
     }
     search_space: ClassVar[SearchSpace] = SearchSpace(
-        inference={"smoothing": Real(0.0, 0.05), "neighbours": Integer(2, 50, log=True)},
+        inference={"smoothing": Real(0.0, 0.05)},  # `neighbours` changes image scores alone, which no trial sees
         training={
             "position_weight": Real(0.0, 10.0),
             "standardise": Choice((False, True)),

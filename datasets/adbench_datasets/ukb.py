@@ -106,11 +106,6 @@ class UKB(ScanDataset[UKBConfig]):
         known = [e for e in exams if splits.get(e.eid) == "test" or (e.eid in splits and (e.eid, e.visit) in volumes)]
         return [_case(exam, splits[exam.eid]) for exam in known]
 
-    def load_healthy(self) -> tuple[Split, Split]:
-        """The subjects with the lowest lesion volume alone: the others are not healthy in this set's sense."""
-        splits = self.load()
-        return splits.train, splits.validation
-
     def load_test(self) -> Split:
         """The test subjects alone: the healthy ones have small lesions that their (empty) truth does not show."""
         return self.load().test

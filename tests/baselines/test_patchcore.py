@@ -90,6 +90,15 @@ def test_a_vector_of_the_memory_is_at_distance_exactly_0():
     assert torch.equal(indices, torch.arange(50))
 
 
+def test_every_field_of_the_inference_tier_changes_score_maps_which_are_all_that_tuning_sees():
+    detector = fitted(PatchCore, SETTINGS)
+    before = detector.score(sick())
+    assert PatchCore.search_space.inference
+    for name, domain in PatchCore.search_space.inference.items():
+        detector.config = detector.config.model_copy(update={name: domain.high})
+        assert not torch.equal(detector.score(sick()), before), name
+
+
 @pytest.mark.parametrize("neighbours", [2, 5, 30])
 def test_the_image_score_is_the_reweighted_maximum_of_the_paper(neighbours):
     images, memory = points(3 * 10, 4, 2).reshape(3, 10, 4), points(30, 4, 3)

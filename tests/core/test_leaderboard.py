@@ -17,13 +17,15 @@ PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A 
 GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
 
 ELSEWHERE = dataset(train_on=trained_on(), fingerprint="e" * 16)
+TUNING = {"trials": 20, "tier": "inference", "objectives": {"dice": 0.4}}
+TUNED = "tuned: 20 trials, inference tier, dice"
 
 RECORDS = [
     make("ddpm", metrics=metrics(0.91), timing=timing(160.0, repeats=3), **PAPER),
     make("ddpm", seed=1, metrics=metrics(0.89), timing=timing(1.5), environment=GPU, **PAPER),
     make("control", metrics=metrics(0.95), timing=timing(0.02, stages_s={}, passes={}, flops=0), parameters=0),
     make("blank", metrics=metrics(None), timing=timing(3.0, batch_size=50), preset="demo"),
-    make("ddpm", config_hash="777777012345", metrics=metrics(0.93), timing=None, tuning={"trials": 20}),
+    make("ddpm", config_hash="777777012345", metrics=metrics(0.93), timing=None, tuning=TUNING),
     make("ddpm", config_hash="999999012345", dataset=dataset(fingerprint="f" * 16, image_size=(128, 128))),
     make("ddpm", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.7), "strata": strata()}),
     make("control", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.8), "strata": strata(0.25)}),
@@ -78,11 +80,28 @@ def test_reported_values_stand_beside_ours_only_for_the_method_they_belong_to(pa
 
 
 def test_a_table_without_reported_values_has_no_column_for_them(page):
-    assert "reported" not in section(page, "Quality, tuned")
+    assert "reported" not in section(page, f"Quality, {TUNED}")
 
 
 def test_tuned_runs_have_a_table_of_their_own(page):
-    assert [row[3] for row in rows(section(page, "Quality, tuned"))] == ["0.930 [0.920, 0.940]"]
+    text = section(page, f"Quality, {TUNED}")
+    assert [row[3] for row in rows(text)] == ["0.930 [0.920, 0.940]"]
+    assert f"Every row has the same budget ({TUNED})" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "heading"),
+    [
+        ({"trials": 5}, "tuned: 5 trials, inference tier, dice"),
+        ({"tier": "training"}, "tuned: 20 trials, training tier, dice"),
+        ({"objectives": {"dice": 0.4, "seconds": 2.0}}, "tuned: 20 trials, inference tier, dice and seconds"),
+    ],
+)
+def test_runs_tuned_with_another_budget_have_tables_of_their_own(change, heading):
+    given = {"a": TUNING, "b": {**TUNING, "study": "of another name"}, "c": {**TUNING, **change}}
+    text = render([make(name, tuning=tuning) for name, tuning in given.items()])[Path("toy.md")]
+    assert [row[0] for row in rows(section(text, f"Quality, {TUNED}"))] == ["`a`", "`b`"]
+    assert [row[0] for row in rows(section(text, f"Quality, {heading}"))] == ["`c`"]
 
 
 def test_other_pixels_have_tables_of_their_own(page):

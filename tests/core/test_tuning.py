@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import signal
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +20,9 @@ from toys import Diary
 from tuning_toys import Heads, HeadsConfig, Keeping, Levels, Poison, options
 
 from adbench.dataset import Splits
-from adbench.errors import AdbenchError, ConfigError, DataError
+from adbench.errors import AdbenchError, ArtifactError, ConfigError, DataError
 from adbench.options import RunOptions, Silent
+from adbench.search import Integer, Real
 from adbench.settings import parse_settings
 from adbench.testing import toy_split
 from adbench.tuning import TuningError, storage, study, trials, workers
@@ -41,6 +44,11 @@ def tune(given: TuneOptions, reporter=None) -> optuna.Study:
     return workers.tune(given, reporter or Silent()).study
 
 
+def url_of(folder: Path) -> str:
+    """The storage of the studies that `options(folder)` makes."""
+    return storage.default_storage(options(folder).cache)
+
+
 def counts(found: optuna.Study) -> dict[str, int]:
     states = [trial.state.name for trial in found.get_trials()]
     return {name: states.count(name) for name in sorted(set(states))}
@@ -60,6 +68,10 @@ def test_no_test_image_and_no_test_label_is_looked_at_by_a_whole_study_and_its_u
     assert counts(tune(given)) == {"COMPLETE": 4}
     tuned = tuned_settings("s", None, given.cache, "toy-tuned", "toy-heads", "smoke")
     assert tuned.values
+
+
+def test_the_test_split_is_not_even_loaded(tmp_path):
+    assert counts(tune(replace(options(tmp_path, trials=2), dataset="toy-sealed"))) == {"COMPLETE": 2}
 
 
 def test_the_two_halves_share_no_subject_and_lesions_are_drawn_on_one_alone():
@@ -122,6 +134,50 @@ def test_the_first_trial_is_the_settings_without_tuning_and_the_best_is_no_worse
     assert found.best_value >= found.get_trials()[0].value
 
 
+def test_a_default_outside_of_the_space_is_kept_in_the_first_trial_and_after_an_interruption(tmp_path, monkeypatch):
+    space = replace(Levels.search_space, inference={"level": Real(0.0, 0.5), "depth": Integer(1, 3)})
+    monkeypatch.setattr(Levels, "search_space", space)
+    seen, plain = [], Levels.score
+
+    def score(self, images):
+        seen.append((self.config.level, self.config.depth))
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return plain(self, images)
+
+    monkeypatch.setattr(Levels, "score", score)
+    with pytest.raises(KeyboardInterrupt):
+        tune(options(tmp_path))
+    found = tune(options(tmp_path))
+    assert seen[:2] == [(0.9, None), (0.9, None)]
+    assert all(level <= 0.5 and depth is not None for level, depth in seen[2:])
+    first = found.get_trials()[1]
+    assert (first.params, study.values_of(first)) == ({}, {"level": 0.9, "depth": None})
+    assert "level=0.9, depth=None" in trials.describe(first, ("dice",))
+    tuned = use(tmp_path, "s#1")
+    assert tuned.values == tuned.record["values"] == {"level": 0.9, "depth": None}
+
+
+def test_a_seed_gives_the_same_trials_again_and_processes_that_join_draw_others(tmp_path):
+    def levels(found: optuna.Study, first: bool) -> list[float]:
+        trials.choose_sampling(found, given, first)
+        return [found.ask().suggest_float("level", 0, 1) for _ in range(2)]
+
+    once, again = ([t.params for t in tune(options(tmp_path / name)).get_trials()] for name in "ab")
+    assert once == again
+    given, found = options(tmp_path / "a"), study.load_study(url_of(tmp_path / "a"), "s")
+    assert levels(found, first=True) != levels(found, first=False) != levels(found, first=False)
+
+
+def test_of_processes_that_begin_a_study_at_once_one_is_the_first(tmp_path, monkeypatch):
+    given, chosen = options(tmp_path, trials=1), []
+    monkeypatch.setattr(workers, "choose_sampling", lambda found, options, first: chosen.append(first))
+    tune(given)
+    monkeypatch.setattr(study, "this_process", lambda: {"host": "elsewhere", "pid": 1, "began": 0.0})
+    tune(replace(given, trials=2))
+    assert chosen == [True, False]
+
+
 def test_a_study_goes_on_where_it_ended_and_is_not_begun_again(tmp_path):
     first = tune(options(tmp_path, trials=3))
     before = [trial.params for trial in first.get_trials()]
@@ -165,6 +221,14 @@ def test_poor_trials_are_pruned_between_batches(tmp_path, monkeypatch):
     assert pruned
     assert all(len(trial.intermediate_values) < 4 for trial in pruned)
     assert counts(found)["COMPLETE"] + len(pruned) == 12
+
+
+def test_a_trial_that_is_wholly_scored_is_not_pruned(tmp_path, monkeypatch):
+    monkeypatch.setattr("adbench.tuning.objective.BATCH", 5)
+    reported: list[int] = []
+    objective = prepare(options(tmp_path, images=20), Silent())
+    objective.evaluate({}, lambda step, value: reported.append(step))
+    assert reported == [0, 1, 2]
 
 
 def test_two_objectives_give_a_pareto_front(tmp_path):
@@ -217,6 +281,100 @@ def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_values(tmp_pa
     assert cut_off.state == TrialState.FAIL
     assert again.params == cut_off.params
     assert again.user_attrs[study.RETRY_OF] == cut_off.number
+
+
+def test_a_trial_that_was_interrupted_while_its_result_was_written_is_tried_again(tmp_path, monkeypatch):
+    plain = optuna.Trial.set_user_attr
+
+    def interrupted(self, key, value):
+        if key == "found":
+            raise KeyboardInterrupt
+        plain(self, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "set_user_attr", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tune(options(tmp_path, trials=1))
+    found = tune(options(tmp_path, trials=1))
+    assert counts(found) == {"COMPLETE": 1, "FAIL": 1}
+    assert found.get_trials()[1].params == found.get_trials()[0].params
+
+
+def test_a_trial_that_met_a_full_disk_is_tried_again_by_the_next_command(tmp_path, monkeypatch):
+    def full(self, images):
+        raise ArtifactError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Levels, "score", full)
+        with pytest.raises(ArtifactError):
+            tune(options(tmp_path, trials=2))
+    found = tune(options(tmp_path, trials=2))
+    assert counts(found) == {"COMPLETE": 2, "FAIL": 1}
+    assert found.get_trials()[1].params == {"level": 0.9, "power": 1, "sign": "both"}
+
+
+def test_what_was_tried_again_is_not_queued_twice(tmp_path, monkeypatch):
+    def interrupted(self, images):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Levels, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune(options(tmp_path))
+    found = study.load_study(url_of(tmp_path), "s")
+    assert study.requeue_dead(found) == []
+    assert counts(found) == {"FAIL": 1, "WAITING": 1}
+
+
+def _tune_in_group(given: TuneOptions) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    workers.tune(given, Silent())
+
+
+def test_ctrl_c_in_a_terminal_loses_no_trial_of_several_processes(tmp_path):
+    given = options(tmp_path, "toy-slow", trials=2, jobs=2, settings=(f"kill={tmp_path / 'began'}",))
+    process = CONTEXT.Process(target=_tune_in_group, args=(given,))
+    process.start()
+    until((tmp_path / "began").exists)
+    found = study.load_study(url_of(tmp_path), "s")
+    until(lambda: [len(trial.params) for trial in found.get_trials(states=(TrialState.RUNNING,))] == [3, 3])
+    os.killpg(process.pid, signal.SIGINT)
+    process.join(60)
+    assert counts(found) == {"FAIL": 2, "WAITING": 2}
+    cut_off, again = found.get_trials()[:2], found.get_trials()[2:]
+    assert [trial.params for trial in cut_off] == [trial.params for trial in again]
+
+
+def test_the_trial_of_a_process_that_died_on_another_machine_is_tried_again(tmp_path):
+    found = tune(options(tmp_path, trials=1))
+    trial = found.ask()
+    trial.set_user_attr(study.WORKER, {"host": "elsewhere", "pid": 1, "began": 0.0})
+    trial.suggest_float("level", 0, 1)
+    connection = sqlite3.connect(tmp_path / "cache" / "tuning" / "studies.db")
+    with connection:
+        heartbeat = "INSERT INTO trial_heartbeats(trial_id, heartbeat) VALUES (?, datetime('now', '-1 day'))"
+        connection.execute(heartbeat, (trial._trial_id,))
+    connection.close()
+    found = tune(options(tmp_path, trials=2))
+    assert counts(found) == {"COMPLETE": 2, "FAIL": 1}
+    assert found.get_trials()[2].params["level"] == found.get_trials()[1].params["level"]
+
+
+def test_a_process_that_was_taken_for_dead_goes_on(tmp_path, monkeypatch):
+    plain, diary = Levels.score, Diary()
+
+    def suspended(self, images):
+        monkeypatch.setattr(Levels, "score", plain)
+        found = study.load_study(url_of(tmp_path), "s")
+        found.tell(0, state=TrialState.FAIL)  # as another process does after so long
+        study.try_again(found, found.get_trials()[0])
+        return plain(self, images)
+
+    monkeypatch.setattr(Levels, "score", suspended)
+    found = tune(options(tmp_path, trials=2), diary)
+    assert counts(found) == {"COMPLETE": 2, "FAIL": 1}
+    assert found.get_trials()[1].params == found.get_trials()[0].params
+    assert "trial 0 was taken for dead by another process" in diary.text
 
 
 def _tune_in_process(given: TuneOptions) -> None:
@@ -388,6 +546,42 @@ def test_a_storage_that_goes_away_in_the_middle_is_an_error(tmp_path, monkeypatc
     fails(given, r"storage that can be reached, but .* cannot \(no such table")
 
 
+def test_a_journal_that_goes_away_in_the_middle_is_an_error(tmp_path, monkeypatch):
+    given, plain = options(tmp_path, trials=3, storage=f"journal://{tmp_path}/j/s.log"), Levels.score
+
+    def dropping(self, images):
+        shutil.rmtree(tmp_path / "j", ignore_errors=True)
+        return plain(self, images)
+
+    monkeypatch.setattr(Levels, "score", dropping)
+    fails(given, "storage that can be reached, but .*s.log cannot .*No such file")
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}\n[]\n', "[]\n", "hello\nworld\n"])
+def test_a_file_that_is_no_journal_is_an_error(tmp_path, text):
+    (tmp_path / "s.log").write_text(text)
+    fails(options(tmp_path, storage=f"journal://{tmp_path}/s.log"), "storage that can be reached, but .*s.log cannot")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])
+def test_a_storage_in_memory_is_an_error(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    fails(options(tmp_path, storage=url), "is in memory. Name a file")
+    assert not list(tmp_path.glob("*memory*"))
+
+
+@pytest.mark.parametrize("name", ["a#1", "../x", "a b", ""])
+def test_a_name_that_would_do_for_no_file_is_an_error(tmp_path, name):
+    if name:
+        fails(options(tmp_path, study=name), "name has letters, digits and")
+    with pytest.raises(TuningError, match="name has letters, digits and"):
+        study.load_study(url_of(tmp_path), name)
+
+
+def test_times_are_not_measured_beside_other_processes(tmp_path):
+    fails(options(tmp_path, objectives=("dice", "seconds"), jobs=2), "would time one another")
+
+
 @pytest.mark.parametrize("given", [(), ("loss",), ("dice", "dice"), ("seconds",)])
 def test_objectives_are_checked(tmp_path, given):
     fails(options(tmp_path, objectives=given), "Objectives are dice, auprc, seconds|The fastest settings alone")
@@ -448,7 +642,10 @@ def test_tuned_settings_are_those_of_the_best_trial_with_all_that_led_to_them(tm
         ({"method": "toy-keeping"}, "the method toy-tuned, and this run toy-keeping"),
         ({"dataset": "phantom"}, "the dataset toy-heads, and this run phantom"),
         ({"preset": "small"}, "the preset smoke, and this run small"),
-        ({"given": ("level=0.5",)}, "level is both of the study .* and given by --set .0.5."),
+        ({"given": ("protocol.region=brain",)}, "the region image, and this run brain"),
+        ({"given": ("level=0.5",)}, "level of study 's' is 0.9, and of this run 0.5. Leave it out of --set"),
+        ({"given": ("width=5",)}, "width of study 's' is 3, and of this run 5. Leave it out of --set"),
+        ({"given": ('net={"rate": 0.5}',)}, "net.rate of study 's' is 0.1, and of this run 0.5"),
     ],
 )
 def test_tuned_settings_for_something_else_are_an_error(tmp_path, given, match):
@@ -457,12 +654,19 @@ def test_tuned_settings_for_something_else_are_an_error(tmp_path, given, match):
         use(tmp_path, **given)
 
 
+def test_settings_that_were_tuned_with_another_code_are_an_error(tmp_path, monkeypatch):
+    tune(options(tmp_path, trials=1))
+    monkeypatch.setattr(Levels, "info", replace(Levels.info, version="2"))
+    with pytest.raises(TuningError, match="has the code 1, and this run 2"):
+        use(tmp_path)
+
+
 def test_fields_that_were_fixed_while_others_were_tuned_belong_to_the_tuned_settings(tmp_path):
     found = tune(options(tmp_path, settings=("power=2",)))
     tuned = use(tmp_path)
     assert tuned.values == {**found.best_params, "power": 2}
     assert tuned.record["set"] == {"power": 2}
-    with pytest.raises(TuningError, match="power is both"):
+    with pytest.raises(TuningError, match="power of study 's' is 2, and of this run 3"):
         use(tmp_path, given=("power=3",))
 
 

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Splits
+from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images
 from adbench.errors import ConfigError
 from adbench.search import Choice, Integer, Real, SearchSpace
@@ -31,7 +31,7 @@ def install(site: Path, monkeypatch: Any) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tuning-toys\nVersion: 1.0\n")
     points = [f"toy-{name} = tuning_toys:{cls}" for name, cls in DETECTORS.items()]
-    sets = ["toy-heads = tuning_toys:Heads"]
+    sets = ["toy-heads = tuning_toys:Heads", "toy-sealed = tuning_toys:Sealed"]
     text = "\n".join(["[adbench.detectors]", *points, "[adbench.datasets]", *sets, ""])
     (info / "entry_points.txt").write_text(text)
     monkeypatch.syspath_prepend(str(site))
@@ -72,11 +72,31 @@ class Heads(Dataset[HeadsConfig]):
         return Splits(train, validation, Poison())  # type: ignore[arg-type]
 
 
+class Sealed(Heads):
+    """Gives healthy images alone: its test split cannot be asked for."""
+
+    def load_healthy(self) -> tuple[Split, Split]:
+        splits = super().load()
+        return splits.train, splits.validation
+
+    def load(self) -> Splits:
+        raise AssertionError("tuning loaded all splits")
+
+    def load_test(self) -> Split:
+        raise AssertionError("tuning loaded the test split")
+
+
+class NetConfig(BaseModel):
+    rate: float = 0.1
+
+
 class LevelsConfig(DetectorConfig):
     level: float = Field(0.9, ge=0, le=1)
     power: int = Field(1, ge=1)
     sign: Literal["both", "above"] = "both"
     width: int = 3
+    depth: int | None = None
+    net: NetConfig = NetConfig()
     trouble: Literal["none", "nan", "raise", "refuse", "above half", "refuse above half"] = "none"
     kill: str = ""
 

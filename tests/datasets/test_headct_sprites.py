@@ -210,6 +210,21 @@ def test_the_development_split_uses_none_of_the_test_images(root, splits):
     assert development.train.fingerprint == splits.train.fingerprint
 
 
+@pytest.mark.parametrize("config", [{}, {"n_validation": None}, {"n_validation": 8, "development": True}])
+def test_healthy_images_are_those_of_all_splits_and_no_test_image_is_made_for_them(root, monkeypatch, config):
+    splits = load(root, **config)
+    for name in ("load", "load_test", "_contaminate"):
+        monkeypatch.setattr(HeadCTSprites, name, lambda *given: pytest.fail("the test split was loaded"))
+    train, validation = HeadCTSprites(HeadCTSpritesConfig(**{**FEW, **config}), root).load_healthy()
+    assert (train.fingerprint, validation.fingerprint) == (splits.train.fingerprint, splits.validation.fingerprint)
+    assert (train.hashes, validation.hashes) == (splits.train.hashes, splits.validation.hashes)
+
+
+def test_too_few_images_are_counted_for_healthy_ones_too(root):
+    with pytest.raises(DataError, match="there are 80 unique ones"):
+        HeadCTSprites(HeadCTSpritesConfig(**{**FEW, "n_train": 60}), root).load_healthy()
+
+
 def test_slices_without_a_head_get_no_sprite(tmp_path, named):
     spots = {f"spot-{i}.jpeg": jpeg(np.full((64, 64), 20 + i, np.uint8)) for i in range(12)}
     splits = load(folder(tmp_path, {**named, **spots}), n_validation=None)

@@ -21,6 +21,9 @@ from pydantic import ValidationError
 from scipy.ndimage import binary_dilation
 
 from adbench.dataset import Splits
+from adbench.options import Silent
+from adbench.tuning.objective import prepare
+from adbench.tuning.space import TuneOptions
 
 SMALL = PhantomConfig(n_train=12, n_validation=6, n_test=16)
 
@@ -80,6 +83,29 @@ def test_a_larger_training_set_leaves_all_earlier_images_as_they_were(splits):
     np.testing.assert_array_equal(grown.train.images[:12], splits.train.images)
     np.testing.assert_array_equal(grown.test.images[:16], splits.test.images)
     np.testing.assert_array_equal(grown.test.lesions[:16], splits.test.lesions)
+
+
+def test_healthy_images_are_those_of_all_splits_and_no_test_image_is_made_for_them(splits, monkeypatch):
+    plain = Phantom._case
+
+    def healthy_alone(self, split, index):
+        assert split != "test"
+        return plain(self, split, index)
+
+    for name in ("load", "load_test"):
+        monkeypatch.setattr(Phantom, name, lambda self: pytest.fail("the test split was loaded"))
+    monkeypatch.setattr(Phantom, "_case", healthy_alone)
+    train, validation = Phantom(SMALL).load_healthy()
+    assert (train.fingerprint, validation.fingerprint) == (splits.train.fingerprint, splits.validation.fingerprint)
+    assert (train.hashes, validation.hashes) == (splits.train.hashes, splits.validation.hashes)
+
+
+def test_tuning_makes_no_test_image_of_the_phantom(tmp_path, monkeypatch):
+    for name in ("load", "load_test"):
+        monkeypatch.setattr(Phantom, name, lambda self: pytest.fail("tuning loaded the test split"))
+    settings = ("data.n_train=12", "data.n_validation=12", "data.n_test=16")
+    given = TuneOptions("healthy-zscore", "phantom", images=4, preset="smoke", settings=settings, cache=tmp_path)
+    assert len(prepare(given, Silent()).development.lesioned) == 4
 
 
 def test_half_of_the_test_images_are_clean_and_the_kinds_share_the_other_half_equally(splits):
