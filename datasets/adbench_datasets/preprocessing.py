@@ -13,6 +13,7 @@ bounding box, moved by less than a source pixel so that without resampling pixel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, Any, Literal
@@ -346,19 +347,21 @@ def _facts(scan: Scan, region: NDArray[np.bool_], values: NDArray[np.float32]) -
     }
 
 
-def restore(maps: NDArray[np.float32], plan: SlicePlan) -> NDArray[np.float32]:
-    """Bring maps (n, 1, size, size) of the kept slices back: (X, Y, Z) float32 on the canonical grid, `plan.affine`.
+def restore(maps: NDArray[np.float32], plan: SlicePlan, z: Sequence[int] | None = None) -> NDArray[np.float32]:
+    """Bring maps (n, 1, size, size) of slices back: (X, Y, Z) float32 on the canonical grid, `plan.affine`.
 
-    Slices that were not kept, and what lies beyond the square, are 0.
+    `z` are the slices' canonical indices; None: all that were kept. Other slices, and what lies beyond the square,
+    are 0.
     """
-    if maps.shape != (len(plan.z), 1, plan.size, plan.size):
+    z = plan.z if z is None else z
+    if maps.shape != (len(z), 1, plan.size, plan.size):
         raise DataError(
-            f"{plan.source} has {len(plan.z)} slices of {plan.size} x {plan.size}, so maps must be "
-            f"({len(plan.z)}, 1, {plan.size}, {plan.size}), got {maps.shape}."
+            f"{plan.source} has {len(z)} slices of {plan.size} x {plan.size}, so maps must be "
+            f"({len(z)}, 1, {plan.size}, {plan.size}), got {maps.shape}."
         )
     volume = np.zeros(plan.shape, np.float32)
     rows, columns = (_back(plan, axis) for axis in (0, 1))
-    for i, k in enumerate(plan.z):
+    for i, k in enumerate(z):
         axial(volume, k)[...] = rows @ maps[i, 0] @ columns.T
     return volume
 

@@ -13,6 +13,7 @@ from adbench_datasets import preprocessing, slice_cache
 from adbench_datasets.cases import Case, FileRef
 from adbench_datasets.files import CaseError
 from adbench_datasets.preprocessing import restore
+from adbench_datasets.scan_space import to_nifti
 from adbench_datasets.scans import ScanConfig, ScanDataset, split_subjects
 
 from adbench.dataset import DataRuntime, DatasetInfo
@@ -358,6 +359,22 @@ def test_findings_count_what_is_there(root, kept):
     splits = make(root, cache=kept).load()
     for name, split in splits.items():
         assert facts[f"{name} images"] == f"{len(split)} of {len(set(split.subjects))} subjects"
+
+
+def test_maps_of_a_split_become_nifti_on_the_scan_s_own_grid(root, kept):
+    dataset = make(root, cache=kept, min_area_fraction=0)
+    test, plans = dataset.load().test, dataset.prepared().plans()
+    for subject in set(test.subjects):
+        source = subject.removeprefix("toy/") + ".nii"
+        truth = nib.load(root / source.replace(".nii", "_mask.nii"))
+        image = to_nifti(test.lesions.astype(np.float32), test, source, plans[source])
+        assert (image.affine == truth.affine).all()
+        assert (image.get_fdata() == truth.get_fdata()).all()
+    other = next(source for source in plans if f"toy/{source.removesuffix('.nii')}" not in test.subjects)
+    with pytest.raises(DataError, match=f"no slice of {other}"):
+        to_nifti(test.images, test, other, plans[other])
+    with pytest.raises(DataError, match="needs a map, got 1"):
+        to_nifti(test.images[:1], test, other, plans[other])
 
 
 def test_masks_of_the_test_split_go_back_to_their_scans(root, kept):
