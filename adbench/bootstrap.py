@@ -45,12 +45,13 @@ class ImageMetrics:
 def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int = 0) -> NDArray[np.int64]:
     """How often each subject is drawn in each resample, shape (n_resamples, number of subjects).
 
+    Of one subject there is no resample, and so no interval: it would have no width, as if the value were certain.
     Columns follow `sorted(set(subjects))`, and the draw depends on nothing but their number and `seed`: two
     methods scored on the same subjects get the same resamples, whatever order they were scored in.
     """
     n_subjects = len(set(subjects))
-    if n_subjects == 0:
-        return np.zeros((n_resamples, 0), np.int64)
+    if n_subjects < 2:
+        return np.zeros((0, n_subjects), np.int64)
     drawn = np.random.default_rng(seed).integers(n_subjects, size=(n_resamples, n_subjects))
     cells = drawn + n_subjects * np.arange(n_resamples)[:, None]
     return np.bincount(cells.ravel(), minlength=n_resamples * n_subjects).reshape(n_resamples, n_subjects)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -58,7 +61,7 @@ def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[st
 
 
 def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
-    """Print a plugin's card, its config fields and its presets."""
+    """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
     cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
     card = _table("", "", left=2)
     card.show_header = False
@@ -75,7 +78,10 @@ def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
         fields.add_row(*row)
     out().print(fields if fields.row_count else "no settings")
     for preset, values in cls.presets.items():
-        say(f"--preset {preset}: {formats.settings(values)}")
+        given = ", ".join(f"{key}={_as_set(value)}" for key, value in formats.flat(values).items())
+        say(f"--preset {preset}: {given or 'the defaults above'}")
+    if text := inspect.getdoc(inspect.getmodule(cls)):
+        say(f"\n{text}")
 
 
 def config_rows(
@@ -93,8 +99,13 @@ def config_rows(
         if isinstance(kind, type) and hasattr(kind, "model_fields"):
             yield from config_rows(kind, overrides, prefix, f"{key}.", default if _is_config(default) else None)
             continue
-        shown = "required" if field.is_required() else str(overrides.get(key, default))
+        shown = "required" if field.is_required() else _as_set(overrides.get(key, default))
         yield prefix + key, _type_name(kind, field.metadata), shown, field.description or ""
+
+
+def _as_set(value: Any) -> str:
+    """A value as `--set` takes it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _is_config(value: Any) -> bool:
@@ -103,6 +114,11 @@ def _is_config(value: Any) -> bool:
 
 def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
     """`int, ge 1`: a type as written in Python, without module names, and its limits."""
+    if get_origin(kind) is Annotated:
+        kind, *notes = get_args(kind)
+        return _type_name(kind, [c for note in notes for c in getattr(note, "metadata", [note])])
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join("null" if part is NoneType else _type_name(part, constraints) for part in get_args(kind))
     plain = isinstance(kind, type) and not hasattr(kind, "__args__")
     name = kind.__name__ if plain else str(kind).replace("typing.", "")
     limits = [
@@ -117,23 +133,29 @@ def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
 def show_records(records: Sequence[Record], out_folder: Path) -> None:
     """Print one row a run, and below the table where each record is."""
     measures = ("⌈DICE⌉ [95 %]", "Dice transferred", "AUPRC", "AUROC", "image AUROC", "s / 100 slices")
-    several = len({record.dataset.name for record in records}) > 1
+    regions = len({record.dataset.region for record in records}) > 1
+    several = regions or len({record.dataset.name for record in records}) > 1
     titled = several or any(record.dataset.train_on for record in records)
-    for name in dict.fromkeys(_tested(record) for record in records):
+    for name in dict.fromkeys(_tested(record, regions) for record in records):
         table = _table("method", *measures, title=name if titled else None)
         for record in records:
-            if _tested(record) == name:
+            if _tested(record, regions) == name:
                 table.add_row(record.detector.name, *_result_cells(record))
         out().print(table)
     for record in records:
-        of = f" on {record.dataset.name}" if several else ""
+        of = f" on {_measured(record, regions)}" if several else ""
         say(f"{record.detector.name}{of}: {out_folder / record.path}")
 
 
-def _tested(record: Record) -> str:
+def _tested(record: Record, regions: bool) -> str:
     """`brats, trained on ukb`."""
     elsewhere = record.dataset.train_on
-    return record.dataset.name + (f", trained on {elsewhere.name}" if elsewhere else "")
+    return _measured(record, regions) + (f", trained on {elsewhere.name}" if elsewhere else "")
+
+
+def _measured(record: Record, regions: bool) -> str:
+    """`brats`, or `brats, region brain` where several are shown."""
+    return record.dataset.name + (f", region {record.dataset.region}" if regions else "")
 
 
 def _result_cells(record: Record) -> list[str]:

@@ -207,8 +207,8 @@ def _at_best_threshold(
 def _subject_mean(dice: DiceAt, resamples: int) -> Estimate:
     """Mean over subjects with lesions of their Dice, resampled over those subjects."""
     values = np.array(list(dice.by_subject.values()))
-    if not len(values):
-        return Estimate(value=None)
+    if len(values) < 2:
+        return Estimate(value=float(values[0]) if len(values) else None)
     drawn = np.random.default_rng(0).choice(values, (resamples, len(values))).mean(1)
     return _estimate(float(values.mean()), (float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))))
 

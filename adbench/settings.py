@@ -90,7 +90,9 @@ def resolve(model: type[ModelT], layers: Sequence[Mapping[str, Any]], owner: str
         key = prefix + ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ").removesuffix(".")
         shown = f", got {first['input']!r}" if not isinstance(first["input"], dict) else ""
-        raise ConfigError(f"{owner}: {key.rstrip('.') or 'settings'}: {reason}{shown}.") from error
+        as_text = isinstance(first["input"], str) and first["type"] not in ("literal_error", "value_error")
+        written = " Values are written as JSON: null, true, [32, 32]." if as_text else ""
+        raise ConfigError(f"{owner}: {key.rstrip('.') or 'settings'}: {reason}{shown}.{written}") from error
     _check_numbers(merged, config, owner, prefix)
     return config
 

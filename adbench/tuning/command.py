@@ -111,4 +111,5 @@ def _show(outcome: Outcome, options: TuneOptions) -> None:
         console.say(trials.describe(trial, options.objectives))
     console.say(f"{len(study.finished(found))} trials of study {name} in {outcome.storage}")
     where = f" --storage {outcome.storage}" if options.storage else ""
-    console.say(f"use them: adbench run --tuned {name}{where}; look at them: adbench tune --report {name}{where}")
+    of = f"--method {options.method} --dataset {options.dataset} --preset {options.preset}"
+    console.say(f"use them: adbench run {of} --tuned {name}{where}; look at them: adbench tune --report {name}{where}")

@@ -91,7 +91,7 @@ class DiffusionConfig(LatentConfig):
     context: Context = Field("clean", description="what stands outside the mask while healing: z_0 clean or at level t")
     start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
     healings: int = Field(
-        1, ge=1, description="healed versions a image, each from noise of its own; the residual is to the nearest"
+        1, ge=1, description="healed versions of an image, each from noise of its own; the residual is to the nearest"
     )
     requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
     mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")

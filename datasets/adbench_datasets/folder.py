@@ -42,7 +42,7 @@ from adbench_datasets.discovery import (
 from adbench_datasets.pictures import SUFFIXES, is_picture
 from adbench_datasets.preprocessing import Units
 from adbench_datasets.reading import read_case
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench_datasets.scans import PRESETS, ScanConfig, ScanDataset
 
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
@@ -71,6 +71,7 @@ class Folder(ScanDataset[FolderConfig]):
     """Reads the user's own images."""
 
     Config = FolderConfig
+    presets = {name: {"size": values["size"]} for name, values in PRESETS.items()}  # all of what the user gave
     modality: ClassVar[Literal["MRI", "CT"]] = "MRI"
     info = DatasetInfo(
         summary="your own images: folders train, val, test/images, test/lesions, or a table, or BIDS",

@@ -139,6 +139,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             problems.append(Problem(str(self._root()), str(error), skipped=False))
         tested = (Kind.LESION,) if self.config.test_slices == "lesion" else (Kind.HEALTHY, Kind.NEAR, Kind.LESION)
         found = facts(cache.cases, self.config.size, tested, len(cache.skipped))
+        if not self._has_split(cache):
+            found["to run"] = "only tested on: name a set to train on with --train-on"
         return Findings({"release": self.release(self._root()), **found}, problems)
 
     def _check_run(self) -> None:
@@ -168,12 +170,15 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
         role = dict.fromkeys((case.subject for case in unknown), "train") | role  # to be listed as skipped
+        subjects = {case.subject for case in cases}
+        if left := len(subjects - role.keys()):
+            limit = f"data.max_subjects={self.config.max_subjects}"
+            self.runtime.notify(f"{self._name}: {len(subjects) - left} of {len(subjects)} subjects are used ({limit})")
         jobs = [self._job(case, role[case.subject], root) for case in cases if case.subject in role]
         jobs.sort(key=lambda job: (_place(self.config.split_seed, job.subject), job.source))
-        name = type(self).__name__.lower()
         key = key_of([slice_cache.VERSION, [(job.key, job.role) for job in jobs]])[:16]
         make = partial(_prepare_case, type(self), self.config, root)
-        return SliceCache.get(self._cache_root() / f"{name}-{key}", jobs, self.config.size, make, self.runtime)
+        return SliceCache.get(self._cache_root() / f"{self._name}-{key}", jobs, self.config.size, make, self.runtime)
 
     def _job(self, case: Case, role: str, root: Path) -> Job:
         """The key holds all that decides the pixels; roles are in the key of the whole cache."""
@@ -220,9 +225,13 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             return
         why = f"it has {_count_subjects(cache)} usable subjects" if self.own_split else "it is only tested on"
         raise DataError(
-            f"A set needs {MIN_SUBJECTS} subjects and healthy slices for a split of its own, but {why}: test on it "
-            "with a detector trained on another set (--train-on)."
+            f"{self._name}: a set needs {MIN_SUBJECTS} subjects and healthy slices for a split of its own, but {why}: "
+            "test on it with a detector trained on another set (--train-on)."
         )
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__.lower()
 
 
 def _count_subjects(cache: SliceCache) -> int:

@@ -8,14 +8,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 from record_factory import dataset, failed, make, trained_on
 
 import adbench
-from adbench import registry
+from adbench import console, registry
 from adbench.arguments import spread
 from adbench.cli import app
 from adbench.console import config_rows
@@ -176,6 +176,15 @@ def test_results_of_one_dataset_trained_on_itself_have_one_table_without_a_title
     assert "ddim: leaderboards/records" in out
 
 
+def test_results_of_two_regions_have_a_table_each_and_say_which(capsys):
+    records = [make("ddpm", dataset=dataset(region=region)) for region in ("image", "brain")]
+    console.show_records(records, Path("out"))
+    out = capsys.readouterr().out
+    assert out.count("⌈DICE⌉") == 2
+    assert out.index("toy, region image") < out.index("toy, region brain")
+    assert "ddpm on toy, region brain: out/records" in out
+
+
 def test_folders_may_come_from_the_environment(harness, command, monkeypatch):
     monkeypatch.setenv("ADBENCH_DATA", "/data")
     monkeypatch.setenv("ADBENCH_CACHE", "/cache")
@@ -300,6 +309,7 @@ class Inner(BaseModel):
 class Outer(BaseModel):
     factor: int = 4
     mode: str | None = None
+    sides: Annotated[float, Field(gt=0)] | Literal["keep"] | tuple[float, float] | None = (1.0, 2.0)
     width: int
     unet: Inner = Inner(steps=20)
     other: Inner = Field(default_factory=Inner)
@@ -309,7 +319,8 @@ def test_settings_are_shown_with_the_values_that_hold_for_a_variant():
     rows = {row[0]: row[1:] for row in config_rows(Outer, {"factor": 8, "other.steps": 30})}
     assert rows == {
         "factor": ("int", "8", ""),
-        "mode": ("str | None", "None", ""),
+        "mode": ("str | null", "null", ""),
+        "sides": ("float, gt 0 | Literal['keep'] | tuple[float, float] | null", "[1.0, 2.0]", ""),
         "width": ("int", "required", ""),
         "unet.steps": ("int, ge 1", "20", "optimiser steps"),
         "other.steps": ("int, ge 1", "30", "optimiser steps"),
@@ -322,7 +333,7 @@ class FakeInfo:
 
 class FakeDataset:
     Config, info = Inner, FakeInfo()
-    presets: ClassVar[dict[str, dict[str, int]]] = {"smoke": {"steps": 1}}
+    presets: ClassVar[dict[str, dict[str, int]]] = {"smoke": {"steps": 1}, "paper": {}}
 
 
 def test_info_shows_the_card_the_settings_and_the_presets(harness, command, monkeypatch):
@@ -330,8 +341,17 @@ def test_info_shows_the_card_the_settings_and_the_presets(harness, command, monk
     monkeypatch.setattr(registry, "load_dataset", lambda name: LoadedPlugin(FakeDataset, entry))
     code, out, _ = command("info", "toy")
     assert code == 0
-    for text in ("A toy.", "CC0", "none needed", "toys 1.0", "data.steps", "--preset smoke: steps=1"):
+    for text in (
+        "A toy.",
+        "CC0",
+        "none needed",
+        "toys 1.0",
+        "data.steps",
+        "--preset smoke: steps=1",
+        "--preset paper: the defaults",
+    ):
         assert text in out
+    assert "The command line: what it passes on" in out, "what the module says of itself"
 
 
 def test_info_of_a_broken_plugin_is_an_error(harness, command):

@@ -241,7 +241,7 @@ def test_checked_scores_are_float32_with_their_values_untouched() -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_metrics_without_a_lesion_pixel_are_none(again: bool) -> None:
-    maps: list[Maps] = [("s", np.ones(4, np.float32), np.zeros(4, bool), None)]
+    maps: list[Maps] = [(name, np.ones(4, np.float32), np.zeros(4, bool), None) for name in "st"]
     found = pixel_metrics(fill(maps), rereader(maps) if again else None)
     assert (found.best_dice, found.best_threshold, found.auprc, found.auroc) == (None,) * 4
     assert (found.best_dice_error_bound, found.auprc_error_bound, found.auroc_error_bound) == (None,) * 3
@@ -250,7 +250,7 @@ def test_metrics_without_a_lesion_pixel_are_none(again: bool) -> None:
 
 
 def test_metrics_of_nothing_but_lesion_are_one_and_auroc_is_none() -> None:
-    maps: list[Maps] = [("s", np.arange(4, dtype=np.float32), np.ones(4, bool), None)]
+    maps: list[Maps] = [(name, np.arange(4, dtype=np.float32), np.ones(4, bool), None) for name in "st"]
     found = pixel_metrics(fill(maps), rereader(maps))
     assert (found.best_dice, found.auprc, found.auroc, found.prevalence) == (1.0, 1.0, None, 1.0)
     assert bootstrap(fill(maps), 10) == {"best_dice": (1.0, 1.0), "auprc": (1.0, 1.0), "auroc": None}
@@ -292,8 +292,9 @@ def test_dice_at_a_threshold_is_exact_pooled_and_by_subject() -> None:
 
 def test_dice_at_a_threshold_says_what_happens_on_empty_masks() -> None:
     healthy, missed = DiceAt(0.5), DiceAt(0.5)
-    healthy.add("s", np.ones(3, np.float32), np.zeros(3, bool))
-    missed.add("s", np.zeros(3, np.float32), np.ones(3, bool))
+    for subject in "st":
+        healthy.add(subject, np.ones(3, np.float32), np.zeros(3, bool))
+        missed.add(subject, np.zeros(3, np.float32), np.ones(3, bool))
     assert (healthy.pooled, healthy.subject_mean, healthy.interval(10)) == (None, None, None)
     assert (missed.pooled, missed.subject_mean, missed.interval(10)) == (0.0, 0.0, (0.0, 0.0))
     assert (DiceAt(0.5).pooled, DiceAt(0.5).interval(10)) == (None, None)
@@ -404,6 +405,17 @@ def test_a_point_shifts_the_interval_by_the_binning_error(seed: int) -> None:
     for name, (low, high) in bootstrap(hist, 50).items():
         shift = getattr(exact, name) - getattr(binned, name)
         assert bootstrap(hist, 50, point=exact)[name] == pytest.approx((low + shift, high + shift), abs=1e-12)
+
+
+def test_of_one_subject_there_is_no_interval() -> None:
+    maps = make_maps("continuous", 2, subjects=1)
+    hist, counted = fill(maps), DiceAt(0.5)
+    counted.add(*maps[0])
+    assert bootstrap(hist) == paired_difference(hist, hist) == dict.fromkeys(("best_dice", "auprc", "auroc"))
+    assert counted.interval() is None
+    images = image_metrics(np.array([0.1, 0.4, 0.3]), np.array([False, True, False]), subjects=["a"] * 3)
+    assert images.image_auroc == 1
+    assert images.image_auroc_interval is images.image_auprc_interval is None
 
 
 def test_a_paired_difference_needs_the_same_subjects() -> None:

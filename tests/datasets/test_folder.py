@@ -151,6 +151,10 @@ def test_sessions_of_a_subject_may_have_files_of_one_name(images):
     assert [case.session for case in folder(images).cases(images)] == ["one/flair.nii.gz", "two/flair.nii.gz"]
 
 
+def test_no_preset_leaves_out_images_of_the_user():
+    assert all("max_subjects" not in values for values in Folder.presets.values())
+
+
 def test_a_link_in_a_circle_is_a_file_that_is_not_there(images):
     (images / "a.nii.gz").symlink_to(images / "b.nii.gz")
     (images / "b.nii.gz").symlink_to(images / "a.nii.gz")

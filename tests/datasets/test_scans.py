@@ -299,6 +299,12 @@ def test_the_same_scan_under_two_names_is_found_where_its_healthy_and_its_lesion
         make(data, test_slices="lesion").load()
 
 
+def test_a_limit_of_subjects_is_said(tmp_path):
+    data, said = write(tmp_path / "data", 6), []
+    make(data, said=said, max_subjects=4).prepared()
+    assert said == ["toy: 4 of 6 subjects are used (data.max_subjects=4)"]
+
+
 def test_findings_say_what_a_run_would_refuse(tmp_path):
     data = write(tmp_path / "data", 6)
     for i in range(1, 6):
