@@ -102,7 +102,7 @@ def _tune(method: str, dataset: str, given: dict[str, Any]) -> None:
 
 def _show(outcome: Outcome, options: TuneOptions) -> None:
     """Print the best trial (of several objectives the Pareto front), and how to go on."""
-    from adbench.tuning import study, trials
+    from adbench.tuning import study, trials, tuned
 
     name, found = outcome.study.study_name, study.trials_of(outcome.study)
     ranked = study.ranked(outcome.study.directions, found)
@@ -111,5 +111,4 @@ def _show(outcome: Outcome, options: TuneOptions) -> None:
         console.say(trials.describe(trial, options.objectives))
     console.say(f"{len(study.finished(found))} trials of study {name} in {outcome.storage}")
     where = f" --storage {outcome.storage}" if options.storage else ""
-    of = f"--method {options.method} --dataset {options.dataset} --preset {options.preset}"
-    console.say(f"use them: adbench run {of} --tuned {name}{where}; look at them: adbench tune --report {name}{where}")
+    console.say(f"use them: {tuned.command(outcome.study)}{where}; look at them: adbench tune --report {name}{where}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -60,7 +61,7 @@ def page(found: optuna.Study, best: FrozenTrial) -> str:
         f"# Study {found.study_name}\n",
         f"Settings of `{identity['method']}`, tuned on synthetic lesions drawn on healthy validation images. No test "
         f"image and no test label was seen: the values below say which settings are better, not how good they are on "
-        f"real lesions. Use them with `adbench run --tuned {found.study_name}`.\n",
+        f"real lesions. Use them with `{tuned.command(found)}`.\n",
         markdown.table(["", ""], rows, left=2),
         f"\n## Best: trial {best.number}\n",
         markdown.table(["field", "value", "searched in"], _fields(best, identity), left=3),
@@ -83,7 +84,17 @@ def _lesions(generator: dict[str, Any]) -> str:
 
 def _fields(best: FrozenTrial, identity: dict[str, Any]) -> list[list[str]]:
     values = study.values_of(best)
-    return [[f"`{key}`", formats.short(value), f"`{identity['space'].get(key, '')}`"] for key, value in values.items()]
+    return [
+        [f"`{key}`", formats.short(value), _domain(identity["space"].get(key, ""))] for key, value in values.items()
+    ]
+
+
+def _domain(text: str) -> str:
+    """`2 to 450, by the logarithm`, or the choices: of what the study keeps, `Integer(low=2, high=450, log=True)`."""
+    given = dict(re.findall(r"(\w+)=(\(.*\)|[^,)]+)", text))
+    if "values" in given:
+        return given["values"].strip("(,)")
+    return f"{given['low']} to {given['high']}" + (", by the logarithm" if given.get("log") == "True" else "")
 
 
 def _by_kind(best: FrozenTrial, objectives: Sequence[str]) -> list[str]:

@@ -108,6 +108,13 @@ def chosen(found: optuna.Study, name: str) -> FrozenTrial:
     return ranked[0]
 
 
+def command(found: optuna.Study) -> str:
+    """The command that uses what a study found."""
+    identity = found.user_attrs[study.IDENTITY]
+    options = " ".join(f"--{name} {identity[name]}" for name in ("method", "dataset", "preset"))
+    return f"adbench run {options} --tuned {found.study_name}"
+
+
 def record(found: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     """All that is needed to believe, or repeat, a tuned run."""
     identity = found.user_attrs[study.IDENTITY]

@@ -45,7 +45,7 @@ def test_a_study_is_made_and_its_best_trial_is_printed_with_what_to_do_next():
     out = adbench_tune(*USUAL, "--trials", "3")
     assert re.search(r"trial \d: dice 0\.\d{4} with level=", out)
     assert "3 trials of study toy-tuned-toy-heads-smoke-inference in sqlite:///" in out
-    assert "adbench run --tuned toy-tuned-toy-heads-smoke-inference" in out
+    assert "adbench run --method toy-tuned --dataset toy-heads --preset smoke --tuned toy-tuned-toy-heads-smoke" in out
     assert "4 trials" in adbench_tune(*USUAL, "--trials", "4", "--set", "data.subjects=6")
 
 
@@ -67,6 +67,8 @@ def test_a_page_is_written_with_its_figures():
     assert "# Study s" in text
     assert "No test image and no test label was seen" in text
     assert "| `level` |" in text
+    for domain in ("| 0.0 to 1.0 |", "| 1 to 3 |", "| 'both', 'above' |"):
+        assert domain in text
     for kind in ("shape", "blob", "texture", "patch", "deformation"):
         assert f"| {kind} |" in text
     for path in paths[1:]:
