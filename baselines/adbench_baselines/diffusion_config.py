@@ -103,10 +103,13 @@ class DiffusionConfig(LatentConfig):
         return self
 
 
-NETWORK_SEARCH: dict[str, Domain] = {
+VQVAE_SEARCH: dict[str, Domain] = {
     "vqvae.latent_channels": Choice((4, 8, 16, 32)),
     "vqvae.codes": Choice((32, 64, 128, 256)),
     "vqvae.learning_rate": Real(1e-4, 2e-3, log=True),
+}
+NETWORK_SEARCH: dict[str, Domain] = {
+    **VQVAE_SEARCH,
     "unet.learning_rate": Real(5e-5, 2e-3, log=True),
     "unet.residual_blocks": Integer(1, 2),
 }

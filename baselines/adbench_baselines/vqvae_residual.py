@@ -9,8 +9,9 @@ from torch import Tensor
 
 from adbench.artifacts import PartSpec
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
+from adbench.search import SearchSpace
 from adbench_baselines import vqvae
-from adbench_baselines.diffusion_config import SIZES
+from adbench_baselines.diffusion_config import SIZES, VQVAE_SEARCH
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig
 
 
@@ -23,6 +24,7 @@ class VQVAEResidual(Detector[VQVAEResidualConfig]):
 
     Config = VQVAEResidualConfig
     info = DetectorInfo("residual of the VQ-VAE alone", "control; van den Oord et al. 2017", "2")
+    search_space = SearchSpace(training=VQVAE_SEARCH)
     presets = {name: {k: v for k, v in size.items() if k == "vqvae"} for name, size in SIZES.items()}
     model: VQVAE
     _spec: PartSpec | None = None  # stays None in a detector that was loaded
