@@ -121,20 +121,24 @@ class SliceCache:
                 runtime.notify(f"Another process is preparing these slices in {folder}: waiting for it.")
                 lock.acquire()
         try:
-            found = cls._opened(folder)
-            if found is None:
-                return cls._made(folder, jobs, size, make, runtime)
-            if not found._can_use_more(jobs, make):
-                return found
-            runtime.notify("A case that could not be used can be now: preparing all again.")
-        except _DamagedError as error:
-            runtime.notify(f"Prepared slices in {folder} are damaged ({error}): making them again.")
-        try:
-            with _writing(folder):
-                shutil.rmtree(folder)
-            return cls._made(folder, jobs, size, make, runtime)
+            return cls._current(folder, jobs, make, runtime) or cls._made(folder, jobs, size, make, runtime)
         finally:
             lock.release()
+
+    @classmethod
+    def _current(cls, folder: Path, jobs: Sequence[Job], make: Make, runtime: DataRuntime) -> SliceCache | None:
+        """What is in the folder; None where nothing is, or what is to be made again, which is said and removed."""
+        try:
+            found = cls._opened(folder)
+            if found is None or not found._can_use_more(jobs, make):
+                return found
+            why = "A case that could not be used can be now: preparing all again."
+        except _DamagedError as error:
+            why = f"Prepared slices in {folder} are damaged ({error}): making them again."
+        runtime.notify(why)
+        with _writing(folder):
+            shutil.rmtree(folder)
+        return None
 
     @classmethod
     def _opened(cls, folder: Path) -> SliceCache | None:
