@@ -247,7 +247,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
     def healing(self) -> HealingOptions:
         c = self.config
         start: Start = c.start if c.step == "c" else "noised"  # all of z from pure noise would be another image
-        return HealingOptions(c.start_t, c.healing_steps, c.sampler, c.context, start, c.variance)
+        return HealingOptions(c.start_t, c.healing_steps, c.sampler, c.context, start, c.variance, c.resamplings)
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:

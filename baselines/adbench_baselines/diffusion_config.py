@@ -93,6 +93,9 @@ class DiffusionConfig(LatentConfig):
     healings: int = Field(
         1, ge=1, description="healed versions of an image, each from noise of its own; the residual is to the nearest"
     )
+    resamplings: int = Field(
+        1, ge=1, description="times each step of healing is taken, noised again in between (RePaint); not in the paper"
+    )
     requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
     mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
 
@@ -132,6 +135,7 @@ HEALING_SEARCH: dict[str, Domain] = {
     "context": Choice(("clean", "noised")),
     "start": Choice(("noise", "noised")),
     "healings": Integer(1, 4),
+    "resamplings": Integer(1, 3),
     "requantise": Choice((False, True)),
 }
 KL_MAP_SPACE = SearchSpace(MAP_SEARCH, NETWORK_SEARCH)

@@ -2,7 +2,8 @@
 
 The paper pastes the clean z_0 outside the mask at every step (`context="clean"`); RePaint (Lugmayr et al. 2022) pastes
 z_0 noised to the present level (`"noised"`). What stands inside the mask at the first step is not said: q(z_t | z_0)
-(`start="noised"`) still holds a trace of the anomaly, pure noise (`"noise"`) does not.
+(`start="noised"`) still holds a trace of the anomaly, pure noise (`"noise"`) does not. RePaint's resampling takes each
+step `resamplings` times, noising the result again in between, so that the inside comes to fit the context.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adbench_baselines.kl import noise_at
-from adbench_baselines.schedule import Variance, ddim_step, ddpm_step, descent, q_sample
+from adbench_baselines.schedule import Variance, ddim_step, ddpm_step, descent, q_forward, q_sample
 from adbench_baselines.unet import LatentModel
 
 Context = Literal["clean", "noised"]
@@ -29,6 +30,8 @@ class HealingOptions:
     context: Context
     start: Start
     variance: Variance
+    resamplings: int = 1
+    """How often each step is taken."""
 
     @property
     def path(self) -> list[tuple[int, int]]:
@@ -37,7 +40,7 @@ class HealingOptions:
 
     @property
     def passes(self) -> int:
-        return len(self.path)
+        return len(self.path) * self.resamplings
 
 
 @torch.no_grad()
@@ -51,12 +54,16 @@ def heal(model: LatentModel, z_0: Tensor, mask: Tensor, options: HealingOptions,
     if options.start == "noised":
         z = q_sample(schedule, z_0, options.start_t, z)
     for t, s in options.path:
-        z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed, draw))
-        eps_theta = model(z_t, torch.full((len(z_t),), t, device=z_t.device))
-        if options.sampler == "ddim":
-            z = ddim_step(schedule, z_t, t, s, eps_theta)
-        else:
-            z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(f"step {draw}", seed, t, z_0), options.variance)
+        for again in range(options.resamplings):
+            if again:
+                z = q_forward(schedule, z, s, t, noise_at(f"again {draw} {again}", seed, t, z_0))
+            z_t = torch.where(mask, z, _context(model, z_0, t, options.context, seed, draw))
+            eps_theta = model(z_t, torch.full((len(z_t),), t, device=z_t.device))
+            if options.sampler == "ddim":
+                z = ddim_step(schedule, z_t, t, s, eps_theta)
+            else:
+                name = f"step {draw} {again}" if again else f"step {draw}"
+                z = ddpm_step(schedule, z_t, t, eps_theta, noise_at(name, seed, t, z_0), options.variance)
     return torch.where(mask, z, z_0)
 
 

@@ -64,6 +64,12 @@ def q_sample(schedule: Schedule, x_0: Tensor, t: Step, eps: Tensor) -> Tensor:
     return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
 
 
+def q_forward(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
+    """x_t = sqrt(r) x_s + sqrt(1 - r) eps with r = alpha_bar_t / alpha_bar_s: noise again from level s to t > s."""
+    ratio = schedule.at(schedule.alpha_bar, t, x_s) / schedule.at(schedule.alpha_bar, s, x_s)
+    return ratio.sqrt() * x_s + (1 - ratio).sqrt() * eps
+
+
 def predict_x_0(schedule: Schedule, x_t: Tensor, t: Step, eps_theta: Tensor) -> Tensor:
     """x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps_theta) / sqrt(alpha_bar_t)."""
     alpha_bar = schedule.at(schedule.alpha_bar, t, x_t)

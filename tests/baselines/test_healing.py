@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,21 @@ def test_healing_an_image_does_not_depend_on_its_batch(context, start, sampler):
 def test_an_empty_mask_leaves_every_latent_as_it_was():
     z_0 = latents()
     assert torch.equal(heal(ToyModel(), z_0, torch.zeros_like(z_0[:, :1], dtype=torch.bool), options(), 0), z_0)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_resampling_takes_each_step_again_and_still_restores_what_the_model_knows(sampler):
+    once, thrice = options(sampler=sampler), replace(options(sampler=sampler), resamplings=3)
+    assert thrice.passes == 3 * once.passes
+    model, z_0, mask = ToyModel(), latents(), square()
+    healed = heal(model, z_0, mask, thrice, seed=0)
+    assert len(model.seen) == thrice.passes
+    assert not torch.equal(healed, heal(ToyModel(), z_0, mask, once, seed=0))
+    assert torch.equal(healed[~mask.expand_as(z_0)], z_0[~mask.expand_as(z_0)])
+    healthy = latents(1)
+    broken = torch.where(mask, healthy + 3, healthy.expand(3, -1, -1, -1))
+    found = heal(Oracle(healthy), broken, mask, thrice, seed=0)
+    torch.testing.assert_close(found, healthy.expand_as(found), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize(("sampler", "passes"), [("ddpm", 500), ("ddim", 50)])

@@ -14,6 +14,7 @@ from adbench_baselines.schedule import (
     kl_term,
     posterior_mean,
     predict_x_0,
+    q_forward,
     q_sample,
     spaced,
 )
@@ -54,6 +55,16 @@ def test_many_forward_steps_have_the_mean_and_variance_of_one_jump():
     one, zero = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     assert float(q_sample(SCHEDULE, one, 300, zero)) == pytest.approx(mean)
     assert float(q_sample(SCHEDULE, zero, 300, one)) ** 2 == pytest.approx(variance)
+
+
+@pytest.mark.parametrize(("s", "t"), [(0, 1), (2, 3), (100, 400), (0, 1000)])
+def test_noise_added_again_from_a_level_leads_to_the_same_distribution_as_one_jump(s, t):
+    one, zero = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    mean = q_forward(SCHEDULE, q_sample(SCHEDULE, one, s, zero), s, t, zero)
+    torch.testing.assert_close(mean, q_sample(SCHEDULE, one, t, zero))
+    first = q_forward(SCHEDULE, q_sample(SCHEDULE, zero, s, one), s, t, zero)
+    second = q_forward(SCHEDULE, zero, s, t, one)
+    torch.testing.assert_close(first**2 + second**2, q_sample(SCHEDULE, zero, t, one) ** 2)
 
 
 def test_a_step_for_each_image_is_the_step_of_that_image():
