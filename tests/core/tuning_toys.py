@@ -10,23 +10,30 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import optuna
+import pytest
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images
-from adbench.errors import ConfigError
+from adbench.errors import AdbenchError, ConfigError
+from adbench.options import Silent
 from adbench.search import Choice, Integer, Real, SearchSpace
 from adbench.testing import toy_split
+from adbench.tuning import TuningError, storage, workers
 from adbench.tuning.kept import Kept
 from adbench.tuning.space import TuneOptions
+from adbench.tuning.tuned import tuned_settings
 
 DETECTORS = {"tuned": "Levels", "keeping": "Keeping", "fixed": "Fixed", "slow": "Slow"}
 
 
 def install(site: Path, monkeypatch: Any) -> None:
-    """Put a distribution with all of this on Python's path."""
+    """Put a distribution with all of this on Python's path, and forget what earlier tests left."""
+    Keeping.computed.clear()
+    Levels.fitted.clear()
     info = site / "tuning_toys-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tuning-toys\nVersion: 1.0\n")
@@ -166,3 +173,26 @@ def counting(make: Callable[[list[int]], np.ndarray]) -> tuple[Callable[[list[in
         return make(indices)
 
     return counted, asked
+
+
+def tune(given: TuneOptions, reporter=None) -> optuna.Study:
+    return workers.tune(given, reporter or Silent()).study
+
+
+def url_of(folder: Path) -> str:
+    """The storage of the studies that `options(folder)` makes."""
+    return storage.default_storage(options(folder).cache)
+
+
+def counts(found: optuna.Study) -> dict[str, int]:
+    states = [trial.state.name for trial in found.get_trials()]
+    return {name: states.count(name) for name in sorted(set(states))}
+
+
+def fails(given: TuneOptions, match: str, kind: type[AdbenchError] = TuningError) -> None:
+    with pytest.raises(kind, match=match):
+        tune(given)
+
+
+def use(tmp_path: Path, name: str = "s", method: str = "toy-tuned", dataset: str = "toy-heads", **given):
+    return tuned_settings(name, None, tmp_path / "cache", method, dataset, given.pop("preset", "smoke"), **given)
