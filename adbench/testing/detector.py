@@ -1,0 +1,179 @@
+"""What the harness relies on in a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from adbench.dataset import Split
+from adbench.detector import Detector, DetectorInfo, Images, Runtime, load_detector, save_detector
+from adbench.metrics import ScoreHistogram, pixel_metrics
+from adbench.search import Choice
+from adbench.settings import resolve
+from adbench.testing.checks import check_config, check_filled, check_presets, global_seed, skip
+from adbench.testing.toys import toy_split
+
+
+class DetectorContract:
+    """Subclass with `detector_class` (and `settings`), or with `make` and `config_class`."""
+
+    detector_class: ClassVar[type[Detector[Any]]]
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Config values on top of the class's `overrides`; dotted keys reach nested configs, as with `--set`."""
+    device: ClassVar[str] = "cpu"
+    size: ClassVar[int] = 32
+    """Side of the images in pixels."""
+    n_healthy: ClassVar[int] = 64
+    n_validation: ClassVar[int] = 48
+    n_test: ClassVar[int] = 6
+    tolerance: ClassVar[float] = 1e-3
+    """Largest difference between batch sizes that rounding may cause, as a fraction of the largest score."""
+    blind_because: ClassVar[str] = ""
+    """Why the detector need not find the toy's lesions (a control, say); empty where it must."""
+
+    def make(self, runtime: Runtime) -> Detector[Any]:
+        """Return a fresh detector that is not fitted."""
+        cls = self.detector_class
+        return cls(resolve(cls.Config, [cls.overrides, self.settings], cls.__name__), runtime)
+
+    def runtime(self) -> Runtime:
+        """Return a runtime with an empty artifact store of its own."""
+        return Runtime(device=torch.device(self.device))
+
+    def healthy(self) -> Split:
+        return toy_split(self.n_healthy, self.size, seed=1)
+
+    def validation(self) -> Split:
+        return toy_split(self.n_validation, self.size, seed=2)
+
+    def contaminated(self) -> Split:
+        return toy_split(self.n_test, self.size, seed=3, lesions=True)
+
+    def _stacks(self) -> tuple[Images, Images]:
+        splits = (self.healthy(), self.validation())
+        healthy, validation = (Images(split.images, split.image_fingerprint) for split in splits)
+        return healthy, validation
+
+    def _images(self) -> Tensor:
+        return torch.from_numpy(self.contaminated().images.copy()).to(self.device)
+
+    def _fit(self) -> Detector[Any]:
+        detector = self.make(self.runtime())
+        detector.fit(*self._stacks())
+        return detector
+
+    def _fitted(self) -> Detector[Any]:
+        """The detector that the tests of this class share."""
+        cls: Any = type(self)
+        if "_shared" not in vars(cls):
+            cls._shared = self._fit()
+        shared: Detector[Any] = cls._shared
+        return shared
+
+    def _same(self, a: Tensor, b: Tensor, what: str) -> None:
+        apart = float((a - b).abs().max())
+        limit = self.tolerance * float(a.abs().max())
+        assert apart <= limit, f"{what} differ by up to {apart:.3g}, more than {limit:.3g}"
+
+    def test_the_info_card_is_filled(self) -> None:
+        info = self.make(self.runtime()).info
+        assert isinstance(info, DetectorInfo), f"info must be a DetectorInfo, got {type(info).__name__}"
+        check_filled(info, ("summary", "source", "version"))
+
+    def test_the_config_is_frozen_and_refuses_unknown_keys(self) -> None:
+        detector = self.make(self.runtime())
+        check_config(type(detector).Config, detector.config)
+
+    def test_every_preset_makes_a_valid_config(self) -> None:
+        cls = type(self.make(self.runtime()))
+        check_presets(cls, cls.overrides)
+
+    def test_both_ends_of_every_searched_field_make_a_valid_config(self) -> None:
+        cls = type(self.make(self.runtime()))
+        for name, domain in {**cls.search_space.inference, **cls.search_space.training}.items():
+            ends = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+            for value in ends:
+                resolve(cls.Config, [cls.overrides, {name: value}], f"{cls.__name__}, search space")
+
+    def test_planning_trains_nothing_and_names_the_parts_that_fitting_makes(self) -> None:
+        runtime = self.runtime()
+        plan = self.make(runtime).plan(*self._stacks())
+        assert not any(runtime.store.root.iterdir()), "plan() must leave the artifact store as it was"
+        assert all(n >= 0 for n in plan.passes.values()), f"network passes must not be negative, got {plan.passes}"
+        fitted = self._fitted()
+        planned = {part.spec.key for part in plan.parts}
+        made = {part.spec.key for part in plan.parts if fitted.runtime.store.has(part.spec)}
+        assert made == planned, f"plan() names parts that fit() did not make: {sorted(planned - made)}"
+        used = set(fitted.artifacts().values())
+        assert used <= planned, f"artifacts() names parts that plan() does not: {sorted(used - planned)}"
+
+    def test_scores_are_finite_float32_maps_of_the_shape_of_the_images(self) -> None:
+        images = self._images()
+        scores = self._fitted().score(images)
+        assert isinstance(scores, Tensor), f"score() must return a tensor, got {type(scores).__name__}"
+        assert scores.shape == images.shape, f"scores must be {tuple(images.shape)}, got {tuple(scores.shape)}"
+        assert scores.dtype == torch.float32, f"scores must be float32, got {scores.dtype}"
+        assert bool(torch.isfinite(scores).all()), "scores must be finite, but hold NaN or infinity"
+        assert not scores.requires_grad, "scores must not carry gradients: score under torch.no_grad()"
+
+    def test_image_scores_are_one_finite_float32_number_an_image(self) -> None:
+        images = self._images()
+        scores = self._fitted().image_scores(images)
+        assert scores.shape == images.shape[:1], f"image scores must be ({len(images)},), got {tuple(scores.shape)}"
+        assert scores.dtype == torch.float32, f"image scores must be float32, got {scores.dtype}"
+        assert bool(torch.isfinite(scores).all()), "image scores must be finite, but hold NaN or infinity"
+
+    def test_scoring_leaves_the_images_as_they_were(self) -> None:
+        images = self._images()
+        before = images.clone()
+        scores = self._fitted().score(images)
+        self._fitted().image_scores(images)
+        scores += 1  # a score map that shares the images' memory would change them now
+        assert torch.equal(images, before), "score() and image_scores() must not change the images they are given"
+
+    def test_the_same_seed_gives_the_same_scores_whatever_the_global_generators_hold(self) -> None:
+        images, first = self._images(), self._fitted()
+        with global_seed(1):
+            second = self._fit()
+            maps, image_scores = second.score(images), second.image_scores(images)
+        with global_seed(2):
+            assert torch.equal(first.score(images), maps), "two fits with the same seed must give the same score maps"
+            same = torch.equal(first.image_scores(images), image_scores)
+            assert same, "two fits with the same seed must give the same image scores"
+
+    def test_scores_do_not_depend_on_the_batch(self) -> None:
+        detector, images = self._fitted(), self._images()
+        if not detector.batch_independent:
+            assert type(detector).__doc__, "the docstring must say why scores depend on the batch"
+            skip("batch_independent is False: the detector's docstring says why")
+        for size in (1, len(images) - 1):
+            batches = images.split(size)
+            self._same(detector.score(images), torch.cat([detector.score(b) for b in batches]), "score maps")
+            image_scores = torch.cat([detector.image_scores(b) for b in batches])
+            self._same(detector.image_scores(images), image_scores, "image scores")
+
+    def test_a_saved_detector_scores_the_same_once_loaded(self, tmp_path: Path) -> None:
+        detector, images = self._fitted(), self._images()
+        save_detector(detector, tmp_path / "detector.safetensors")
+        loaded = self.make(self.runtime())
+        load_detector(loaded, tmp_path / "detector.safetensors")
+        assert torch.equal(loaded.score(images), detector.score(images)), "state() must hold all that score() needs"
+        same = torch.equal(loaded.image_scores(images), detector.image_scores(images))
+        assert same, "state() must hold all that image_scores() needs"
+        assert loaded.parameters() == detector.parameters(), "parameters() must be the same after load_state()"
+
+    def test_lesions_score_higher_than_chance(self) -> None:
+        if self.blind_because:
+            skip(self.blind_because)
+        split, histogram = self.contaminated(), ScoreHistogram()
+        scores = self._fitted().score(self._images()).cpu().numpy()
+        for i in range(len(split)):
+            histogram.add(split.subjects[i], scores[i], split[i].lesion)
+        auprc, prevalence = pixel_metrics(histogram).auprc, histogram.prevalence
+        assert auprc is not None, "the test split must hold lesions"
+        assert prevalence is not None, "the test split must hold pixels"
+        assert auprc > prevalence, f"AUPRC is {auprc:.3f}, no better than the prevalence of {prevalence:.3f}"
