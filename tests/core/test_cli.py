@@ -2,124 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
-from pydantic import BaseModel, Field
-from record_factory import dataset, failed, make, trained_on
+from cli_fakes import RunOptions
+from record_factory import dataset, make
 
 import adbench
 from adbench import console, registry
 from adbench.arguments import spread
 from adbench.cli import app
-from adbench.console import config_rows
 from adbench.errors import DataError
 from adbench.options import default_cache
-from adbench.progress import BarReporter, LineReporter
-from adbench.registry import DATASETS, DETECTORS, LoadedPlugin, PluginEntry
-
-NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("other", "phantom", "toy")}
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    preset: str = "small"
-    seed: int = 0
-    device: str = "auto"
-    settings: tuple[str, ...] = ()
-    out: Path = Path("leaderboards")
-    cache: Path = field(default_factory=default_cache)
-    data_root: Path | None = None
-    force: bool = False
-    train_on: str | None = None
-
-
-@dataclass(frozen=True)
-class PartRow:
-    key: str = "unet-1"
-    kind: str = "unet"
-    status: str = "train"
-    steps: int = 100
-    parameters: int | None = 4_600_000
-    flops: int | None = None
-    estimated_s: float | None = 60.0
-    memory_bytes: int | None = 2**20
-
-
-@dataclass(frozen=True)
-class CellPlan:
-    method: str
-    dataset: str = "toy"
-    config_hash: str = "abc"
-    seed: int = 0
-    record: Path = Path("records/x.json")
-    record_exists: bool = False
-    parts: list[PartRow] = field(default_factory=lambda: [PartRow()])
-    passes: dict[str, int] = field(default_factory=lambda: {"unet": 50})
-    flops_per_100: int | None = 10**12
-    estimated_score_s: float | None = 20.0
-    estimated_memory_bytes: int | None = 2**30
-
-
-class FakeHarness(ModuleType):
-    """Stands in for adbench.harness and remembers how it was called."""
-
-    RunOptions = RunOptions
-
-    def __init__(self) -> None:
-        super().__init__("adbench.harness")
-        self.calls: list[tuple[list[str], list[str] | str, RunOptions]] = []
-        self.raises: BaseException | None = None
-
-    def run(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[Any]:
-        self.calls.append((list(methods), datasets, options))
-        reporter.message("working")
-        reporter.progress("score", 1, 1)
-        print("a plugin prints")
-        if self.raises:
-            raise self.raises
-        names = [datasets] if isinstance(datasets, str) else datasets
-        return [self._record(name, data, options) for data in names for name in methods]
-
-    def _record(self, method: str, data: str, options: RunOptions) -> Any:
-        elsewhere = trained_on(options.train_on) if options.train_on else None
-        given = {"dataset": dataset(name="toy" if data == "phantom" else data, train_on=elsewhere)}
-        return failed("broken", "it\nbroke", **given) if method == "broken" else make(method, **given)
-
-    def plan(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[CellPlan]:
-        self.calls.append((list(methods), datasets, options))
-        return [CellPlan(name) for name in methods]
-
-
-@pytest.fixture
-def harness(monkeypatch, tmp_path):
-    fake = FakeHarness()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ADBENCH_DATA", raising=False)
-    monkeypatch.delenv("ADBENCH_CACHE", raising=False)
-    for name in ("harness", "planning"):
-        monkeypatch.setitem(sys.modules, f"adbench.{name}", fake)
-        monkeypatch.setattr(adbench, name, fake, raising=False)
-    entries = {group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()}
-    monkeypatch.setattr(registry, "names", entries.__getitem__)
-    return fake
-
-
-@pytest.fixture
-def command(capsys):
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            app(list(args), prog_name="adbench")
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return call
+from adbench.registry import DETECTORS, PluginEntry
 
 
 @pytest.mark.parametrize(
@@ -302,64 +198,6 @@ def test_listing_as_json_marks_broken_plugins(harness, command, monkeypatch):
     assert "broken: module 'gone_module' is not found" in out
 
 
-class Inner(BaseModel):
-    steps: int = Field(10, ge=1, description="optimiser steps")
-
-
-class Outer(BaseModel):
-    factor: int = 4
-    mode: str | None = None
-    sides: Annotated[float, Field(gt=0)] | Literal["keep"] | tuple[float, float] | None = (1.0, 2.0)
-    width: int
-    unet: Inner = Inner(steps=20)
-    other: Inner = Field(default_factory=Inner)
-
-
-def test_settings_are_shown_with_the_values_that_hold_for_a_variant():
-    rows = {row[0]: row[1:] for row in config_rows(Outer, {"factor": 8, "other.steps": 30})}
-    assert rows == {
-        "factor": ("int", "8", ""),
-        "mode": ("str | null", "null", ""),
-        "sides": ("float, gt 0 | Literal['keep'] | tuple[float, float] | null", "[1.0, 2.0]", ""),
-        "width": ("int", "required", ""),
-        "unet.steps": ("int, ge 1", "20", "optimiser steps"),
-        "other.steps": ("int, ge 1", "30", "optimiser steps"),
-    }
-
-
-class FakeInfo:
-    summary, licence, access, version = "A toy.", "CC0", "none needed", "1"
-
-
-class FakeDataset:
-    Config, info = Inner, FakeInfo()
-    presets: ClassVar[dict[str, dict[str, int]]] = {"smoke": {"steps": 1}, "paper": {}}
-
-
-def test_info_shows_the_card_the_settings_and_the_presets(harness, command, monkeypatch):
-    entry = PluginEntry("toy", "toys", "1.0", "toys:Toy")
-    monkeypatch.setattr(registry, "load_dataset", lambda name: LoadedPlugin(FakeDataset, entry))
-    code, out, _ = command("info", "toy")
-    assert code == 0
-    for text in (
-        "A toy.",
-        "CC0",
-        "none needed",
-        "toys 1.0",
-        "data.steps",
-        "--preset smoke: steps=1",
-        "--preset paper: the defaults",
-    ):
-        assert text in out
-    assert "The command line: what it passes on" in out, "what the module says of itself"
-
-
-def test_info_of_a_broken_plugin_is_an_error(harness, command):
-    code, _, err = command("info", "ddpm")
-    assert code == 2
-    assert "must be a complete Detector of adbench" in err
-
-
 def test_a_stale_page_fails_the_check_and_is_named(harness, command, tmp_path):
     code, out, err = command("leaderboard", "--check", "--out", str(tmp_path))
     assert code == 1
@@ -383,34 +221,3 @@ def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harne
     assert (methods, dataset) == (["ddpm"], "phantom")
     assert options.settings == ("f=8", "data.kind=tumour", "ema=true", "widths=[1, 2]", "n=null")
     assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), default_cache())
-
-
-def test_a_log_gets_a_line_now_and_then_with_the_time_left():
-    now, stream = [0.0], io.StringIO()
-    reporter = LineReporter(stream, clock=lambda: now[0])
-    for done in range(500, 1001):  # resumed at 500, one step a second
-        reporter.progress("train", done, 1000)
-        now[0] += 1.0
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "train: 530/1000 (53 %), 7 min 50 s left"
-    assert lines[-1] == "train: 1000/1000, done in 8 min 20 s"
-    assert len(lines) <= 500 / 30 + 6
-
-
-def test_a_quick_task_gets_one_line():
-    stream = io.StringIO()
-    reporter = LineReporter(stream, clock=lambda: 0.0)
-    for done in range(101):
-        reporter.progress("score", done, 100)
-    assert stream.getvalue() == "score: 100/100, done in 0.0 s\n"
-
-
-def test_a_bar_ends_in_one_line_and_may_be_used_again(capsys):
-    with BarReporter() as reporter:
-        for _ in range(2):
-            for done in range(3):
-                reporter.progress("score [a]", done, 2)
-        reporter.progress("cut off", 1, 2)
-    captured = capsys.readouterr()
-    assert captured.err.count("score [a]: done in 0.0 s") == 2
-    assert captured.out == ""

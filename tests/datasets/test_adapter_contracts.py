@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import layouts
+import layouts_ct
+import layouts_folder
+import layouts_mri
 import pytest
 from adbench_datasets.bhsd import BHSD
 from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
@@ -45,72 +47,72 @@ class OnALayout(DatasetContract):
 
 class TestUKB(OnALayout):
     dataset_class = UKB
-    layout = layouts.make_ukb, "flat"
+    layout = layouts_mri.make_ukb, "flat"
     settings = {"n_healthy": 3}
 
 
 class TestCromis(OnALayout):
     dataset_class = Cromis
-    layout = layouts.make_bleeds, "csv"
+    layout = layouts_ct.make_bleeds, "csv"
 
 
 class TestCTICHSlices(OnALayout):
     dataset_class = CTICH
-    layout = layouts.make_ct_ich, "1.0.0"
+    layout = layouts_ct.make_ct_ich, "1.0.0"
 
 
 class TestCTICHVolumes(OnALayout):
     dataset_class = CTICH
-    layout = layouts.make_ct_ich, "1.3.1"
+    layout = layouts_ct.make_ct_ich, "1.3.1"
 
 
 class TestInstance22(OnALayout):
     dataset_class = Instance22
-    layout = layouts.make_instance22, "train"
+    layout = layouts_ct.make_instance22, "train"
 
 
 class TestBHSD(OnALayout):
     dataset_class = BHSD
-    layout = layouts.make_bhsd, "label_192"
+    layout = layouts_ct.make_bhsd, "label_192"
 
 
 class TestFolder(OnALayout):
     dataset_class = Folder
-    layout = layouts.make_folder, "folders"
+    layout = layouts_folder.make_folder, "folders"
 
 
 class TestFolderOfPictures(OnALayout):
     dataset_class = Folder
-    layout = (lambda root, release: layouts.make_folder(root, "csv", release)), "png"
+    layout = (lambda root, release: layouts_folder.make_folder(root, "csv", release)), "png"
 
 
 class TestKCH(OnALayout):
     dataset_class = KCH
-    layout = layouts.make_bleeds, "csv"
+    layout = layouts_ct.make_bleeds, "csv"
     parts = ("test",)
 
 
 class TestChronic(OnALayout):
     dataset_class = Chronic
-    layout = layouts.make_bleeds, "csv"
+    layout = layouts_ct.make_bleeds, "csv"
     parts = ("test",)
 
 
 class TestWMH(OnALayout):
     dataset_class = WMH
-    layout = layouts.make_wmh, "2022"
+    layout = layouts_mri.make_wmh, "2022"
     parts = ("test",)
 
 
 class TestOASIS3(OnALayout):
     dataset_class = OASIS3
-    layout = layouts.make_oasis3, "xnat"
+    layout = layouts_mri.make_oasis3, "xnat"
     parts = ("healthy",)
 
 
 class TestFastMRIPlus(OnALayout):
     dataset_class = FastMRIPlus
-    layout = layouts.make_fastmri_plus, "nifti"
+    layout = layouts_mri.make_fastmri_plus, "nifti"
     parts = ("healthy",)
 
 

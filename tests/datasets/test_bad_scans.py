@@ -10,7 +10,9 @@ from typing import Any
 
 import adbench_datasets.files
 import adbench_datasets.nifti
-import layouts
+import head_files
+import layouts_ct
+import layouts_mri
 import nibabel as nib
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def by_subject(split: Split) -> dict[str, bytes]:
 def whole(tmp_path_factory) -> dict[str, bytes]:
     """What four undamaged cases give."""
     root = tmp_path_factory.mktemp("whole")
-    layouts.make_instance22(root)
+    layouts_ct.make_instance22(root)
     return by_subject(make(Instance22, root).load_test())
 
 
@@ -140,7 +142,7 @@ def test_a_bad_case_stops_the_run_or_is_left_out_and_named_and_the_others_do_not
     monkeypatch.setattr(adbench_datasets.nifti, "MAX_BYTES", SMALL_LIMIT)
     damage, message = FAULTS[fault]
     root = tmp_path / "root"
-    layouts.make_instance22(root)
+    layouts_ct.make_instance22(root)
     damage(root)
     with pytest.raises(DataError, match=message) as error:
         make(Instance22, root).load_test()
@@ -157,14 +159,14 @@ def test_a_bad_case_stops_the_run_or_is_left_out_and_named_and_the_others_do_not
 
 
 def test_a_device_or_pipe_is_never_opened(tmp_path, whole):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     pipe(image(tmp_path))
     with pytest.raises(DataError, match="a file is needed, but this is a folder or a device"):
         make(Instance22, tmp_path).load_test()
 
 
 def test_a_link_to_nothing_is_named_and_its_case_is_not_healthy(tmp_path):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     for path in (image(tmp_path), mask(tmp_path)):
         path.unlink()
         path.symlink_to(tmp_path / "not fetched")
@@ -174,7 +176,7 @@ def test_a_link_to_nothing_is_named_and_its_case_is_not_healthy(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
 def test_a_file_without_permission_is_named(tmp_path):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     image(tmp_path).chmod(0)
     with pytest.raises(DataError, match="may not be read"):
         make(Instance22, tmp_path).load_test()
@@ -182,7 +184,7 @@ def test_a_file_without_permission_is_named(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
 def test_a_folder_without_permission_is_named(tmp_path):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     folder = image(tmp_path).parent
     folder.chmod(0)
     try:
@@ -193,7 +195,7 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
 
 def test_an_empty_mask_is_a_clean_scan_and_no_fault(tmp_path, whole):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     rewrite(mask(tmp_path), np.zeros_like, "u1")
     test = make(Instance22, tmp_path).load_test()
     found = by_subject(test)
@@ -205,7 +207,7 @@ def test_an_empty_mask_is_a_clean_scan_and_no_fault(tmp_path, whole):
 
 
 def test_where_all_masks_are_empty_there_is_nothing_to_measure(tmp_path):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     for path in (tmp_path / "train" / "label").iterdir():
         rewrite(path, np.zeros_like, "u1")
     with pytest.raises(DataError, match="at least one lesion pixel"):
@@ -213,13 +215,13 @@ def test_where_all_masks_are_empty_there_is_nothing_to_measure(tmp_path):
 
 
 def test_a_fourth_axis_of_length_one_is_no_fault(tmp_path, whole):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     rewrite(image(tmp_path), lambda a: a[..., None])
     assert by_subject(make(Instance22, tmp_path).load_test()) == whole
 
 
 def test_a_missing_mask_is_counted_and_listed(tmp_path, whole):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     mask(tmp_path).unlink()
     data = make(Instance22, tmp_path)
     assert by_subject(data.load_test()) == {s: d for s, d in whole.items() if BAD not in s}
@@ -228,14 +230,14 @@ def test_a_missing_mask_is_counted_and_listed(tmp_path, whole):
 
 
 def test_ct_in_a_set_of_mri_is_refused(tmp_path):
-    layouts.make_wmh(tmp_path)
-    layouts.write_nifti(tmp_path / "test/Utrecht/1/pre/FLAIR.nii.gz", layouts.head(5, ct=True).image)
+    layouts_mri.make_wmh(tmp_path)
+    head_files.write_nifti(tmp_path / "test/Utrecht/1/pre/FLAIR.nii.gz", head_files.head(5, ct=True).image)
     with pytest.raises(DataError, match="MRI must not be strongly negative"):
         make(WMH, tmp_path).load_test()
 
 
 def test_two_copies_of_an_examination_are_an_error_that_names_both(tmp_path):
-    layouts.make_ukb(tmp_path)
+    layouts_mri.make_ukb(tmp_path)
     (tmp_path / "copy").mkdir()
     copy = tmp_path / "copy" / "1000010_20253_2_0.zip"
     copy.write_bytes((tmp_path / copy.name).read_bytes())
@@ -246,25 +248,27 @@ def test_two_copies_of_an_examination_are_an_error_that_names_both(tmp_path):
 
 def test_one_image_under_two_names_in_two_splits_is_an_error(tmp_path):
     """Leakage by content: subjects differ, pixels do not."""
-    head = layouts.head(0, ct=True, lesion=False)
+    head = head_files.head(0, ct=True, lesion=False)
     rows = []
     for i, split in enumerate(("train", "validation", "test", "test")):
-        same = head if i in (0, 2) else layouts.head(i, ct=True)
-        layouts.write_nifti(tmp_path / "images" / f"{i}.nii.gz", same.image)
-        layouts.write_nifti(tmp_path / "masks" / f"{i}.nii.gz", same.lesion, dtype="u1")
+        same = head if i in (0, 2) else head_files.head(i, ct=True)
+        head_files.write_nifti(tmp_path / "images" / f"{i}.nii.gz", same.image)
+        head_files.write_nifti(tmp_path / "masks" / f"{i}.nii.gz", same.lesion, dtype="u1")
         rows.append({"image": f"images/{i}.nii.gz", "mask": f"masks/{i}.nii.gz", "subject": f"p{i}", "split": split})
-    layouts.write_csv(tmp_path / "cromis.csv", rows)
+    head_files.write_csv(tmp_path / "cromis.csv", rows)
     with pytest.raises(DataError, match="image content"):
         make(Cromis, tmp_path).load()
 
 
 @pytest.mark.parametrize("name", ["../../T2_FLAIR/T2_FLAIR_brain.nii.gz", "/T2_FLAIR/T2_FLAIR_brain.nii.gz"])
 def test_a_zip_whose_names_lead_out_of_it_is_not_read(tmp_path, name):
-    layouts.make_ukb(tmp_path)
+    layouts_mri.make_ukb(tmp_path)
     path = tmp_path / "1000014_20253_2_0.zip"
-    head = layouts.head(4)
+    head = head_files.head(4)
     files = {name: head.image, "T2_FLAIR/lesions/final_mask.nii.gz": head.lesion}
-    path.write_bytes(layouts.zip_bytes({n: layouts.gzipped(layouts.nifti(a.astype("f4"))) for n, a in files.items()}))
+    path.write_bytes(
+        head_files.zip_bytes({n: head_files.gzipped(head_files.nifti(a.astype("f4"))) for n, a in files.items()})
+    )
     with pytest.raises(DataError, match="leads out of the archive") as error:
         make(UKB, tmp_path, n_healthy=2).load()
     assert path.name in str(error.value)
@@ -274,11 +278,11 @@ def test_a_zip_whose_names_lead_out_of_it_is_not_read(tmp_path, name):
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(adbench_datasets.files, "MAX_BYTES", SMALL_LIMIT)
-    layouts.make_ukb(tmp_path)
+    layouts_mri.make_ukb(tmp_path)
     path = tmp_path / "1000014_20253_2_0.zip"
-    good = layouts.gzipped(layouts.nifti(layouts.head(4).lesion, dtype="u1"))
+    good = head_files.gzipped(head_files.nifti(head_files.head(4).lesion, dtype="u1"))
     path.write_bytes(
-        layouts.zip_bytes(
+        head_files.zip_bytes(
             {"T2_FLAIR/T2_FLAIR_brain.nii.gz": bytes(SMALL_LIMIT + 1), "T2_FLAIR/lesions/final_mask.nii.gz": good}
         )
     )
@@ -287,15 +291,15 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
 
 
 def test_pictures_of_different_sizes_in_one_stack_are_a_fault_of_that_case(tmp_path):
-    layouts.make_ct_ich(tmp_path, "1.0.0")
-    layouts.write_picture(next(tmp_path.rglob("050/brain")) / "3.jpg", np.full((20, 20), 9, np.uint8))
+    layouts_ct.make_ct_ich(tmp_path, "1.0.0")
+    head_files.write_picture(next(tmp_path.rglob("050/brain")) / "3.jpg", np.full((20, 20), 9, np.uint8))
     with pytest.raises(DataError, match="one size"):
         make(CTICH, tmp_path).load_test()
 
 
 def test_the_root_may_have_blanks_and_other_letters_and_be_a_link(tmp_path, whole):
     place = tmp_path / "Daten für Köpfe 頭"
-    layouts.make_instance22(place)
+    layouts_ct.make_instance22(place)
     link = tmp_path / "link"
     link.symlink_to(place)
     for root in (place, link):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adbench_datasets.brats import Brats, BratsConfig
-from layouts import make_brats, write_csv
+from head_files import write_csv
+from layouts_mri import make_brats
 
 from adbench.dataset import DataRuntime
 from adbench.errors import DataError

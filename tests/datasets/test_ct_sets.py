@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import layouts
+import head_files
+import layouts_ct
 import numpy as np
 import pytest
 from adbench_datasets.bhsd import BHSD
@@ -24,14 +25,14 @@ def make(cls: type[ScanDataset[Any]], root: Path, notes: list[str] | None = None
 
 
 def test_without_a_table_a_scan_without_a_mask_is_skipped_and_listed(tmp_path):
-    layouts.make_bleeds(tmp_path)
+    layouts_ct.make_bleeds(tmp_path)
     data = make(KCH, tmp_path)
     assert {s.split("/")[1] for s in data.load_test().subjects} == {"s0", "Subjekt 1 ä", "s2", "s3"}
     assert sorted(problem.file for problem in data.inspect().problems) == ["images/s4.nii.gz", "images/s5.nii.gz"]
 
 
 def test_a_table_says_which_scans_are_free_of_bleeds_and_what_is_tested(tmp_path):
-    layouts.make_bleeds(tmp_path, "csv")
+    layouts_ct.make_bleeds(tmp_path, "csv")
     cases = {case.subject: case for case in make(Cromis, tmp_path).cases(tmp_path)}
     assert [s for s, case in cases.items() if case.lesion_free] == ["cromis/p4", "cromis/p5"]
     assert {case.split for case in cases.values()} == {"train", "test"}
@@ -42,21 +43,21 @@ def test_a_table_says_which_scans_are_free_of_bleeds_and_what_is_tested(tmp_path
 
 @pytest.mark.parametrize("cls", [KCH, Chronic])
 def test_sets_that_are_only_tested_on_say_so(tmp_path, cls):
-    layouts.make_bleeds(tmp_path, "csv")
+    layouts_ct.make_bleeds(tmp_path, "csv")
     with pytest.raises(DataError, match="--train-on"):
         make(cls, tmp_path).load()
     assert len(make(cls, tmp_path).load_test()) > 0
 
 
 def test_a_table_that_was_asked_for_must_be_there(tmp_path):
-    layouts.make_bleeds(tmp_path)
+    layouts_ct.make_bleeds(tmp_path)
     with pytest.raises(DataError, match=r"kch looks for mine\.csv"):
         make(KCH, tmp_path, table="mine.csv").cases(tmp_path)
 
 
 @pytest.mark.parametrize(("images", "masks"), [("scans", "segmentations"), ("CT", "labels"), ("imagesTr", "labelsTr")])
 def test_folders_may_have_other_usual_names(tmp_path, images, masks):
-    layouts.make_bleeds(tmp_path)
+    layouts_ct.make_bleeds(tmp_path)
     (tmp_path / "images").rename(tmp_path / images)
     (tmp_path / "masks").rename(tmp_path / masks)
     data = make(KCH, tmp_path)
@@ -65,8 +66,8 @@ def test_folders_may_have_other_usual_names(tmp_path, images, masks):
 
 
 def test_masks_may_have_other_values_where_the_user_says_so(tmp_path):
-    head = layouts.make_bleeds(tmp_path)["s0"]
-    layouts.write_nifti(tmp_path / "masks" / "s0.nii.gz", np.where(head.lesion, 7, 0), layouts.Store("LPS"), "u1")
+    head = layouts_ct.make_bleeds(tmp_path)["s0"]
+    head_files.write_nifti(tmp_path / "masks" / "s0.nii.gz", np.where(head.lesion, 7, 0), head_files.Store("LPS"), "u1")
     with pytest.raises(DataError, match="holds 7"):
         make(KCH, tmp_path).load_test()
     data = make(KCH, tmp_path, lesion_labels=(1, 7))
@@ -75,7 +76,7 @@ def test_masks_may_have_other_values_where_the_user_says_so(tmp_path):
 
 
 def test_the_subject_may_be_a_part_of_the_name(tmp_path):
-    layouts.make_bleeds(tmp_path)
+    layouts_ct.make_bleeds(tmp_path)
     (tmp_path / "images" / "s4.nii.gz").rename(tmp_path / "images" / "s0_later.nii.gz")
     (tmp_path / "images" / "Subjekt 1 ä.nii.gz").rename(tmp_path / "images" / "s1.nii.gz")
     (tmp_path / "masks" / "Subjekt 1 ä.nii.gz").rename(tmp_path / "masks" / "s1.nii.gz")
@@ -84,22 +85,22 @@ def test_the_subject_may_be_a_part_of_the_name(tmp_path):
 
 
 def test_a_mask_without_an_image_is_an_error_for_its_name_is_probably_written_differently(tmp_path):
-    layouts.make_bleeds(tmp_path)
+    layouts_ct.make_bleeds(tmp_path)
     (tmp_path / "masks" / "s0.nii.gz").rename(tmp_path / "masks" / "s0_mask.nii.gz")
     with pytest.raises(DataError, match="there is no image, first 's0_mask'"):
         make(KCH, tmp_path).cases(tmp_path)
 
 
 def test_one_scan_stored_twice_is_an_error_that_names_both(tmp_path):
-    layouts.make_bleeds(tmp_path)
-    layouts.write_nifti(tmp_path / "images" / "s0.nii", layouts.head(0, ct=True).image)
+    layouts_ct.make_bleeds(tmp_path)
+    head_files.write_nifti(tmp_path / "images" / "s0.nii", head_files.head(0, ct=True).image)
     with pytest.raises(DataError, match=r"s0\.nii and s0\.nii\.gz .*keep one"):
         make(KCH, tmp_path).cases(tmp_path)
 
 
 def test_both_releases_of_ct_ich_show_the_same_once_windowed(tmp_path):
-    layouts.make_ct_ich(tmp_path / "jpeg", "1.0.0")
-    layouts.make_ct_ich(tmp_path / "nifti", "1.3.1")
+    layouts_ct.make_ct_ich(tmp_path / "jpeg", "1.0.0")
+    layouts_ct.make_ct_ich(tmp_path / "nifti", "1.3.1")
     jpeg, nifti = make(CTICH, tmp_path / "jpeg"), make(CTICH, tmp_path / "nifti")
     pairs = zip(jpeg.cases(tmp_path / "jpeg"), nifti.cases(tmp_path / "nifti"), strict=True)
     for grey, hu in pairs:
@@ -114,13 +115,13 @@ def test_both_releases_of_ct_ich_show_the_same_once_windowed(tmp_path):
 
 
 def test_slices_are_in_the_order_of_their_numbers(tmp_path):
-    layouts.make_ct_ich(tmp_path, "1.0.0")
+    layouts_ct.make_ct_ich(tmp_path, "1.0.0")
     case = make(CTICH, tmp_path).cases(tmp_path)[0]
-    assert [ref.path.name for ref in case.image] == [f"{i}.jpg" for i in range(1, layouts.SHAPE[2] + 1)]
+    assert [ref.path.name for ref in case.image] == [f"{i}.jpg" for i in range(1, head_files.SHAPE[2] + 1)]
 
 
 def test_a_slice_of_which_nothing_says_that_it_is_free_of_bleeds_is_left_out_and_told_of(tmp_path):
-    layouts.make_ct_ich(tmp_path, "1.0.0")
+    layouts_ct.make_ct_ich(tmp_path, "1.0.0")
     brain = next(tmp_path.rglob("049/brain"))
     bleeding = min(brain.glob("*_HGE_Seg.jpg"), key=lambda path: int(path.name.split("_")[0]))
     bleeding.unlink()
@@ -128,19 +129,19 @@ def test_a_slice_of_which_nothing_says_that_it_is_free_of_bleeds_is_left_out_and
     case = make(CTICH, tmp_path, notes).cases(tmp_path)[0]
     number = bleeding.name.split("_")[0]
     assert f"{number}.jpg" not in {ref.path.name for ref in case.image}
-    assert len(case.image) == len(case.lesion) == layouts.SHAPE[2] - 1
+    assert len(case.image) == len(case.lesion) == head_files.SHAPE[2] - 1
     assert "1 slices are left out" in notes[0]
     assert f"{number}.jpg" in notes[0]
 
 
 def test_where_both_releases_are_there_the_one_in_hu_is_read(tmp_path):
     for release in ("1.0.0", "1.3.1"):
-        layouts.make_ct_ich(tmp_path, release)
+        layouts_ct.make_ct_ich(tmp_path, release)
     assert make(CTICH, tmp_path).release(tmp_path) == "1.3.x (NIfTI)"
 
 
 def test_ct_ich_needs_its_table_for_slices(tmp_path):
-    layouts.make_ct_ich(tmp_path, "1.0.0")
+    layouts_ct.make_ct_ich(tmp_path, "1.0.0")
     table = next(tmp_path.rglob("hemorrhage_diagnosis.csv"))
     table.write_text("PatientNumber,SliceNumber\n49,1\n")
     with pytest.raises(DataError, match="lacks No_Hemorrhage"):
@@ -155,27 +156,27 @@ def test_ct_ich_needs_its_table_for_slices(tmp_path):
 
 @pytest.mark.parametrize("value", [1, 255])
 def test_masks_of_ct_ich_mark_bleeds_by_any_value_but_0(tmp_path, value):
-    head = layouts.make_ct_ich(tmp_path)["ct-ich/049"]
+    head = layouts_ct.make_ct_ich(tmp_path)["ct-ich/049"]
     mask = next(tmp_path.rglob("masks/049.nii"))
-    layouts.write_nifti(mask, value * head.lesion, layouts.Store("LAS"), "u1")
+    head_files.write_nifti(mask, value * head.lesion, head_files.Store("LAS"), "u1")
     data = make(CTICH, tmp_path)
     assert (data.read(data.cases(tmp_path)[0]).lesion == head.lesion).all()
 
 
 def test_scans_of_instance22_without_public_labels_are_not_read(tmp_path):
-    layouts.make_instance22(tmp_path)
+    layouts_ct.make_instance22(tmp_path)
     assert "101" not in {case.subject.split("/")[1] for case in make(Instance22, tmp_path).cases(tmp_path)}
 
 
 def test_the_lesion_of_bhsd_is_the_union_of_five_labels(tmp_path):
-    made = layouts.make_bhsd(tmp_path, n=5)
+    made = layouts_ct.make_bhsd(tmp_path, n=5)
     data = make(BHSD, tmp_path)
     for case in data.cases(tmp_path):
         assert (data.read(case).lesion == made[f"{case.subject} {case.session}"].lesion).all()
 
 
 def test_two_scans_of_a_patient_are_one_subject_and_stay_in_one_split(tmp_path):
-    layouts.make_bhsd(tmp_path, n=8)
+    layouts_ct.make_bhsd(tmp_path, n=8)
     cases = make(BHSD, tmp_path).cases(tmp_path)
     assert len(cases) == 8
     assert len({case.subject for case in cases}) == 4
@@ -183,7 +184,7 @@ def test_two_scans_of_a_patient_are_one_subject_and_stay_in_one_split(tmp_path):
 
 
 def test_scans_of_bhsd_are_read_without_a_suffix(tmp_path):
-    layouts.make_bhsd(tmp_path)
+    layouts_ct.make_bhsd(tmp_path)
     for path in [*tmp_path.rglob("*.nii.gz")]:
         path.rename(path.with_name(path.name.removesuffix(".nii.gz")))
     data = make(BHSD, tmp_path)

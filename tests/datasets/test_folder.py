@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import layouts
+import head_files
+import layouts_folder
 import numpy as np
 import pytest
 from adbench_datasets.folder import Folder, FolderConfig
+from PIL import Image
 from pydantic import ValidationError
 
 from adbench.dataset import DataRuntime
@@ -27,14 +29,14 @@ def table(root: Path, rows: str, header: str = HEADER) -> None:
 
 @pytest.fixture
 def images(tmp_path) -> Path:
-    layouts.make_folder(tmp_path)
+    layouts_folder.make_folder(tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize("kind", ["nii.gz", "nii", "png", "jpg", "tif"])
 @pytest.mark.parametrize("release", ["folders", "csv"])
 def test_every_kind_of_file_gives_the_same_splits(tmp_path, release, kind):
-    layouts.make_folder(tmp_path, release, kind)
+    layouts_folder.make_folder(tmp_path, release, kind)
     splits = folder(tmp_path).load()
     assert set(splits.train.subjects) == {"folder/s0", "folder/s1", "folder/s2"}
     assert set(splits.validation.subjects) == {"folder/s3"}
@@ -46,7 +48,7 @@ def test_every_kind_of_file_gives_the_same_splits(tmp_path, release, kind):
 def test_a_picture_and_the_slice_of_a_volume_keep_the_lesion_on_the_same_side(tmp_path):
     """The fixture's lesion lies right, front: the upper left quarter."""
     for kind in ("png", "nii.gz"):
-        layouts.make_folder(tmp_path / kind, "folders", kind)
+        layouts_folder.make_folder(tmp_path / kind, "folders", kind)
         lesions = folder(tmp_path / kind).load_test().lesions
         assert lesions is not None
         rows, columns = np.nonzero(lesions.any(axis=(0, 1)))
@@ -54,22 +56,22 @@ def test_a_picture_and_the_slice_of_a_volume_keep_the_lesion_on_the_same_side(tm
 
 
 def test_colour_pictures_need_a_channel(tmp_path):
-    made = layouts.make_folder(tmp_path, "folders", "png")
+    made = layouts_folder.make_folder(tmp_path, "folders", "png")
     for path in tmp_path.rglob("s*.png"):
         if "lesions" not in path.parts:
-            grey = np.asarray(layouts.Image.open(path))
-            layouts.write_picture(path, np.stack([grey // 2, grey, grey // 3], axis=-1))
+            grey = np.asarray(Image.open(path))
+            head_files.write_picture(path, np.stack([grey // 2, grey, grey // 3], axis=-1))
     with pytest.raises(DataError, match="channels differ"):
         folder(tmp_path).load()
     data = folder(tmp_path, channel=1)
     case = next(case for case in data.cases(tmp_path) if case.subject == "folder/s0")
-    middle = layouts.SHAPE[2] // 2
+    middle = head_files.SHAPE[2] // 2
     assert (data.read(case).image[..., 0] == (made["s0"].image[..., middle] / 4).astype(np.uint8)).all()
 
 
 def test_the_kind_of_units_follows_modality_and_file(tmp_path):
-    layouts.make_folder(tmp_path / "a", "folders", "png")
-    layouts.make_folder(tmp_path / "b", "folders", "nii")
+    layouts_folder.make_folder(tmp_path / "a", "folders", "png")
+    layouts_folder.make_folder(tmp_path / "b", "folders", "nii")
     pictures, volumes = (folder(tmp_path / x, modality="CT") for x in "ab")
     assert pictures.units(pictures.cases(tmp_path / "a")[0]) == "grey"
     assert volumes.units(volumes.cases(tmp_path / "b")[0]) == "hu"
@@ -80,7 +82,7 @@ def test_the_kind_of_units_follows_modality_and_file(tmp_path):
 
 
 def test_a_picture_may_say_how_large_its_pixels_are(tmp_path):
-    layouts.make_folder(tmp_path, "folders", "png")
+    layouts_folder.make_folder(tmp_path, "folders", "png")
     data = folder(tmp_path, pixel_mm=6)
     assert data.read(data.cases(tmp_path)[0]).spacing_mm == (6, 6, 6)
 
@@ -188,8 +190,8 @@ def test_a_table_that_was_asked_for_must_be_there(images):
 
 
 def test_a_brain_mask_of_the_table_is_used(images):
-    head = layouts.head(4)
-    layouts.write_nifti(images / "brains" / "s4.nii.gz", head.brain, dtype="u1")
+    head = head_files.head(4)
+    head_files.write_nifti(images / "brains" / "s4.nii.gz", head.brain, dtype="u1")
     table(images, "test/images/s4.nii.gz,test/lesions/s4.nii.gz,brains/s4.nii.gz,s4,test\n")
     data = folder(images)
     scan = data.read(data.cases(images)[0])
@@ -197,7 +199,7 @@ def test_a_brain_mask_of_the_table_is_used(images):
 
 
 def bids(root: Path, **config: Any) -> Folder:
-    layouts.make_folder(root, "bids")
+    layouts_folder.make_folder(root, "bids")
     return folder(root, **config)
 
 
@@ -209,14 +211,14 @@ def test_bids_subjects_without_a_mask_are_skipped_unless_they_are_healthy(tmp_pa
 
 
 def test_bids_sessions_are_examinations_of_one_subject_with_their_own_masks(tmp_path):
-    head = layouts.head(20)
+    head = head_files.head(20)
     for session in ("01", "02"):
         place, stem = Path("sub-x") / f"ses-{session}" / "anat", f"sub-x_ses-{session}"
-        layouts.write_nifti(tmp_path / place / f"{stem}_FLAIR.nii.gz", head.image)
-        layouts.write_nifti(tmp_path / place / f"{stem}_T1w.nii.gz", head.image)
+        head_files.write_nifti(tmp_path / place / f"{stem}_FLAIR.nii.gz", head.image)
+        head_files.write_nifti(tmp_path / place / f"{stem}_T1w.nii.gz", head.image)
         masks = tmp_path / "derivatives" / "manual" / "final" / place
-        layouts.write_nifti(masks / f"{stem}_space-orig_mask.nii.gz", head.lesion, dtype="u1")
-        layouts.write_nifti(masks / f"{stem}_desc-brain_mask.nii.gz", head.brain, dtype="u1")
+        head_files.write_nifti(masks / f"{stem}_space-orig_mask.nii.gz", head.lesion, dtype="u1")
+        head_files.write_nifti(masks / f"{stem}_desc-brain_mask.nii.gz", head.brain, dtype="u1")
     data = folder(tmp_path)
     cases = data.cases(tmp_path)
     assert [case.subject for case in cases] == ["folder/sub-x", "folder/sub-x"]
@@ -230,7 +232,7 @@ def test_bids_sessions_are_examinations_of_one_subject_with_their_own_masks(tmp_
 def test_two_masks_that_may_be_the_lesion_are_an_error(tmp_path):
     data = bids(tmp_path)
     place = tmp_path / "derivatives" / "other" / "sub-05" / "anat"
-    layouts.write_nifti(place / "sub-05_label-lesion_mask.nii.gz", layouts.head(5).lesion, dtype="u1")
+    head_files.write_nifti(place / "sub-05_label-lesion_mask.nii.gz", head_files.head(5).lesion, dtype="u1")
     with pytest.raises(DataError, match=r"sub-05_FLAIR\.nii\.gz has 2"):
         data.cases(tmp_path)
 
@@ -239,5 +241,5 @@ def test_another_bids_suffix_may_be_named(tmp_path):
     data = bids(tmp_path, suffix="T1w")
     with pytest.raises(DataError, match=r"sub-\*/anat/\*_T1w"):
         data.cases(tmp_path)
-    layouts.write_nifti(tmp_path / "sub-00" / "anat" / "sub-00_T1w.nii.gz", layouts.head(0).image)
+    head_files.write_nifti(tmp_path / "sub-00" / "anat" / "sub-00_T1w.nii.gz", head_files.head(0).image)
     assert len(data.cases(tmp_path)) == 1

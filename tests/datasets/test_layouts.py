@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import layouts
+import head_files
+import layouts_ct
+import layouts_folder
+import layouts_mri
 import numpy as np
 import pytest
 from adbench_datasets.bhsd import BHSD
@@ -26,37 +29,37 @@ from adbench_datasets.wmh import WMH
 
 from adbench.errors import DataError
 
-Make = Callable[..., dict[Any, layouts.Head]]
+Make = Callable[..., dict[Any, head_files.Head]]
 
 LAYOUTS: list[tuple[type[ScanDataset[Any]], Make, str, str, dict[str, Any]]] = [
-    (TCGALGG, layouts.make_tcga_lgg, "kaggle", "", {}),
-    *((Brats, layouts.make_brats, release, release[:4], {}) for release in layouts.BRATS_PLACES),
-    (MSLUB, layouts.make_mslub, "original", "native", {}),
-    (MSLUB, layouts.make_mslub, "mirror", "native", {}),
-    (MSLUB, layouts.make_mslub, "mni", "MNI", {}),
-    (WMH, layouts.make_wmh, "2022", "2022", {}),
-    (WMH, layouts.make_wmh, "original", "original", {}),
+    (TCGALGG, layouts_mri.make_tcga_lgg, "kaggle", "", {}),
+    *((Brats, layouts_mri.make_brats, release, release[:4], {}) for release in layouts_mri.BRATS_PLACES),
+    (MSLUB, layouts_mri.make_mslub, "original", "native", {}),
+    (MSLUB, layouts_mri.make_mslub, "mirror", "native", {}),
+    (MSLUB, layouts_mri.make_mslub, "mni", "MNI", {}),
+    (WMH, layouts_mri.make_wmh, "2022", "2022", {}),
+    (WMH, layouts_mri.make_wmh, "original", "original", {}),
     *(
-        (UKB, layouts.make_ukb, release, "field 20253: 5 of visit 2, 1 of visit 3; 1 without", {"n_healthy": 2})
+        (UKB, layouts_mri.make_ukb, release, "field 20253: 5 of visit 2, 1 of visit 3; 1 without", {"n_healthy": 2})
         for release in ("flat", "bulk", "table")
     ),
-    (OASIS3, layouts.make_oasis3, "xnat", "as downloaded", {}),
-    (OASIS3, layouts.make_oasis3, "bids", "BIDS", {}),
-    (FastMRIPlus, layouts.make_fastmri_plus, "nifti", "5 FLAIR as NIfTI", {}),
-    (FastMRIPlus, layouts.make_fastmri_plus, "png", "5 as pictures", {}),
-    (Cromis, layouts.make_bleeds, "folders", "folders images and masks", {}),
-    (KCH, layouts.make_bleeds, "csv", "table cases.csv", {}),
-    (Chronic, layouts.make_bleeds, "csv", "table cases.csv", {}),
-    (CTICH, layouts.make_ct_ich, "1.3.1", "1.3.x (NIfTI)", {}),
-    (CTICH, layouts.make_ct_ich, "1.2.0", "1.0.0 to 1.2.0 (JPEG slices)", {}),
-    (CTICH, layouts.make_ct_ich, "1.0.0", "1.0.0 to 1.2.0 (JPEG slices)", {}),
-    (Instance22, layouts.make_instance22, "train", "training set", {}),
-    (Instance22, layouts.make_instance22, "train_2", "training set", {}),
-    (BHSD, layouts.make_bhsd, "label_192", "label_192", {}),
-    (BHSD, layouts.make_bhsd, "nnunet", "nnU-Net", {}),
-    (Folder, layouts.make_folder, "folders", "folders", {}),
-    (Folder, layouts.make_folder, "csv", "table", {}),
-    (Folder, layouts.make_folder, "bids", "BIDS", {"no_mask": "healthy"}),
+    (OASIS3, layouts_mri.make_oasis3, "xnat", "as downloaded", {}),
+    (OASIS3, layouts_mri.make_oasis3, "bids", "BIDS", {}),
+    (FastMRIPlus, layouts_mri.make_fastmri_plus, "nifti", "5 FLAIR as NIfTI", {}),
+    (FastMRIPlus, layouts_mri.make_fastmri_plus, "png", "5 as pictures", {}),
+    (Cromis, layouts_ct.make_bleeds, "folders", "folders images and masks", {}),
+    (KCH, layouts_ct.make_bleeds, "csv", "table cases.csv", {}),
+    (Chronic, layouts_ct.make_bleeds, "csv", "table cases.csv", {}),
+    (CTICH, layouts_ct.make_ct_ich, "1.3.1", "1.3.x (NIfTI)", {}),
+    (CTICH, layouts_ct.make_ct_ich, "1.2.0", "1.0.0 to 1.2.0 (JPEG slices)", {}),
+    (CTICH, layouts_ct.make_ct_ich, "1.0.0", "1.0.0 to 1.2.0 (JPEG slices)", {}),
+    (Instance22, layouts_ct.make_instance22, "train", "training set", {}),
+    (Instance22, layouts_ct.make_instance22, "train_2", "training set", {}),
+    (BHSD, layouts_ct.make_bhsd, "label_192", "label_192", {}),
+    (BHSD, layouts_ct.make_bhsd, "nnunet", "nnU-Net", {}),
+    (Folder, layouts_folder.make_folder, "folders", "folders", {}),
+    (Folder, layouts_folder.make_folder, "csv", "table", {}),
+    (Folder, layouts_folder.make_folder, "bids", "BIDS", {"no_mask": "healthy"}),
 ]
 every_layout = pytest.mark.parametrize(
     ("cls", "make", "release", "named", "config"), LAYOUTS, ids=[f"{c.__name__}-{r}" for c, _, r, _, _ in LAYOUTS]
@@ -73,17 +76,17 @@ def image_file(case: Case) -> Path:
     return case.image.path if isinstance(case.image, FileRef) else case.image[0].path
 
 
-def written_as(case: Case, made: dict[Any, layouts.Head]) -> layouts.Head:
+def written_as(case: Case, made: dict[Any, head_files.Head]) -> head_files.Head:
     """What was written for a case: keys are a file, or a subject, with its session where it has several."""
     known = {image_file(case), case.subject, f"{case.subject} {case.session}", case.subject.split("/", 1)[1]}
     (key,) = known & set(made)
     return made[key]
 
 
-def assert_read_as_written(scan: Scan, head: layouts.Head, tolerance: float = 0) -> None:
-    assert scan.image.shape == layouts.SHAPE
+def assert_read_as_written(scan: Scan, head: head_files.Head, tolerance: float = 0) -> None:
+    assert scan.image.shape == head_files.SHAPE
     assert np.abs(scan.image - head.image).max() <= tolerance
-    lesion = np.zeros(layouts.SHAPE, bool) if scan.lesion is None else scan.lesion
+    lesion = np.zeros(head_files.SHAPE, bool) if scan.lesion is None else scan.lesion
     assert (lesion == head.lesion).mean() >= (1 if tolerance == 0 else 0.998)
     if scan.brain is not None:
         assert (scan.brain == head.brain).all()
@@ -109,9 +112,9 @@ def test_arrays_are_those_that_were_written_however_they_are_stored(tmp_path, cl
             continue
         head = written_as(case, made)
         if case.lesion_free and cls is UKB:
-            head = layouts.Head(head.image, np.zeros(layouts.SHAPE, bool), head.brain, head.other)
+            head = head_files.Head(head.image, np.zeros(head_files.SHAPE, bool), head.brain, head.other)
         if cls is FastMRIPlus and release == "png":
-            head = layouts.Head(
+            head = head_files.Head(
                 (head.image / 4).astype(np.uint8).astype(np.float32), head.lesion, head.brain, head.other
             )
         assert_read_as_written(found.read(case), head, tolerance=60 if release in LOSSY else 0)
@@ -122,15 +125,15 @@ def test_arrays_are_those_that_were_written_however_they_are_stored(tmp_path, cl
 @pytest.mark.parametrize(
     ("cls", "make", "release", "inner"),
     [
-        (WMH, layouts.make_wmh, "2022", "WMH"),
-        (UKB, layouts.make_ukb, "flat", "20253"),
-        (OASIS3, layouts.make_oasis3, "bids", "OASIS3"),
-        (FastMRIPlus, layouts.make_fastmri_plus, "nifti", "fastMRI"),
-        (Cromis, layouts.make_bleeds, "csv", "cromis"),
-        (Chronic, layouts.make_bleeds, "folders", "CHRONIC"),
-        (Instance22, layouts.make_instance22, "train", "INSTANCE22"),
-        (BHSD, layouts.make_bhsd, "label_192", "BHSD"),
-        (Folder, layouts.make_folder, "folders", "data"),
+        (WMH, layouts_mri.make_wmh, "2022", "WMH"),
+        (UKB, layouts_mri.make_ukb, "flat", "20253"),
+        (OASIS3, layouts_mri.make_oasis3, "bids", "OASIS3"),
+        (FastMRIPlus, layouts_mri.make_fastmri_plus, "nifti", "fastMRI"),
+        (Cromis, layouts_ct.make_bleeds, "csv", "cromis"),
+        (Chronic, layouts_ct.make_bleeds, "folders", "CHRONIC"),
+        (Instance22, layouts_ct.make_instance22, "train", "INSTANCE22"),
+        (BHSD, layouts_ct.make_bhsd, "label_192", "BHSD"),
+        (Folder, layouts_folder.make_folder, "folders", "data"),
     ],
 )
 def test_the_data_root_may_be_the_parent_or_the_folder_itself(tmp_path, cls, make, release, inner):
@@ -151,7 +154,7 @@ def test_where_nothing_is_found_the_error_says_what_was_looked_for_and_where(tmp
 
 
 def test_heads_are_asymmetric_so_that_every_flip_shows():
-    head = layouts.head(0)
+    head = head_files.head(0)
     for axis in range(3):
         assert (np.flip(head.image, axis) != head.image).any()
         assert (np.flip(head.lesion, axis) != head.lesion).any()

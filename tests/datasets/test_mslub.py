@@ -10,7 +10,7 @@ import pytest
 from adbench_datasets.mslub import MSLUB
 from adbench_datasets.preprocessing import region_of
 from adbench_datasets.scans import ScanConfig
-from layouts import make_mslub
+from layouts_mri import make_mslub
 
 from adbench.dataset import DataRuntime
 from adbench.errors import DataError

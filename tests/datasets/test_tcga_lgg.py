@@ -10,7 +10,7 @@ import pytest
 from adbench_datasets.preprocessing import restore
 from adbench_datasets.scans import ScanConfig
 from adbench_datasets.tcga_lgg import TCGALGG
-from layouts import make_tcga_lgg
+from layouts_mri import make_tcga_lgg
 from scipy import ndimage
 
 from adbench.dataset import DataRuntime, Split

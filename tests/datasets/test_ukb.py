@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import adbench_datasets.volumes
-import layouts
+import head_files
+import layouts_mri
 import numpy as np
 import pytest
 from adbench_datasets.files import CaseError
@@ -33,7 +34,7 @@ def splits_of(root: Path, **config: Any) -> dict[str, set[str]]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("ukb")
-    layouts.make_ukb(place)
+    layouts_mri.make_ukb(place)
     return place
 
 
@@ -45,7 +46,7 @@ def test_subjects_with_the_lowest_lesion_volume_are_healthy_and_the_others_are_t
 
 
 def test_a_table_of_field_25781_ranks_where_it_is_given(tmp_path):
-    layouts.make_ukb(tmp_path, "table")
+    layouts_mri.make_ukb(tmp_path, "table")
     found = splits_of(tmp_path, volumes_csv="volumes.csv")
     assert found["train"] | found["validation"] == {"4", "3", "2"}, "the table's volumes fall with the number"
     assert found["test"] == {"0", "1"}, "subject 1 has no volume for its visit 3: it is not healthy, but has a mask"
@@ -65,16 +66,16 @@ def test_n_test_draws_a_part_of_the_others_whatever_its_size(root):
 
 
 def test_the_larger_volume_counts_where_a_subject_came_twice(tmp_path):
-    layouts.make_ukb(tmp_path)
-    layouts.write_ukb_zip(tmp_path / "1000010_20253_3_0.zip", layouts.head(0))
+    layouts_mri.make_ukb(tmp_path)
+    layouts_mri.write_ukb_zip(tmp_path / "1000010_20253_3_0.zip", head_files.head(0))
     assert "0" in splits_of(tmp_path, n_healthy=2)["test"]
     visits = [case.session for case in ukb(tmp_path, n_healthy=2).cases(tmp_path) if case.subject == "ukb/1000010"]
     assert visits == ["2", "3"]
 
 
 def test_a_visit_without_a_volume_does_not_pass_as_healthy_beside_one_that_has(tmp_path):
-    layouts.make_ukb(tmp_path, "table")
-    layouts.write_ukb_zip(tmp_path / "1000014_20253_3_0.zip", layouts.head(0))
+    layouts_mri.make_ukb(tmp_path, "table")
+    layouts_mri.write_ukb_zip(tmp_path / "1000014_20253_3_0.zip", head_files.head(0))
     cases = ukb(tmp_path, volumes_csv="volumes.csv").cases(tmp_path)
     assert [case.session for case in cases if case.subject == "ukb/1000014"] == ["2"]
 
@@ -127,7 +128,7 @@ def test_a_table_that_does_not_fit_is_an_error_that_names_it(root, tmp_path, tex
 
 @pytest.mark.parametrize("column", ["25781-2.0", "p25781_i2", "25781_2_0", "f.25781.2.0"])
 def test_the_field_is_known_in_every_spelling_of_its_column(tmp_path, column):
-    layouts.make_ukb(tmp_path)
+    layouts_mri.make_ukb(tmp_path)
     rows = "".join(f"{1000010 + i},{100 - i}\n" for i in range(5))
     (tmp_path / "v.csv").write_text(f"eid,{column}\n{rows}")
     found = splits_of(tmp_path, volumes_csv="v.csv")
@@ -135,7 +136,7 @@ def test_the_field_is_known_in_every_spelling_of_its_column(tmp_path, column):
 
 
 def test_volumes_are_measured_once_and_again_where_a_zip_changed(tmp_path, monkeypatch):
-    layouts.make_ukb(tmp_path / "data")
+    layouts_mri.make_ukb(tmp_path / "data")
     data, measured = tmp_path / "data", []
     real = adbench_datasets.volumes.volume_mm3
     monkeypatch.setattr(
@@ -146,21 +147,21 @@ def test_volumes_are_measured_once_and_again_where_a_zip_changed(tmp_path, monke
     assert len(measured) == 5
     assert ukb(data, runtime).cases(data) == first
     assert len(measured) == 5
-    layouts.write_ukb_zip(data / "1000010_20253_2_0.zip", layouts.head(0))
+    layouts_mri.write_ukb_zip(data / "1000010_20253_2_0.zip", head_files.head(0))
     ukb(data, runtime).cases(data)
     assert measured[5:] == ["1000010_20253_2_0.zip"]
 
 
 def test_volumes_are_in_mm3(tmp_path):
-    head = layouts.head(0)
-    ref = adbench_datasets.volumes.FileRef(layouts.write_nifti(tmp_path / "m.nii.gz", head.lesion, dtype="u1"))
+    head = head_files.head(0)
+    ref = adbench_datasets.volumes.FileRef(head_files.write_nifti(tmp_path / "m.nii.gz", head.lesion, dtype="u1"))
     assert adbench_datasets.volumes.volume_mm3(ref, tmp_path) == pytest.approx(
-        head.lesion.sum() * np.prod(layouts.SPACING), rel=1e-6
+        head.lesion.sum() * np.prod(head_files.SPACING), rel=1e-6
     )
 
 
 def test_a_zip_that_is_cut_short_is_told_of_and_left_out(tmp_path):
-    layouts.make_ukb(tmp_path)
+    layouts_mri.make_ukb(tmp_path)
     path = tmp_path / "1000011_20253_3_0.zip"
     path.write_bytes(path.read_bytes()[:2000])
     notes: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import layouts
+import layouts_mri
 import numpy as np
 import pytest
 from adbench_datasets.wmh import WMH, WMHConfig
@@ -21,18 +21,18 @@ def wmh(root: Path, **config: Any) -> WMH:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("wmh")
-    layouts.make_wmh(place)
+    layouts_mri.make_wmh(place)
     return place
 
 
 def test_sites_with_blanks_and_dots_are_found(root):
     subjects = {case.subject for case in wmh(root).cases(root)}
     assert "wmh/Amsterdam/Philips_VU .PETMR_01./160" in subjects
-    assert len(subjects) == len(layouts.WMH_2022)
+    assert len(subjects) == len(layouts_mri.WMH_2022)
 
 
 def test_a_subject_has_one_name_in_both_releases(root, tmp_path):
-    layouts.make_wmh(tmp_path, "original")
+    layouts_mri.make_wmh(tmp_path, "original")
     old = {case.subject for case in wmh(tmp_path).cases(tmp_path)}
     new = {case.subject for case in wmh(root).cases(root)}
     assert {"wmh/Utrecht/0", "wmh/Singapore/50", "wmh/Amsterdam/GE3T/100"} <= old & new
@@ -40,7 +40,7 @@ def test_a_subject_has_one_name_in_both_releases(root, tmp_path):
 
 @pytest.mark.parametrize("name", ["GE3T", "Amsterdam_GE3T", "Amsterdam GE3T"])
 def test_the_third_site_of_the_original_release_is_known_by_each_of_its_names(tmp_path, name):
-    layouts.make_wmh(tmp_path, "original")
+    layouts_mri.make_wmh(tmp_path, "original")
     (tmp_path / "Amsterdam GE3T").rename(tmp_path / name)
     assert "wmh/Amsterdam/GE3T/100" in {case.subject for case in wmh(tmp_path).cases(tmp_path)}
 
@@ -60,7 +60,7 @@ def test_a_subset_is_that_of_the_challenge(root, subset, n):
 
 
 def test_the_test_subset_of_the_original_release_is_an_error(tmp_path):
-    layouts.make_wmh(tmp_path, "original")
+    layouts_mri.make_wmh(tmp_path, "original")
     assert len(wmh(tmp_path, subset="training").cases(tmp_path)) == 4
     with pytest.raises(DataError, match="subset=test needs the 2022 release"):
         wmh(tmp_path, subset="test").cases(tmp_path)
@@ -68,7 +68,7 @@ def test_the_test_subset_of_the_original_release_is_an_error(tmp_path):
 
 def test_other_pathology_is_neither_lesion_nor_counted(root):
     data = wmh(root)
-    head = layouts.make_wmh(root)["wmh/Utrecht/0"]
+    head = layouts_mri.make_wmh(root)["wmh/Utrecht/0"]
     scan = data.read(next(case for case in data.cases(root) if case.subject == "wmh/Utrecht/0"))
     assert scan.ignore is not None
     assert (scan.ignore == head.other).all()
@@ -87,7 +87,7 @@ def test_it_is_only_tested_on(root):
 
 
 def test_a_subject_without_a_mask_is_skipped_and_listed(tmp_path):
-    layouts.make_wmh(tmp_path, missing="training/Singapore/50")
+    layouts_mri.make_wmh(tmp_path, missing="training/Singapore/50")
     data = wmh(tmp_path)
     assert len(set(data.load_test().subjects)) == 5
     (problem,) = data.inspect().problems
@@ -96,7 +96,7 @@ def test_a_subject_without_a_mask_is_skipped_and_listed(tmp_path):
 
 
 def test_a_subject_without_its_image_is_a_fault_of_that_case(tmp_path):
-    layouts.make_wmh(tmp_path)
+    layouts_mri.make_wmh(tmp_path)
     (tmp_path / "training/Singapore/50/pre/FLAIR.nii.gz").unlink()
     with pytest.raises(DataError, match=r"FLAIR\.nii\.gz: there is no such file"):
         wmh(tmp_path).load_test()
