@@ -38,8 +38,10 @@ from adbench.tuning.trials import work
 LEAST = 100.0
 QUICK_IMAGES = 40
 TOLERANCE = {"kl-map": 1e-4, "ddpm-b": 1e-3}
-"""How far the Dice of both may be apart. Passes of other batches round otherwise, which moves a map hardly at all, but a
-latent at the threshold to its other side, with all the pixels that it stands for.
+"""How far the Dice of both may be apart.
+
+Passes of other batches round otherwise. That hardly moves a map, but may move a latent to the other side of the
+threshold, with all the pixels that it stands for.
 """
 FRESH = ("vqvae.steps=1", "unet.steps=1", "unet.augmented_copies=0", "unet.ema_decay=0", "vqvae.ema_decay=0")
 TIMESTEPS = 200
