@@ -1,6 +1,7 @@
 """Trained parts, content-addressed: made once, shared by every detector that asks for the same thing.
 
-The key of a part is a hash of what it is made from (kind, code version, config, data fingerprint, seed, parents). Files
+The key of a part is a hash of what it is made from (kind, code version, the fields of its config that differ from the
+defaults, data fingerprint, seed, parents): a new field orphans no part, a changed default needs a new version. Files
 are safetensors beside a JSON file that names them and their SHA-256 and is written last, so a kill at any moment leaves
 either the old state or the new one. A file that does not match its hash is reported, removed and made again.
 """
@@ -11,13 +12,14 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -36,6 +38,11 @@ def canonical_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def changed_fields(config: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a config, JSON-able and by name, that differ from their defaults; `exclude` leaves some out."""
+    return config.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
+
+
 @dataclass(frozen=True)
 class PartSpec:
     """What a part is made from."""
@@ -44,6 +51,7 @@ class PartSpec:
     version: int
     """Version of the code that makes it: raise it when the same inputs would give another part."""
     config: Mapping[str, Any]
+    """What differs from the defaults (`changed_fields`), and whatever else decides the part."""
     data: str
     """Fingerprint of the images it is made from."""
     seed: int

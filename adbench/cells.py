@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from adbench import loading
-from adbench.artifacts import ArtifactStore, canonical_hash
+from adbench.artifacts import ArtifactStore, canonical_hash, changed_fields
 from adbench.dataset import Dataset, Splits
 from adbench.detector import Detector, DetectorConfig, Images, Runtime
 from adbench.device import pick_device
@@ -103,23 +103,28 @@ class Cell:
 
     @cached_property
     def config_hash(self) -> str:
-        """12 hex digits of everything that decides the numbers, but for seed and device."""
+        """12 hex digits of everything that decides the numbers, but for seed and device.
+
+        Configs are taken by the fields that differ from their defaults: a new field leaves old records what they are,
+        and a changed default needs a new version of the method, the dataset or the protocol.
+        """
         dataset, train_on = self.data.dataset, self.data.train_on
         identity: dict[str, Any] = {
             "method": self.method,
             "code": self.plugin.cls.info.version,
-            "config": self.config.model_dump(mode="json"),
+            "config": changed_fields(self.config),
             "dataset": self.data.name,
             "dataset_version": dataset.info.version,
-            "dataset_config": dataset.config.model_dump(mode="json"),
+            "dataset_config": changed_fields(dataset.config),
             "fingerprint": self.data.splits.fingerprint,
-            "protocol": self.protocol.model_dump(mode="json"),
+            "protocol": changed_fields(self.protocol),
         }
         if self.part_versions:
             identity["parts"] = self.part_versions
         if train_on:
             source = train_on.source
-            identity["train_on"] = [source.name, source.dataset.info.version, source.config, train_on.fingerprint]
+            config = changed_fields(source.dataset.config)
+            identity["train_on"] = [source.name, source.dataset.info.version, config, train_on.fingerprint]
         if self.options.tuning:  # an untuned run may have the same values
             identity["tuning"] = [self.options.tuning["identity"], self.options.tuning["trial"]]
         return canonical_hash(identity)[:12]

@@ -21,7 +21,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec
+from adbench.artifacts import Checkpoint, PartSpec, changed_fields
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run, Runtime
 from adbench.device import autocast
 from adbench.search import Real, SearchSpace
@@ -75,7 +75,9 @@ def encoder_loss(encoder: Trunk, wgan: WGAN, images: Tensor, kappa: float) -> Te
 
 
 def encoder_spec(config: EncoderConfig, wgan: PartSpec) -> PartSpec:
-    return PartSpec("fanogan-encoder", ENCODER_VERSION, config.model_dump(), wgan.data, wgan.seed, {"wgan": wgan.key})
+    return PartSpec(
+        "fanogan-encoder", ENCODER_VERSION, changed_fields(config), wgan.data, wgan.seed, {"wgan": wgan.key}
+    )
 
 
 def train_encoder(

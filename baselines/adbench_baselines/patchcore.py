@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from adbench.artifacts import PartSpec
+from adbench.artifacts import PartSpec, changed_fields
 from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Progress
 from adbench.device import autocast
 from adbench.errors import ConfigError
@@ -233,7 +233,7 @@ class PatchCore(Detector[PatchCoreConfig]):
             )
 
     def _memory_spec(self, healthy: Images, first: PartSpec) -> PartSpec:
-        config = self.config.model_dump(exclude={"vqvae", "neighbours", "smoothing"})
+        config = changed_fields(self.config, exclude={"vqvae", "neighbours", "smoothing"})
         parents = {"vqvae": first.key}
         return PartSpec("patchcore-memory", VERSION, config, healthy.fingerprint, self.runtime.seed, parents)
 

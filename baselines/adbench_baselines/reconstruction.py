@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from adbench.artifacts import Checkpoint, PartSpec
+from adbench.artifacts import Checkpoint, PartSpec, changed_fields
 from adbench.detector import Detector, DetectorConfig, Images, PartPlan, Plan
 from adbench.errors import ConfigError, TrainingError
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
@@ -147,7 +147,7 @@ class Reconstruction(Detector[ConfigT]):
         self._size = (height, width)
 
     def _part_spec(self, healthy: Images) -> PartSpec:
-        config = self.config.model_dump(mode="json", exclude=set(self.inference_only))
+        config = changed_fields(self.config, exclude=self.inference_only)
         return PartSpec(self.kind, self.part_version, config, healthy.fingerprint, self.runtime.seed)
 
     def _fresh(self) -> ReconstructionNet:

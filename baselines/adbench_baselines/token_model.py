@@ -25,7 +25,7 @@ from einops import rearrange
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec
+from adbench.artifacts import Checkpoint, PartSpec, changed_fields
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench_baselines.orderings import arrange
@@ -168,7 +168,7 @@ class WholePrefix:
 
 
 def part_spec(config: TokenModelConfig, ordering: int, healthy: Images, seed: int, vqvae: PartSpec) -> PartSpec:
-    values = {**config.model_dump(mode="json"), "ordering": ordering}
+    values = {**changed_fields(config), "ordering": ordering}
     return PartSpec("token-transformer", VERSION, values, healthy.fingerprint, seed, {"vqvae": vqvae.key})
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec
+from adbench.artifacts import Checkpoint, PartSpec, changed_fields
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench_baselines.cuda_graphs import Replayed, graph_training
@@ -97,7 +97,7 @@ class LatentModel(nn.Module):
 
 
 def part_spec(config: UNetConfig, healthy: Images, seed: int, vqvae: PartSpec) -> PartSpec:
-    return PartSpec("unet", VERSION, config.model_dump(mode="json"), healthy.fingerprint, seed, {"vqvae": vqvae.key})
+    return PartSpec("unet", VERSION, changed_fields(config), healthy.fingerprint, seed, {"vqvae": vqvae.key})
 
 
 def part_plan(

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec
+from adbench.artifacts import Checkpoint, PartSpec, changed_fields
 from adbench.detector import Images, PartPlan, Runtime
 from adbench.device import autocast
 from adbench.errors import ConfigError, TrainingError
@@ -199,7 +199,7 @@ def check_size(config: VQVAEConfig, shape: tuple[int, ...]) -> None:
 
 
 def part_spec(config: VQVAEConfig, healthy: Images, seed: int) -> PartSpec:
-    return PartSpec("vqvae", VERSION, config.model_dump(), healthy.fingerprint, seed)
+    return PartSpec("vqvae", VERSION, changed_fields(config), healthy.fingerprint, seed)
 
 
 def part_plan(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> PartPlan:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec
+from adbench.artifacts import Checkpoint, PartSpec, changed_fields
 from adbench.detector import Images, PartPlan, Run, Runtime
 from adbench.device import autocast
 from adbench.errors import TrainingError
@@ -102,7 +102,7 @@ def slopes(critic: nn.Module, images: Tensor) -> Tensor:
 
 
 def wgan_spec(config: WGANConfig, healthy: Images, seed: int) -> PartSpec:
-    return PartSpec("wgan", VERSION, config.model_dump(), healthy.fingerprint, seed)
+    return PartSpec("wgan", VERSION, changed_fields(config), healthy.fingerprint, seed)
 
 
 def part_plan(config: WGANConfig, healthy: Images, runtime: Runtime) -> PartPlan:

@@ -1,0 +1,70 @@
+"""A key holds only what differs from the defaults, so that a default that changes must come with a new version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adbench_baselines import autoencoder, dae, fanogan, patchcore, token_model, unet, vqvae, wgan
+from pydantic import BaseModel
+
+from adbench.artifacts import PartSpec, changed_fields
+
+KNOWN = Path(__file__).parent / "golden" / "defaults.json"
+"""Part and version -> its defaults when that version was first trained. A new version adds an entry."""
+
+PARTS: dict[str, tuple[int, type[BaseModel]]] = {
+    "vqvae": (vqvae.VERSION, vqvae.VQVAEConfig),
+    "unet": (unet.VERSION, unet.UNetConfig),
+    "token-transformer": (token_model.VERSION, token_model.TokenModelConfig),
+    "wgan": (wgan.VERSION, wgan.WGANConfig),
+    "fanogan-encoder": (fanogan.ENCODER_VERSION, fanogan.EncoderConfig),
+    "patchcore-memory": (patchcore.VERSION, patchcore.PatchCoreConfig),
+    "ae": (autoencoder.AE.part_version, autoencoder.AEConfig),
+    "vae": (autoencoder.VAE.part_version, autoencoder.VAEConfig),
+    "dae": (dae.DAE.part_version, dae.DAEConfig),
+}
+
+
+def defaults(model: type[BaseModel]) -> dict[str, Any]:
+    return model().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_default_changes_only_with_the_version_of_its_part(part: str) -> None:
+    version, model = PARTS[part]
+    known: Mapping[str, Any] = json.loads(KNOWN.read_text())
+    name = f"{part} {version}"
+    assert name in known, f"{KNOWN.name} has no {name}: add its defaults, {json.dumps(defaults(model))}"
+    present = defaults(model)
+    assert {field: present[field] for field in known[name]} == known[name]
+
+
+class Before(BaseModel):
+    steps: int = 100
+    channels: tuple[int, ...] = (8, 16)
+
+
+class After(Before):
+    clipped: bool = False
+
+
+def test_a_new_field_leaves_every_key_what_it_was() -> None:
+    for values in ({}, {"steps": 5}, {"channels": (4,)}):
+        old, new = (PartSpec("net", 1, changed_fields(m(**values)), "data", 0) for m in (Before, After))
+        assert old.key == new.key
+    used = PartSpec("net", 1, changed_fields(After(clipped=True)), "data", 0)
+    assert used.key != PartSpec("net", 1, changed_fields(After()), "data", 0).key
+
+
+class Outer(BaseModel):
+    inner: Before = Before(steps=7)
+
+
+def test_a_nested_config_with_defaults_of_its_own_is_never_taken_for_another() -> None:
+    configs = [Outer(), Outer(inner=Before()), Outer(inner=Before(steps=5)), Outer(inner=Before(channels=(1,)))]
+    keys = {PartSpec("net", 1, changed_fields(config), "data", 0).key for config in configs}
+    assert len(keys) == len(configs)
