@@ -11,11 +11,12 @@ import pytest
 import toys
 
 import adbench
-from adbench import harness, leaderboard
-from adbench.cells import Cell, build_cells
-from adbench.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import AdbenchError, ConfigError, PluginError
-from adbench.record import Record, read_record, read_records
+from adbench.protocol import harness
+from adbench.protocol.cells import Cell, build_cells
+from adbench.results import pages
+from adbench.results.record import Record, read_record, read_records
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +174,7 @@ def test_a_fault_of_a_detector_is_a_failed_record_with_its_reason_and_the_others
 
 def test_failed_runs_are_on_the_page_with_their_reason_and_leave_no_scores(tmp_path):
     run(tmp_path, "toy-raising", "toy-short", "toy-brightness")
-    leaderboard.write_pages(tmp_path / "out")
+    pages.write_pages(tmp_path / "out")
     page = (tmp_path / "out/toy.md").read_text()
     assert "ValueError: the toy broke" in page
     assert "Image scores must have the shape" in page
