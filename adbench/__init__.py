@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
-    from adbench.record import Record
+    from adbench.results.record import Record
 
     __version__: str
 
@@ -106,8 +106,8 @@ def run(
     Raises:
         AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
     """
-    from adbench import harness
-    from adbench.options import default_cache
+    from adbench.config.options import default_cache
+    from adbench.protocol import harness
 
     options = harness.RunOptions(
         preset=preset,

@@ -50,6 +50,10 @@ class RecordError(AdbenchError):
     """A record or a page cannot be read, written or understood."""
 
 
+class TuningError(AdbenchError):
+    """A study cannot be made, continued or used."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" where a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adbench.dataset import Dataset, DatasetInfo, Splits
-from adbench.settings import resolve
+from adbench.config.settings import resolve
+from adbench.contracts.dataset import Dataset, DatasetInfo, Splits
 from adbench.testing.checks import check_config, check_filled, check_presets, data_error, listing, skip
 from adbench.testing.toys import toy_split
 
@@ -143,5 +143,6 @@ class DatasetContract:
             for key, digest in manifest[name].items():
                 whole = re.fullmatch(r"[0-9a-f]{64}", digest)
                 assert whole, (
-                    f"{name} {key}: a hash must be 64 hex digits (adbench.dataset.content_hash), got {digest!r}"
+                    f"{name} {key}: a hash must be 64 hex digits (adbench.contracts.dataset.content_hash), "
+                    f"got {digest!r}"
                 )

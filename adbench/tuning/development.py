@@ -6,7 +6,6 @@ for: `load_healthy` gives training and validation images alone, and this module 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.dataset import Dataset, Split
-from adbench.detector import Images
-from adbench.errors import DataError
-from adbench.tuning import TuningError
+from adbench.contracts.dataset import Dataset, Split
+from adbench.contracts.detector import Images
+from adbench.errors import DataError, TuningError
+from adbench.protocol.healthy import fingerprint
 from adbench.tuning.synthetic import LesionGenerator, find_head, large_enough
 
 MOST_VALIDATION = 500
@@ -60,12 +59,6 @@ def development_images(dataset: Dataset[Any]) -> tuple[Split, Split]:
         if split.lesions is not None and bool(np.any(split.lesions)):
             raise DataError(f"The {name} images must be healthy, but they hold lesion pixels.")
     return train, validation
-
-
-def fingerprint(train: Split, validation: Split) -> str:
-    """One hash of the pixels and subjects that tuning sees, 16 hex digits."""
-    parts = [train.image_fingerprint, validation.fingerprint]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def develop(dataset: Dataset[Any], generator: LesionGenerator, images: int, region: str) -> Development:

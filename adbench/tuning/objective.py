@@ -15,21 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from adbench import loading
-from adbench.artifacts import ArtifactStore
-from adbench.cells import MeasurementProtocol
-from adbench.dataset import Dataset
-from adbench.detector import Detector, Runtime
-from adbench.device import pick_device
+from adbench.config.options import Reporter, RunOptions
+from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
+from adbench.contracts.dataset import Dataset
+from adbench.contracts.detector import Detector, Runtime
+from adbench.contracts.registry import LoadedPlugin, check_preset, load_detector
+from adbench.contracts.search import Domain
+from adbench.devices.device import pick_device
+from adbench.devices.timing import clocked
 from adbench.errors import ConfigError, ScoreError
-from adbench.metrics import ScoreHistogram, check_scores, pixel_metrics
-from adbench.options import Reporter, RunOptions
-from adbench.registry import LoadedPlugin, check_preset, load_detector
-from adbench.search import Domain
-from adbench.settings import Settings, check_known, keys, parse_settings, resolve
-from adbench.timing import clocked
+from adbench.metrics.histogram import ScoreHistogram, check_scores
+from adbench.metrics.pixels import pixel_metrics
+from adbench.protocol import loading
+from adbench.protocol.cells import MeasurementProtocol
+from adbench.storage.kept import KeepsStages, Kept
+from adbench.storage.store import ArtifactStore
 from adbench.tuning.development import Development, develop
-from adbench.tuning.kept import KeepsStages, Kept
 from adbench.tuning.space import TuneOptions, at, contains, searched
 
 DIRECTIONS = {"dice": "maximize", "auprc": "maximize", "seconds": "minimize"}

@@ -9,8 +9,8 @@ from typing import Any
 
 from record_factory import dataset, failed, make, trained_on
 
-from adbench.options import default_cache
-from adbench.registry import DATASETS, DETECTORS
+from adbench.config.options import default_cache
+from adbench.contracts.registry import DATASETS, DETECTORS
 
 NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("other", "phantom", "toy")}
 
@@ -56,12 +56,12 @@ class CellPlan:
 
 
 class FakeHarness(ModuleType):
-    """Stands in for adbench.harness and remembers how it was called."""
+    """Stands in for adbench.protocol.harness and remembers how it was called."""
 
     RunOptions = RunOptions
 
     def __init__(self) -> None:
-        super().__init__("adbench.harness")
+        super().__init__("adbench.protocol.harness")
         self.calls: list[tuple[list[str], list[str] | str, RunOptions]] = []
         self.raises: BaseException | None = None
 

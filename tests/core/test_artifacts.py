@@ -15,9 +15,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from adbench.artifacts import ArtifactStore, PartSpec, Saved, canonical_hash
 from adbench.errors import ArtifactError
-from adbench.files import write_atomic
+from adbench.storage.files import write_atomic
+from adbench.storage.store import ArtifactStore, PartSpec, Saved, canonical_hash
 
 SPEC = PartSpec("net", 1, {"width": 8, "inner": {"a": 1, "b": (1, 2)}}, "data", 0, {"parent": "p-1"})
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}

@@ -16,7 +16,7 @@ import torch
 import toys
 from PIL import Image
 
-from adbench.cli import app
+from adbench.cli.main import app
 
 QUICK = ["protocol.resamples=20", "protocol.timing_slices=2", "protocol.timing_budget_s=0.01"]
 PHANTOM = ["data.n_train=2", "data.n_validation=4", "data.n_test=8"]
@@ -310,7 +310,7 @@ def test_a_damaged_record_of_another_run_is_named_and_this_runs_record_is_kept(a
 
 def test_a_refusal_of_the_real_command_has_no_traceback_and_leaves_nothing(tmp_path):
     folders = ["--out", tmp_path / "out", "--cache", tmp_path / "cache", "--data-root", tmp_path / "kein Ort ü"]
-    command = [sys.executable, "-m", "adbench.cli", "run", *HEADCT, *folders]
+    command = [sys.executable, "-m", "adbench", "run", *HEADCT, *folders]
     command[command.index("toy-brightness")] = "intensity"
     environment = {**os.environ, "LC_ALL": "C"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)

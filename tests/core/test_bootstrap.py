@@ -10,14 +10,10 @@ from score_maps import Maps, dice, fill, make_maps, pool, rereader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
-from adbench.metrics import (
-    DiceAt,
-    bootstrap,
-    image_metrics,
-    paired_difference,
-    pixel_metrics,
-    resample_weights,
-)
+from adbench.metrics.images import image_metrics
+from adbench.metrics.intervals import bootstrap, paired_difference
+from adbench.metrics.pixels import DiceAt, pixel_metrics
+from adbench.metrics.resampling import resample_weights
 
 
 def test_bootstrap_is_the_explicit_resampling_of_subjects() -> None:

@@ -10,12 +10,13 @@ from cli_fakes import RunOptions
 from record_factory import dataset, make
 
 import adbench
-from adbench import console, registry
-from adbench.arguments import spread
-from adbench.cli import app
+from adbench.cli import console
+from adbench.cli.arguments import spread
+from adbench.cli.main import app
+from adbench.config.options import default_cache
+from adbench.contracts import registry
+from adbench.contracts.registry import DETECTORS, PluginEntry
 from adbench.errors import DataError
-from adbench.options import default_cache
-from adbench.registry import DETECTORS, PluginEntry
 
 
 @pytest.mark.parametrize(

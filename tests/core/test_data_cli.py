@@ -10,7 +10,7 @@ import pytest
 import toys
 from PIL import Image
 
-from adbench.cli import app
+from adbench.cli.main import app
 
 
 @pytest.fixture

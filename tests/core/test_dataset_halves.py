@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, Problem, Split, Splits
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, Problem, Split, Splits
 from adbench.errors import DataError
 from adbench.testing import DatasetContract, toy_split
 

@@ -11,12 +11,13 @@ import pytest
 import toys
 
 import adbench
-from adbench import harness, leaderboard
-from adbench.artifacts import canonical_hash
-from adbench.cells import Cell, build_cells
-from adbench.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import AdbenchError, ConfigError, PluginError
-from adbench.record import Record, read_record, read_records
+from adbench.protocol import harness
+from adbench.protocol.cells import Cell, build_cells
+from adbench.results import pages
+from adbench.results.record import Record, read_record, read_records
+from adbench.storage.store import canonical_hash
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +175,7 @@ def test_a_fault_of_a_detector_is_a_failed_record_with_its_reason_and_the_others
 
 def test_failed_runs_are_on_the_page_with_their_reason_and_leave_no_scores(tmp_path):
     run(tmp_path, "toy-raising", "toy-short", "toy-brightness")
-    leaderboard.write_pages(tmp_path / "out")
+    pages.write_pages(tmp_path / "out")
     page = (tmp_path / "out/toy.md").read_text()
     assert "ValueError: the toy broke" in page
     assert "Image scores must have the shape" in page
@@ -360,5 +361,5 @@ def test_a_record_says_the_processor_minutes_of_its_parts_as_far_as_they_are_kno
     part.write_text(json.dumps(index))
     (again,) = run(tmp_path, "toy-trained", force=True)
     assert again.detector.core_minutes is None
-    (without,) = run(tmp_path, "toy-good")
+    (without,) = run(tmp_path, "toy-brightness")
     assert without.detector.core_minutes == 0

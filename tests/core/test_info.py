@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from adbench import registry
-from adbench.console import config_rows
-from adbench.registry import LoadedPlugin, PluginEntry
+from adbench.cli.console import config_rows
+from adbench.contracts import registry
+from adbench.contracts.registry import LoadedPlugin, PluginEntry
 
 
 class Inner(BaseModel):

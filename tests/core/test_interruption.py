@@ -10,10 +10,10 @@ import pytest
 import toys
 from processes import Moment, Process, run, until
 
-from adbench import harness
-from adbench.artifacts import Saved
-from adbench.leaderboard import MARKER
-from adbench.record import read_record
+from adbench.protocol import harness
+from adbench.results.pages import MARKER
+from adbench.results.record import read_record
+from adbench.storage.store import Saved
 
 TINY = [
     *("vqvae.steps=4", "vqvae.batch_size=8", "vqvae.channels=8", "vqvae.codes=8"),

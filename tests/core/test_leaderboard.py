@@ -9,8 +9,8 @@ import pytest
 from record_factory import dataset, environment, failed, make, metrics, strata, timing, trained_on
 
 from adbench.errors import RecordError
-from adbench.leaderboard import check_pages, render, write_pages
-from adbench.record import write_record
+from adbench.results.pages import check_pages, render, write_pages
+from adbench.results.record import write_record
 
 GOLDEN = Path(__file__).parent / "golden"
 PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A paper, table 1"}

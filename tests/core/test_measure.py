@@ -12,12 +12,12 @@ import toys
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adbench.artifacts import ArtifactStore
-from adbench.cells import Cell
-from adbench.dataset import Split, Splits
+from adbench.contracts.dataset import Split, Splits
 from adbench.errors import ConfigError, ScoreError
-from adbench.measure import Scorer, measure, prevalence, transferred_threshold
-from adbench.record import MetricsRecord
+from adbench.protocol.cells import Cell
+from adbench.protocol.measure import Scorer, measure, prevalence, transferred_threshold
+from adbench.results.record import MetricsRecord
+from adbench.storage.store import ArtifactStore
 
 H = W = 8
 

@@ -9,17 +9,12 @@ from hypothesis import strategies as st
 from score_maps import Maps, brute_force, dice, fill, make_maps, pool, rereader, several_scores
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adbench import curve as curve_module
-from adbench import histogram as histogram_module
 from adbench.errors import ScoreError
-from adbench.metrics import (
-    DiceAt,
-    ScoreHistogram,
-    bootstrap,
-    check_scores,
-    pixel_metrics,
-    quantile,
-)
+from adbench.metrics import curve as curve_module
+from adbench.metrics import histogram as histogram_module
+from adbench.metrics.histogram import ScoreHistogram, check_scores
+from adbench.metrics.intervals import bootstrap
+from adbench.metrics.pixels import DiceAt, pixel_metrics, quantile
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 import torch
 import toys
 
-from adbench import harness, planning
-from adbench.cells import build_cells
+from adbench.devices.timing import count_flops
 from adbench.errors import ConfigError
-from adbench.timing import count_flops
+from adbench.protocol import harness, planning
+from adbench.protocol.cells import build_cells
 
 SMALL_DATA = ["data.n_train=2", "data.n_validation=40", "data.n_test=8"]
 SMALL_BATCHES = ["vqvae.batch_size=1", "unet.batch_size=1", "protocol.batch_size=1", "protocol.transferred_images=2"]

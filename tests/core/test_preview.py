@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import toys
 
-from adbench import preview
-from adbench.dataset import Split
+from adbench.cli import preview
+from adbench.contracts.dataset import Split
 
 SIDE = 32
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from adbench.progress import BarReporter, LineReporter
+from adbench.cli.progress import BarReporter, LineReporter
 
 
 def test_a_log_gets_a_line_now_and_then_with_the_time_left():

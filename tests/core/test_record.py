@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from record_factory import estimate, failed, make, metrics
 
 from adbench.errors import RecordError
-from adbench.record import read_record, read_records, write_record
+from adbench.results.record import read_record, read_records, write_record
 
 ROOT = Path(__file__).parents[2]
 

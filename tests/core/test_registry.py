@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from adbench import registry
+from adbench.contracts import registry
 from adbench.errors import ConfigError, PluginError, UnknownPluginError
 
 PLUGIN = """
-from adbench.detector import Detector, DetectorConfig, DetectorInfo
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo
 
 class Config(DetectorConfig):
     steps: int = 1

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.errors import ConfigError
-from adbench.settings import Settings, check_known, keys, parse_settings, resolve
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no error."""

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adbench.metrics import DiceAt, resample_weights
-from adbench.strata import EDGES, ONE_IN, LesionsBySize
+from adbench.metrics.lesions import EDGES, ONE_IN, LesionsBySize
+from adbench.metrics.pixels import DiceAt
+from adbench.metrics.resampling import resample_weights
 
 H = W = 40
 """1,600 pixels: the ranges end at 1.6, 8 and 32 pixels."""

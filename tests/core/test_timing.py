@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from adbench import timing
-from adbench.record import TimingRecord
-from adbench.timing import StageClock, Timing, TimingProtocol, clocked, count_flops, measure, peak_memory, plan_repeats
+from adbench.devices import timing
+from adbench.devices.clock import StageClock
+from adbench.devices.timing import Timing, TimingProtocol, clocked, count_flops, measure, peak_memory, plan_repeats
+from adbench.results.record import TimingRecord
 
 CPU = torch.device("cpu")
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

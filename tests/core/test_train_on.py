@@ -10,11 +10,12 @@ import pytest
 import toys
 
 import adbench
-from adbench import harness, leaderboard, loading, planning
-from adbench.cells import Cell, build_cells
-from adbench.dataset import Split
+from adbench.contracts.dataset import Split
 from adbench.errors import AdbenchError, ConfigError, DataError
-from adbench.record import Record, read_record, read_records
+from adbench.protocol import harness, loading, planning
+from adbench.protocol.cells import Cell, build_cells
+from adbench.results import pages
+from adbench.results.record import Record, read_record, read_records
 
 
 @pytest.fixture(autouse=True)
@@ -221,7 +222,7 @@ def test_an_init_that_raises_a_type_error_of_its_own_is_not_called_again(tmp_pat
 def test_pages_say_what_was_trained_on_and_keep_it_apart(tmp_path):
     run(tmp_path, "toy-sick")
     run(tmp_path, "toy-sick", train_on="toy-old")
-    leaderboard.write_pages(tmp_path / "out")
+    pages.write_pages(tmp_path / "out")
     page, index = ((tmp_path / "out" / name).read_text() for name in ("toy-sick.md", "README.md"))
     assert page.count("### Quality\n") == 2
     assert "| trained on | `toy` 1 (toys), settings n_test=6, n_train=6, n_validation=8 |" in page
@@ -233,7 +234,7 @@ def test_a_failed_record_of_a_run_trained_elsewhere_keeps_the_reason(tmp_path):
     (record,) = harness.run(["toy-raising"], "toy-sick", options(tmp_path), toys.Diary())
     assert (record.status, record.reason) == ("failed", "ValueError: the toy broke")
     assert record.dataset.train_on.name == "toy"
-    leaderboard.write_pages(tmp_path / "out")
+    pages.write_pages(tmp_path / "out")
     assert "`toy-raising`, trained on `toy`" in (tmp_path / "out/toy-sick.md").read_text()
 
 

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from toys import Diary
 from tuning_toys import Heads, HeadsConfig, Keeping, Levels, Poison, counts, options, tune, url_of, use
 
-from adbench.options import Silent
-from adbench.search import Integer, Real
+from adbench.config.options import Silent
+from adbench.contracts.search import Integer, Real
 from adbench.tuning import study, trials, workers
 from adbench.tuning.development import develop, halves
 from adbench.tuning.objective import prepare

@@ -13,10 +13,10 @@ import tuning_toys
 from optuna.trial import TrialState
 from tuning_toys import Heads, Levels, Poison, counts, fails, options, tune, url_of
 
-from adbench.dataset import Splits
-from adbench.errors import ConfigError, DataError
+from adbench.contracts.dataset import Splits
+from adbench.errors import ConfigError, DataError, TuningError
 from adbench.testing import toy_split
-from adbench.tuning import TuningError, storage, study, trials
+from adbench.tuning import storage, study, trials
 
 
 @pytest.fixture(autouse=True)

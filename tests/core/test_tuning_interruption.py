@@ -15,8 +15,8 @@ from processes import CONTEXT, until
 from toys import Diary
 from tuning_toys import Levels, counts, options, tune, url_of
 
+from adbench.config.options import Silent
 from adbench.errors import ArtifactError
-from adbench.options import Silent
 from adbench.tuning import study, workers
 from adbench.tuning.space import TuneOptions
 

@@ -8,8 +8,8 @@ import torch
 from tuning_toys import counting
 
 from adbench.errors import ArtifactError
-from adbench.tuning import kept as kept_module
-from adbench.tuning.kept import Kept
+from adbench.storage import kept as kept_module
+from adbench.storage.kept import Kept
 
 
 def planes_of(indices: list[int]) -> np.ndarray:

@@ -9,10 +9,11 @@ import tuning_toys
 from optuna.trial import TrialState
 from tuning_toys import Heads, HeadsConfig, Levels, options, tune, use
 
-from adbench.options import RunOptions
-from adbench.settings import parse_settings
-from adbench.tuning import TuningError
-from adbench.tuning.tuned import check_same_images, settings_for_run, tuned_settings
+from adbench.config.options import RunOptions
+from adbench.config.settings import parse_settings
+from adbench.errors import TuningError
+from adbench.protocol.healthy import check_same_images
+from adbench.tuning.tuned import settings_for_run, tuned_settings
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,20 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from adbench.artifacts import Checkpoint, PartSpec
-from adbench.cells import Cell, RunOptions, build_cells
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, Problem, Split, Splits, content_hash
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.contracts.dataset import (
+    Dataset,
+    DatasetConfig,
+    DatasetInfo,
+    Findings,
+    Problem,
+    Split,
+    Splits,
+    content_hash,
+)
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
 from adbench.errors import DataError
+from adbench.protocol.cells import Cell, RunOptions, build_cells
+from adbench.storage.store import Checkpoint, PartSpec
 
 DETECTORS = (
     *("constant", "brightness", "trained", "twin"),

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import adbench_datasets.files
-import adbench_datasets.nifti
+import adbench_datasets.imaging.files
+import adbench_datasets.imaging.nifti
 import head_files
 import layouts_ct
 import layouts_mri
@@ -19,11 +19,11 @@ import pytest
 from adbench_datasets.ct_bleeds import KCH, Cromis
 from adbench_datasets.ct_ich import CTICH
 from adbench_datasets.instance22 import Instance22
-from adbench_datasets.scans import ScanDataset
+from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.ukb import UKB
 from adbench_datasets.wmh import WMH
 
-from adbench.dataset import DataRuntime, Split
+from adbench.contracts.dataset import DataRuntime, Split
 from adbench.errors import DataError
 
 SMALL_LIMIT = 4 << 20
@@ -139,7 +139,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_bad_case_stops_the_run_or_is_left_out_and_named_and_the_others_do_not_change(
     tmp_path, whole, fault, monkeypatch
 ):
-    monkeypatch.setattr(adbench_datasets.nifti, "MAX_BYTES", SMALL_LIMIT)
+    monkeypatch.setattr(adbench_datasets.imaging.nifti, "MAX_BYTES", SMALL_LIMIT)
     damage, message = FAULTS[fault]
     root = tmp_path / "root"
     layouts_ct.make_instance22(root)
@@ -277,7 +277,7 @@ def test_a_zip_whose_names_lead_out_of_it_is_not_read(tmp_path, name):
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(adbench_datasets.files, "MAX_BYTES", SMALL_LIMIT)
+    monkeypatch.setattr(adbench_datasets.imaging.files, "MAX_BYTES", SMALL_LIMIT)
     layouts_mri.make_ukb(tmp_path)
     path = tmp_path / "1000014_20253_2_0.zip"
     good = head_files.gzipped(head_files.nifti(head_files.head(4).lesion, dtype="u1"))

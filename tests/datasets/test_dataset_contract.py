@@ -10,7 +10,7 @@ import pytest
 from adbench_datasets.headct_sprites import HeadCTSprites, find_source
 from adbench_datasets.phantom import Phantom
 
-from adbench import registry
+from adbench.contracts import registry
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
 

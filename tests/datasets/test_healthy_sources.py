@@ -9,10 +9,10 @@ import head_files
 import layouts_mri
 import pytest
 from adbench_datasets.fastmri_plus import FastMRIPlus
+from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.oasis3 import OASIS3
-from adbench_datasets.scans import ScanDataset
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from adbench_datasets.bhsd import BHSD
 from adbench_datasets.brats import Brats
-from adbench_datasets.cases import Case, FileRef, Scan
 from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
 from adbench_datasets.ct_ich import CTICH
 from adbench_datasets.fastmri_plus import FastMRIPlus
 from adbench_datasets.folder import Folder
+from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.instance22 import Instance22
+from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.mslub import MSLUB
 from adbench_datasets.oasis3 import OASIS3
-from adbench_datasets.scans import ScanDataset
 from adbench_datasets.tcga_lgg import TCGALGG
 from adbench_datasets.ukb import UKB
 from adbench_datasets.wmh import WMH

@@ -7,8 +7,8 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets.cases import Scan
-from adbench_datasets.preprocessing import (
+from adbench_datasets.imaging.cases import Scan
+from adbench_datasets.imaging.preprocessing import (
     Kind,
     PreprocessingConfig,
     SlicePlan,

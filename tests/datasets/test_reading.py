@@ -11,8 +11,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.reading import CaseError, read_case, to_source
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.imaging.reading import CaseError, read_case, to_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal

@@ -13,9 +13,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets import files
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.reading import CaseError, read_case
+from adbench_datasets.imaging import files
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.imaging.reading import CaseError, read_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scan_files import SHAPE, edited, healthy, nifti, volume, write

@@ -10,8 +10,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets.cases import Case, FileRef, Labels
-from adbench_datasets.reading import CaseError, read_case, to_source
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.imaging.reading import CaseError, read_case, to_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal

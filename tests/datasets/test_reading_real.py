@@ -8,8 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets.cases import Case, FileRef, Labels, Scan
-from adbench_datasets.reading import read_case, to_source
+from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.imaging.reading import read_case, to_source
 from numpy.testing import assert_allclose, assert_array_equal
 
 ROOT = Path(os.environ.get("ADBENCH_DATA", "/nowhere"))

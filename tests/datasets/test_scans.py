@@ -9,14 +9,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets import preprocessing, slice_cache
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.files import CaseError
-from adbench_datasets.preprocessing import restore
-from adbench_datasets.scan_space import to_nifti
-from adbench_datasets.scans import ScanConfig, ScanDataset, split_subjects
+from adbench_datasets.imaging import preprocessing, slice_cache
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.imaging.files import CaseError
+from adbench_datasets.imaging.preprocessing import restore
+from adbench_datasets.imaging.scan_space import to_nifti
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset, split_subjects
 
-from adbench.dataset import DataRuntime, DatasetInfo
+from adbench.contracts.dataset import DataRuntime, DatasetInfo
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbench_datasets import slice_cache
-from adbench_datasets.files import CaseError
-from adbench_datasets.preprocessing import Kind, Prepared, SlicePlan
-from adbench_datasets.slice_cache import GROUPS, Job, SliceCache
+from adbench_datasets.imaging import slice_cache
+from adbench_datasets.imaging.files import CaseError
+from adbench_datasets.imaging.preprocessing import Kind, Prepared, SlicePlan
+from adbench_datasets.imaging.slice_cache import GROUPS, Job, SliceCache
 from filelock import FileLock
 
-from adbench.dataset import DataRuntime, Split, content_hash
+from adbench.contracts.dataset import DataRuntime, Split, content_hash
 from adbench.errors import DataError
 
 SIZE = 8

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adbench.dataset import Split, Splits, content_hash
+from adbench.contracts.dataset import Split, Splits, content_hash
 from adbench.errors import DataError
 
 SHAPE = (4, 1, 8, 8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from adbench_datasets.sprites import SHAPES, SIDES_PX, draw_sprite, sprite
+from adbench_datasets.lesions.sprites import SHAPES, SIDES_PX, draw_sprite, sprite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +103,7 @@ def test_all_shapes_and_sizes_are_drawn(monkeypatch):
         drawn.append((shape, side_px))
         return np.ones(size, bool)
 
-    monkeypatch.setattr("adbench_datasets.sprites.sprite", remember)
+    monkeypatch.setattr("adbench_datasets.lesions.sprites.sprite", remember)
     rng = np.random.default_rng(0)
     for _ in range(200):
         draw_sprite(np.ones((64, 64), bool), rng, 0.75)

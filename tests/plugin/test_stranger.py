@@ -54,7 +54,7 @@ def site(tmp_path_factory) -> Path:
 
 
 def test_both_plugins_are_listed_with_their_distribution_and_version(site, tmp_path):
-    rows = json.loads(python("-m", "adbench.cli", "list", "--json", path=site, cwd=tmp_path))
+    rows = json.loads(python("-m", "adbench", "list", "--json", path=site, cwd=tmp_path))
     found = {(row["kind"], row["name"]): row for row in rows if row["distribution"] == "stranger-adbench"}
     assert set(found) == {("method", "stranger"), ("dataset", "stranger-data")}
     for row in found.values():
@@ -71,7 +71,7 @@ def test_both_plugins_keep_the_shipped_contracts(site, tmp_path):
 
 def test_the_stranger_s_method_runs_on_the_stranger_s_dataset(site, tmp_path):
     out = tmp_path / "out"
-    command = ["-m", "adbench.cli", "run", "--method", "stranger", "--dataset", "stranger-data"]
+    command = ["-m", "adbench", "run", "--method", "stranger", "--dataset", "stranger-data"]
     command += ["--preset", "smoke", "--device", "cpu", "--out", str(out), "--cache", str(tmp_path / "cache"), "--json"]
     (record,) = json.loads(python(*command, path=site, cwd=tmp_path))
     assert (record["status"], record["reason"]) == ("ok", None)

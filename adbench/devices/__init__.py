@@ -1,0 +1,1 @@
+"""Devices, the clock, timing and the environment that a record names."""

@@ -1,0 +1,1 @@
+"""Quality from streamed counts; nothing here knows torch."""

@@ -1,0 +1,1 @@
+"""Records, and the pages made from them alone."""

@@ -1,0 +1,1 @@
+"""From the files of a scan to slices on one grid."""

@@ -1,0 +1,1 @@
+"""What datasets of scans share: how their files are found and become splits."""
