@@ -10,7 +10,7 @@ METHODS ?= ddpm ddim vqvae-residual intensity random
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint check format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -33,10 +33,13 @@ demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke
 test: $(STAMP)  ## Run the tests; PYTEST_ARGS="-k name" runs some.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## Check style, format and types.
+lint: $(STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## Check and test.
 
 format: $(STAMP)  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .
@@ -49,4 +52,4 @@ bench: $(STAMP)  ## Measure start-up, metrics, network passes and the demo by st
 	$(BIN)/python benchmarks/demo_stages.py --preset $(PRESET) --method $(METHODS)
 
 clean:  ## Remove VENV, the demo's results and build products.
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from adbench.devices import timing
+from adbench.devices import clock, timing
 from adbench.devices.clock import StageClock
 from adbench.devices.timing import Timing, TimingProtocol, clocked, count_flops, measure, peak_memory, plan_repeats
 from adbench.results.record import TimingRecord
@@ -38,7 +38,8 @@ class Work:
         return images
 
     def measure(self, monkeypatch: pytest.MonkeyPatch, n: int = 100, **protocol: float) -> timing.Timing:
-        monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        for module in (clock, timing):
+            monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: self.now))
         return measure(self, torch.zeros(n, 1, 2, 2), self.clock, TimingProtocol(slices=n, **protocol))
 
 
