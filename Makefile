@@ -10,7 +10,7 @@ METHODS ?= ddpm ddim vqvae-residual intensity random
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint check format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -33,10 +33,13 @@ demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke
 test: $(STAMP)  ## Run the tests; PYTEST_ARGS="-k name" runs some.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## Check style, format and types.
+lint: $(STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## All checks.
 
 format: $(STAMP)  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .

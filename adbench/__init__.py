@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
-    from adbench.record import Record
+    from adbench.results.record import Record
 
     __version__: str
 
@@ -106,10 +106,10 @@ def run(
     Raises:
         AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
     """
-    from adbench import harness
-    from adbench.options import default_cache
+    from adbench.config.options import RunOptions, default_cache
+    from adbench.protocol import harness
 
-    options = harness.RunOptions(
+    options = RunOptions(
         preset=preset,
         seed=seed,
         device=device,

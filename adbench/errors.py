@@ -46,6 +46,10 @@ class DeviceError(AdbenchError):
     """The requested device is absent or too small."""
 
 
+class TuningError(AdbenchError):
+    """A study cannot be made, continued or used."""
+
+
 class RecordError(AdbenchError):
     """A record or a page cannot be read, written or understood."""
 

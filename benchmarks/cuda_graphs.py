@@ -17,9 +17,9 @@ from adbench_baselines.cuda_graphs import graph_training
 from adbench_baselines.diffusion import DDPM
 from adbench_baselines.unet import LatentModel, simple_loss
 
-from adbench.device import pick_device
-from adbench.settings import resolve
-from adbench.timing import clocked
+from adbench.config.settings import resolve
+from adbench.devices.clock import clocked
+from adbench.devices.device import pick_device
 
 SIDE = 16
 """Of the latents of a 64 x 64 image at f = 4."""

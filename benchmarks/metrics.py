@@ -39,7 +39,8 @@ def write_scores(folder: Path, n_scores: int, subjects: int) -> None:
 
 
 def ours(scores: np.ndarray, lesion: np.ndarray) -> dict[str, float]:
-    from adbench.metrics import ScoreHistogram, pixel_metrics
+    from adbench.metrics.histogram import ScoreHistogram
+    from adbench.metrics.pixels import pixel_metrics
 
     hist = ScoreHistogram()
     names = [f"subject-{i:04d}" for i in range(len(scores))]

@@ -26,10 +26,10 @@ from adbench_baselines.unet import LatentModel
 from adbench_baselines.vqvae import VQVAE
 from torch import Tensor
 
-from adbench.detector import Runtime
-from adbench.device import autocast, pick_device
-from adbench.settings import resolve
-from adbench.timing import clocked
+from adbench.config.settings import resolve
+from adbench.contracts.detector import Runtime
+from adbench.devices.clock import clocked
+from adbench.devices.device import autocast, pick_device
 
 LIMIT = 1.10
 SIDE_PX = 64

@@ -30,10 +30,10 @@ BATCH = 64
 
 def dataset(shape: tuple[int, int, int], n: int, folder: Path, workers: int):
     """`n` generated scans with a lesion each; no file is read."""
-    from adbench_datasets.cases import Case, FileRef, Scan
-    from adbench_datasets.scans import ScanConfig, ScanDataset
+    from adbench_datasets.imaging.cases import Case, FileRef, Scan
+    from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
-    from adbench.dataset import DataRuntime, DatasetInfo
+    from adbench.contracts.dataset import DataRuntime, DatasetInfo
 
     class Generated(ScanDataset[ScanConfig]):
         modality = "MRI"
@@ -58,7 +58,7 @@ def dataset(shape: tuple[int, int, int], n: int, folder: Path, workers: int):
 
 def prepare(shape: tuple[int, int, int], n: int, folder: Path, workers: int) -> None:
     """Prepare in this process and its workers; print the peak of their resident memory, in bytes, and the seconds."""
-    from adbench_datasets import slice_cache
+    from adbench_datasets.imaging import slice_cache
 
     slice_cache.CASES_PER_WORKER = 1  # as many processes for few scans as for many
     made, peak, stop = dataset(shape, n, folder, workers), [0], threading.Event()
@@ -93,7 +93,7 @@ def measured(shape: tuple[int, int, int], n: int, folder: Path, workers: int) ->
 
 def reading_rate(folder: Path, n: int, repeats: int) -> float:
     """Slices a second in random batches, in the best of some seconds: others may use the machine too."""
-    from adbench.detector import Images
+    from adbench.contracts.detector import Images
 
     split = dataset(SMALL, n, folder, 1).load_test()
     images, rng = Images(split.images, "benchmark"), np.random.default_rng(0)

@@ -20,12 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adbench import formats, registry
-from adbench.artifacts import ArtifactStore
-from adbench.cells import Cell, RunOptions, build_cells, default_cache
-from adbench.device import environment
-from adbench.progress import LineReporter
-from adbench.timing import Timing, TimingProtocol, measure
+from adbench.cli.progress import LineReporter
+from adbench.config.options import RunOptions, default_cache
+from adbench.contracts import registry
+from adbench.devices.environment import environment
+from adbench.devices.timing import Timing, TimingProtocol, measure
+from adbench.protocol.cell import Cell, build_cells
+from adbench.results import formats
+from adbench.storage.store import ArtifactStore
 
 REFERENCE = "ddim"
 

@@ -13,13 +13,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from adbench import formats
-from adbench.artifacts import ArtifactStore
-from adbench.cells import Cell, RunOptions, build_cells, default_cache
-from adbench.measure import Scorer, scored_pixels
-from adbench.metrics import PixelMetrics, ScoreHistogram, paired_difference, pixel_metrics
-from adbench.progress import LineReporter
-from adbench.tuning.tuned import check_same_images, settings_for_run
+from adbench.cli.progress import LineReporter
+from adbench.config.options import RunOptions, default_cache
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.intervals import paired_difference
+from adbench.metrics.pixels import PixelMetrics, pixel_metrics
+from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.data import check_same_images
+from adbench.protocol.scoring import Scorer, scored_pixels
+from adbench.results import formats
+from adbench.storage.store import ArtifactStore
+from adbench.tuning.tuned import settings_for_run
 
 METRICS = {"best_dice": "⌈DICE⌉", "auprc": "AUPRC", "auroc": "AUROC"}
 

@@ -27,9 +27,9 @@ import optuna
 import torch
 from adbench_baselines.diffusion_config import SIZES
 
-from adbench.device import pick_device
-from adbench.options import Silent
-from adbench.search import Integer
+from adbench.config.options import Silent
+from adbench.contracts.search import Integer
+from adbench.devices.device import pick_device
 from adbench.tuning import storage, study
 from adbench.tuning.objective import Objective, prepare
 from adbench.tuning.space import TuneOptions

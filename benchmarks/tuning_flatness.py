@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adbench import formats
-from adbench.cells import default_cache
+from adbench.cli.progress import LineReporter
+from adbench.config.options import default_cache
 from adbench.errors import ConfigError
-from adbench.progress import LineReporter
+from adbench.results import formats
 from adbench.tuning.objective import Objective, prepare
 from adbench.tuning.space import TuneOptions
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
 
-from adbench.dataset import Dataset
-from adbench.detector import Detector
+from adbench.config.presets import PRESETS
+from adbench.config.settings import resolve
+from adbench.contracts.dataset import Dataset
+from adbench.contracts.detector import Detector
 from adbench.errors import DataError
-from adbench.registry import PRESETS
-from adbench.settings import resolve
 
 
 def skip(reason: str) -> NoReturn:

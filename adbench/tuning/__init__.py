@@ -5,11 +5,3 @@ images (`synthetic.py`); the other half is what `fit` calls validation. Trials s
 (`kept.py`), and a study may be worked on by several processes (`study.py`, `workers.py`). What was found is used by
 `adbench run --tuned` (`tuned.py`) and shown by `adbench tune --report` (`report.py`).
 """
-
-from __future__ import annotations
-
-from adbench.errors import AdbenchError
-
-
-class TuningError(AdbenchError):
-    """A study cannot be made, continued or used."""

@@ -6,7 +6,6 @@ for: `load_healthy` gives training and validation images alone, and this module 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.dataset import Dataset, Split
-from adbench.detector import Images
-from adbench.errors import DataError
-from adbench.tuning import TuningError
+from adbench.contracts.dataset import Dataset
+from adbench.contracts.detector import Images
+from adbench.contracts.splits import Split
+from adbench.errors import DataError, TuningError
+from adbench.protocol.data import healthy_fingerprint
 from adbench.tuning.synthetic import LesionGenerator, find_head, large_enough
 
 MOST_VALIDATION = 500
@@ -62,12 +62,6 @@ def development_images(dataset: Dataset[Any]) -> tuple[Split, Split]:
     return train, validation
 
 
-def fingerprint(train: Split, validation: Split) -> str:
-    """One hash of the pixels and subjects that tuning sees, 16 hex digits."""
-    parts = [train.image_fingerprint, validation.fingerprint]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
 def develop(dataset: Dataset[Any], generator: LesionGenerator, images: int, region: str) -> Development:
     """Load a dataset's healthy images, halve those for validation and draw up to `images` lesions on one half.
 
@@ -83,7 +77,7 @@ def develop(dataset: Dataset[Any], generator: LesionGenerator, images: int, regi
         healthy=Images(train.images, train.image_fingerprint),
         validation=Images(first.images, first.image_fingerprint),
         lesioned=draw_lesions(second, generator, images, region),
-        fingerprint=fingerprint(train, validation),
+        fingerprint=healthy_fingerprint(train, validation),
     )
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from adbench import formats, markdown
 from adbench.errors import RecordError
-from adbench.files import write_atomic
-from adbench.record import write_text
+from adbench.results import formats, markdown
+from adbench.results.record import write_text
+from adbench.storage.files import write_atomic
 from adbench.tuning import storage as places
 from adbench.tuning import study, tuned
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adbench.detector import Detector
-from adbench.options import default_cache
-from adbench.search import Choice, Domain
-from adbench.tuning import TuningError
+from adbench.config.options import default_cache
+from adbench.contracts.detector import Detector
+from adbench.contracts.search import Choice, Domain
+from adbench.errors import TuningError
 from adbench.tuning.synthetic import LesionGenerator
 
 

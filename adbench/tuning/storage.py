@@ -23,8 +23,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from adbench.errors import AdbenchError
-from adbench.tuning import TuningError
+from adbench.errors import AdbenchError, TuningError
 
 HEARTBEAT_S, GRACE_S = 30, 120
 JOURNAL = "journal:"

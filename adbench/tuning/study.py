@@ -21,9 +21,9 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from adbench.artifacts import canonical_hash
-from adbench.errors import suggestion
-from adbench.tuning import TuningError, storage
+from adbench.errors import TuningError, suggestion
+from adbench.storage.store import canonical_hash
+from adbench.tuning import storage
 
 IDENTITY, WORKER, REASON, RETRIES, RETRY_OF = "identity", "worker", "reason", "retries", "retry of"
 UNSEARCHED = "outside of the space"

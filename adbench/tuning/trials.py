@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import optuna
 
-from adbench import formats
+from adbench.config.options import Reporter
+from adbench.contracts.search import Choice, Domain, Integer
 from adbench.errors import AdbenchError, ConfigError, ScoreError, TrainingError
-from adbench.options import Reporter
-from adbench.search import Choice, Domain, Integer
+from adbench.results import formats
 from adbench.tuning import study
 from adbench.tuning.objective import Objective
 from adbench.tuning.space import TuneOptions

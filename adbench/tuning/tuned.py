@@ -11,16 +11,14 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from adbench.artifacts import canonical_hash
-from adbench.cells import MeasurementProtocol
-from adbench.dataset import Split
-from adbench.formats import flat
-from adbench.options import RunOptions
-from adbench.registry import load_detector
-from adbench.settings import parse_settings, resolve
-from adbench.tuning import TuningError, study
+from adbench.config.options import RunOptions
+from adbench.config.settings import flat, parse_settings, resolve
+from adbench.contracts.registry import load_detector
+from adbench.errors import TuningError
+from adbench.protocol.protocol import MeasurementProtocol
+from adbench.storage.store import canonical_hash
 from adbench.tuning import storage as places
-from adbench.tuning.development import fingerprint
+from adbench.tuning import study
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,6 @@ def settings_for_run(
     found = tuned_settings(name, storage, options.cache, methods[0], sources[0], options.preset, options.settings)
     texts = (f"{key}={json.dumps(value)}" for key, value in found.values.items())
     return (*texts, *options.settings), found.record
-
-
-def check_same_images(tuning: Mapping[str, Any], train: Split, validation: Split) -> None:
-    """Raise TuningError where a run trains on other healthy images than those that its settings were tuned on."""
-    now = fingerprint(train, validation)
-    if tuning["fingerprint"] != now:
-        raise TuningError(
-            f"Tuned settings are for the images they were tuned on, but study {tuning['study']!r} had the healthy "
-            f"images {tuning['fingerprint']}, and this run {now}. Give the data settings of the study, or tune again."
-        )
 
 
 def chosen(found: optuna.Study, name: str) -> FrozenTrial:

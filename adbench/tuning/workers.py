@@ -16,9 +16,9 @@ from typing import Any
 import optuna
 import torch
 
-from adbench.errors import AdbenchError
-from adbench.options import Reporter, Silent
-from adbench.tuning import TuningError, storage, study
+from adbench.config.options import Reporter, Silent
+from adbench.errors import AdbenchError, TuningError
+from adbench.tuning import storage, study
 from adbench.tuning.objective import DIRECTIONS, Objective, prepare
 from adbench.tuning.space import TuneOptions
 from adbench.tuning.trials import Progress, choose_sampling, work

@@ -34,9 +34,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from adbench.detector import DetectorInfo
-from adbench.device import autocast
-from adbench.search import Integer, Real, SearchSpace
+from adbench.contracts.detector import DetectorInfo
+from adbench.contracts.search import Integer, Real, SearchSpace
+from adbench.devices.device import autocast
 from adbench_baselines.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet, keep
 
 SLOPE = 0.3

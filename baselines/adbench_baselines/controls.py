@@ -23,8 +23,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
-from adbench.search import Real, SearchSpace
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
+from adbench.contracts.search import Real, SearchSpace
 
 LEVELS = 256
 """Grey levels that the background's is the most frequent of: those of an 8-bit image."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from adbench.device import has_bf16
+from adbench.devices.device import has_bf16
 
 WARMUPS = 3
 """Passes before a capture: libraries choose their algorithms and allocate in the first ones."""

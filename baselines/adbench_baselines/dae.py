@@ -34,9 +34,9 @@ from pydantic import Field
 from scipy import ndimage
 from torch import Tensor, nn
 
-from adbench.detector import DetectorInfo, Images
-from adbench.device import autocast
-from adbench.search import Choice, Integer, Real, SearchSpace
+from adbench.contracts.detector import DetectorInfo, Images
+from adbench.contracts.search import Choice, Integer, Real, SearchSpace
+from adbench.devices.device import autocast
 from adbench_baselines.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet
 
 BACKGROUND_IMAGES = 512

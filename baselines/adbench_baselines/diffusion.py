@@ -40,10 +40,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adbench.artifacts import Checkpoint, PartSpec
-from adbench.detector import Detector, DetectorInfo, Images, PartPlan, Plan
+from adbench.contracts.detector import Detector, DetectorInfo, Images
+from adbench.contracts.plan import PartPlan, Plan
 from adbench.errors import ConfigError
-from adbench.tuning.kept import Kept
+from adbench.storage.kept import Kept
+from adbench.storage.store import Checkpoint, PartSpec
 from adbench_baselines import unet, vqvae
 from adbench_baselines.diffusion_config import (
     DIFFUSION_SPACE,

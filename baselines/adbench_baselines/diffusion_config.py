@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from adbench.detector import DetectorConfig
-from adbench.search import Choice, Domain, Integer, Real, SearchSpace
+from adbench.contracts.detector import DetectorConfig
+from adbench.contracts.search import Choice, Domain, Integer, Real, SearchSpace
 from adbench_baselines.healing import Context, Start
 from adbench_baselines.schedule import Variance
 from adbench_baselines.unet import UNetConfig

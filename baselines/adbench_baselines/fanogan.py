@@ -21,10 +21,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec, changed_fields
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run, Runtime
-from adbench.device import autocast
-from adbench.search import Real, SearchSpace
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Runtime
+from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.contracts.search import Real, SearchSpace
+from adbench.devices.device import autocast
+from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.reconstruction import check_depends_on_image
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, stream, train
 from adbench_baselines.wgan import WGAN, draw, fetch, part_plan, prepare

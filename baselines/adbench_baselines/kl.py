@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adbench.tuning.kept import Kept
+from adbench.storage.kept import Kept
 from adbench_baselines.schedule import Variance, kl_term, q_sample
 from adbench_baselines.training import stream
 from adbench_baselines.unet import LatentModel

@@ -33,11 +33,12 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from adbench.artifacts import PartSpec, changed_fields
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Progress
-from adbench.device import autocast
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
+from adbench.contracts.plan import PartPlan, Plan
+from adbench.contracts.search import Choice, Real, SearchSpace
+from adbench.devices.device import autocast
 from adbench.errors import ConfigError
-from adbench.search import Choice, Real, SearchSpace
+from adbench.storage.store import PartSpec, changed_fields
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.smoothing import gaussian

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint
-from adbench.detector import Progress
+from adbench.contracts.detector import Progress
 from adbench.errors import TrainingError
+from adbench.storage.store import Checkpoint
 
 Loss = Callable[[int, torch.Generator], Tensor]
 """loss(step, generator) -> scalar to descend."""

@@ -35,10 +35,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.errors import ConfigError, DataError
-from adbench.search import Choice, Integer, Real, SearchSpace
+from adbench.storage.store import Checkpoint, PartSpec
 from adbench_baselines import token_model, vqvae
 from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.orderings import COUNT, arrange, ordering, restore

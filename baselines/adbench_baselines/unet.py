@@ -13,9 +13,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec, changed_fields
-from adbench.detector import Images, PartPlan, Runtime
-from adbench.device import autocast
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan
+from adbench.devices.device import autocast
+from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.cuda_graphs import Replayed, graph_training
 from adbench_baselines.schedule import Schedule, q_sample
 from adbench_baselines.training import loop_options, stream, train

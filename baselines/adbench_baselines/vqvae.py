@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec, changed_fields
-from adbench.detector import Images, PartPlan, Runtime
-from adbench.device import autocast
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan
+from adbench.devices.device import autocast
 from adbench.errors import ConfigError, TrainingError
+from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
 
 VERSION = 2

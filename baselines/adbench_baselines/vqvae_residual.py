@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from adbench.artifacts import PartSpec
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
-from adbench.search import SearchSpace
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import Plan
+from adbench.contracts.search import SearchSpace
+from adbench.storage.store import PartSpec
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion_config import SIZES, VQVAE_SEARCH
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig

@@ -22,10 +22,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from adbench.artifacts import Checkpoint, PartSpec, changed_fields
-from adbench.detector import Images, PartPlan, Run, Runtime
-from adbench.device import autocast
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan, Run
+from adbench.devices.device import autocast
 from adbench.errors import TrainingError
+from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.training import (
     LOOK_EVERY,
     TRIVIAL_STEPS,

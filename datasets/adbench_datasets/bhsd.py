@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adbench.dataset import DatasetInfo
-from adbench_datasets.cases import Case, FileRef, Labels
-from adbench_datasets.discovery import by_stem, check_names, find
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench.contracts.dataset import DatasetInfo
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.layouts.discovery import by_stem, check_names, find
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 FOLDERS = ("label_192", "BHSD", "bhsd", "BHSD/label_192", "bhsd/label_192")
 PAIRS = {

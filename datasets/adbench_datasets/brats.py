@@ -23,11 +23,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from adbench.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
-from adbench_datasets.cases import Case, FileRef, Labels
-from adbench_datasets.discovery import files, listing, read_table
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.layouts.discovery import files, listing, read_table
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 OLD = re.compile(r"brats(17|18|19)_(.+)_(\d+)", re.IGNORECASE)  # institution and patient, examination
 NUMBERED = re.compile(r"brats(20)_(training|validation)_(\d+)|brats(2021)_(\d+)", re.IGNORECASE)

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from adbench.dataset import DatasetInfo
-from adbench_datasets.cases import Case, FileRef, Labels
-from adbench_datasets.discovery import (
+from adbench.contracts.dataset import DatasetInfo
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.layouts.discovery import (
     Pattern,
     all_or_none,
     by_stem,
@@ -30,7 +30,7 @@ from adbench_datasets.discovery import (
     split_of,
     subject_of,
 )
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 IMAGES = ("images", "image", "ct", "CT", "scans", "data", "imagesTr")
 MASKS = ("masks", "mask", "labels", "label", "lesions", "segmentations", "labelsTr")

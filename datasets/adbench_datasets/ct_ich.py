@@ -15,12 +15,12 @@ from __future__ import annotations
 from os.path import isdir
 from pathlib import Path
 
-from adbench.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
-from adbench_datasets.cases import Case, FileRef, Labels
-from adbench_datasets.discovery import by_stem, check_names, files, find, listing, read_table
-from adbench_datasets.preprocessing import Units
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.imaging.preprocessing import Units
+from adbench_datasets.layouts.discovery import by_stem, check_names, files, find, listing, read_table
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 OFFICIAL = "computed-tomography-images-for-intracranial-hemorrhage-detection-and-segmentation-"
 FOLDERS = (

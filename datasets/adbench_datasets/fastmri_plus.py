@@ -18,13 +18,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from adbench.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.discovery import by_stem, files, find, listing, read_table
-from adbench_datasets.healthy_source import HealthySource
-from adbench_datasets.pictures import SUFFIXES
-from adbench_datasets.scans import ScanConfig
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.imaging.pictures import SUFFIXES
+from adbench_datasets.layouts.discovery import by_stem, files, find, listing, read_table
+from adbench_datasets.layouts.healthy_source import HealthySource
+from adbench_datasets.layouts.scans import ScanConfig
 
 ANNOTATIONS = ("Annotations", "fastmri-plus/Annotations", ".")
 IMAGES = ("images", "multicoil_train", "multicoil_val", ".")

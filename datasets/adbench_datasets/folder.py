@@ -23,10 +23,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from adbench.dataset import DataRuntime, DatasetInfo
-from adbench_datasets import bids
-from adbench_datasets.cases import Case, FileRef, Labels, Scan
-from adbench_datasets.discovery import (
+from adbench.contracts.dataset import DataRuntime, DatasetInfo
+from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
+from adbench_datasets.imaging.preprocessing import Units
+from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.layouts import bids
+from adbench_datasets.layouts.discovery import (
     NIFTI,
     Pattern,
     all_or_none,
@@ -39,10 +42,7 @@ from adbench_datasets.discovery import (
     split_of,
     subject_of,
 )
-from adbench_datasets.pictures import SUFFIXES, is_picture
-from adbench_datasets.preprocessing import Units
-from adbench_datasets.reading import read_case
-from adbench_datasets.scans import PRESETS, ScanConfig, ScanDataset
+from adbench_datasets.layouts.scans import PRESETS, ScanConfig, ScanDataset
 
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adbench.dataset import DatasetInfo
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.discovery import by_stem, check_names, files, find
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench.contracts.dataset import DatasetInfo
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.layouts.discovery import by_stem, check_names, files, find
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 PARTS = ("train", "train_1", "train_2")
 ABOVE = ("INSTANCE22", "INSTANCE2022", "instance22", "INSTANCE_ICH")

@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adbench.dataset import DatasetInfo
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.discovery import files, find, listing
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench.contracts.dataset import DatasetInfo
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
 VARIANTS = ("MNI", "coregistered_resampled", "raw", ".")

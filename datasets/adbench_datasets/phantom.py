@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import binary_fill_holes, map_coordinates
 
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
-from adbench_datasets.phantom_lesions import Kind, Lesion, Map, Tissue, draw_lesion, smooth_field
+from adbench_datasets.lesions.phantom_lesions import Kind, Lesion, Map, Tissue, draw_lesion, smooth_field
 
 FIELD_OF_VIEW_MM = 204.8
 """Side of the square image: the spacing is 3.2 mm at 64 px and 1.6 mm at 128 px."""

@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adbench.dataset import DatasetInfo
-from adbench_datasets.cases import Case, FileRef, Labels, Scan
-from adbench_datasets.discovery import files, find, listing
-from adbench_datasets.reading import read_case
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench.contracts.dataset import DatasetInfo
+from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 FOLDERS = ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m", "lgg-mri-segmentation")
 PATIENT = re.compile(r"TCGA_([A-Z0-9]+_[A-Z0-9]+)_(\d{8})")

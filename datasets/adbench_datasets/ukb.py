@@ -24,12 +24,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from adbench.dataset import DatasetInfo, Split
+from adbench.contracts.dataset import DatasetInfo
+from adbench.contracts.splits import Split
 from adbench.errors import DataError
-from adbench_datasets.cases import Case, FileRef
-from adbench_datasets.discovery import find, listing, read_table
-from adbench_datasets.scans import ScanConfig, ScanDataset
-from adbench_datasets.volumes import mask_volumes
+from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.imaging.volumes import mask_volumes
+from adbench_datasets.layouts.discovery import find, listing, read_table
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 FOLDERS = ("20253", "ukb", "UKB", "Bulk/Brain MRI/T2 FLAIR")
 ZIP = re.compile(r"(\d+)_20253_([23])_\d+\.zip")

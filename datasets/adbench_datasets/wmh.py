@@ -16,11 +16,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from adbench.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
-from adbench_datasets.cases import Case, FileRef, Labels
-from adbench_datasets.discovery import find, listing
-from adbench_datasets.scans import ScanConfig, ScanDataset
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.layouts.discovery import find, listing
+from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
 
 FOLDERS = ("WMH", "wmh", "wmh_data", "dataverse_files", "WMH_Segmentation_Challenge", "public")
 GE3T = ("Amsterdam GE3T", "Amsterdam_GE3T", "GE3T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adbench import device
+from adbench.devices import device
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from tiny_nets import SIDE, build, fitted, sick, stack
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from adbench.artifacts import ArtifactStore
-from adbench.detector import Images, Runtime
+from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError, TrainingError
+from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract, toy_split
 
 TINY = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}

@@ -18,9 +18,10 @@ from adbench_baselines.vqvae_residual import VQVAEResidual
 from scipy.stats import rankdata
 from tiny_nets import SIDE, VQVAE_SETTINGS, build, fitted, sick, stack
 
-from adbench.detector import Images, Runtime
+from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
-from adbench.metrics import ScoreHistogram, pixel_metrics
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.pixels import pixel_metrics
 from adbench.testing import DetectorContract, toy_split
 
 

@@ -21,9 +21,9 @@ from adbench_baselines.training import LoopOptions, stream
 from scipy import ndimage
 from tiny_nets import build, fitted, sick, stack
 
-from adbench.artifacts import ArtifactStore
-from adbench.detector import Images, Runtime
+from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
+from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract, toy_split
 
 TINY = {

@@ -13,8 +13,8 @@ from adbench_datasets.phantom import Phantom
 from einops import reduce
 from tiny_nets import DIFFUSION_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS
 
-from adbench import registry
-from adbench.dataset import Split, Splits
+from adbench.contracts import registry
+from adbench.contracts.splits import Split, Splits
 from adbench.testing import DetectorContract
 
 LEARNED = {**VQVAE_SETTINGS, "steps": 60}

@@ -21,9 +21,9 @@ from adbench_baselines.unet import LatentModel
 from adbench_baselines.vqvae_residual import VQVAEResidual
 from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS, build, fitted, sick, stack
 
-from adbench.artifacts import ArtifactStore
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError
+from adbench.storage.store import ArtifactStore
 
 VQVAE_ONLY = {"vqvae": VQVAE_SETTINGS}
 LOW = {"percentile": 60.0}

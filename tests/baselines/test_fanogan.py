@@ -18,11 +18,11 @@ from adbench_baselines.wgan_networks import Block, ConvMeanPool, Generator, Trun
 from tiny_nets import SIDE, build, sick, stack
 from torch import nn
 
-from adbench.artifacts import ArtifactStore, Checkpoint
-from adbench.detector import Images, Runtime
+from adbench.contracts.detector import Images, Runtime
+from adbench.devices.flops import count_flops
 from adbench.errors import ConfigError, TrainingError
+from adbench.storage.store import ArtifactStore, Checkpoint
 from adbench.testing import DetectorContract
-from adbench.timing import count_flops
 
 SETTINGS = {
     "wgan": {"width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 6, "batch_size": 8, "learning_rate": 1e-3},

@@ -8,7 +8,7 @@ from adbench_baselines.diffusion import DDPM
 from adbench_baselines.kl_mask_intensity import KLMaskIntensity
 from tiny_nets import DIFFUSION_SETTINGS, build, fitted, sick, stack
 
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError
 from adbench.testing import DetectorContract
 

@@ -12,7 +12,7 @@ from adbench_baselines.patchcore import PatchCore, image_score, k_centre, neares
 from scipy.spatial.distance import cdist
 from tiny_nets import VQVAE_SETTINGS, build, fitted, sick, stack
 
-from adbench.detector import Runtime, load_detector, save_detector
+from adbench.contracts.detector import Runtime, load_detector, save_detector
 from adbench.errors import ConfigError
 from adbench.testing import DetectorContract
 

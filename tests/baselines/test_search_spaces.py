@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adbench import registry
-from adbench.settings import resolve
+from adbench.config.settings import resolve
+from adbench.contracts import registry
 from adbench.tuning.space import at, contains
 
 PRESETS = ("smoke", "demo", "small", "paper")

@@ -11,8 +11,8 @@ from adbench_baselines.token_healing import heal, sample, span, uniform
 from adbench_baselines.token_model import TokenModel, TokenModelConfig
 from torch import Tensor
 
-from adbench.artifacts import ArtifactStore, PartSpec
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
+from adbench.storage.store import ArtifactStore, PartSpec
 
 CODES, LENGTH = 7, 24
 

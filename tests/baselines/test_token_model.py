@@ -12,9 +12,9 @@ from adbench_baselines.training import LoopOptions
 from tiny_nets import stack
 from torch import nn
 
-from adbench.artifacts import ArtifactStore, PartSpec
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
+from adbench.storage.store import ArtifactStore, PartSpec
 
 CODES, LENGTH = 7, 12
 TINY = {"dim": 16, "layers": 2, "heads": 2, "steps": 6, "batch_size": 4, "ema_decay": 0.0, "augmented_copies": 0}

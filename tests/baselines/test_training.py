@@ -13,9 +13,9 @@ from adbench_baselines.vqvae import VQVAEConfig
 from tiny_nets import UNET_SETTINGS, VQVAE_SETTINGS, stack
 from torch import nn
 
-from adbench.artifacts import ArtifactStore, Checkpoint
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
+from adbench.storage.store import ArtifactStore, Checkpoint
 
 
 class CutOffError(Exception):

@@ -19,7 +19,7 @@ from adbench_baselines.transformer import (
 from adbench_baselines.vqvae_residual import VQVAEResidual
 from tiny_nets import VQVAE_SETTINGS, build, fitted, sick, stack
 
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError, DataError
 from adbench.testing import DetectorContract
 

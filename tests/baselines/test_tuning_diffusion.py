@@ -11,8 +11,8 @@ from adbench_baselines.diffusion import DDIM, DDPMStepA, DDPMStepB, KLMap
 from adbench_baselines.kl_mask_intensity import KLMaskIntensity
 from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, ToyModel, build, sick, stack
 
-from adbench.detector import Runtime
-from adbench.tuning.kept import KeepsStages, Kept
+from adbench.contracts.detector import Runtime
+from adbench.storage.kept import KeepsStages, Kept
 
 LOW = {"percentile": 60.0}
 CASES: list[tuple[Any, dict[str, Any]]] = [

@@ -8,7 +8,7 @@ from adbench_baselines import vqvae
 from adbench_baselines.vqvae import VQVAE, Quantiser, VQVAEConfig, augment
 from tiny_nets import SIDE, VQVAE_SETTINGS, sick, stack
 
-from adbench.detector import Runtime
+from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError, TrainingError
 
 

@@ -8,8 +8,8 @@ import torch
 from adbench_baselines.schedule import Schedule
 from torch import Tensor, nn
 
-from adbench.detector import Detector, Images, Runtime
-from adbench.settings import resolve
+from adbench.config.settings import resolve
+from adbench.contracts.detector import Detector, Images, Runtime
 from adbench.testing import toy_split
 
 SIDE = 32

@@ -7,10 +7,10 @@ import sys
 import pytest
 from cli_fakes import NAMES, FakeHarness
 
-import adbench
-from adbench import registry
-from adbench.cli import app
-from adbench.registry import PluginEntry
+from adbench import protocol
+from adbench.cli.app import app
+from adbench.contracts import registry
+from adbench.contracts.registry import PluginEntry
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def harness(monkeypatch, tmp_path):
     monkeypatch.delenv("ADBENCH_DATA", raising=False)
     monkeypatch.delenv("ADBENCH_CACHE", raising=False)
     for name in ("harness", "planning"):
-        monkeypatch.setitem(sys.modules, f"adbench.{name}", fake)
-        monkeypatch.setattr(adbench, name, fake, raising=False)
+        monkeypatch.setitem(sys.modules, f"adbench.protocol.{name}", fake)
+        monkeypatch.setattr(protocol, name, fake, raising=False)
     entries = {group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()}
     monkeypatch.setattr(registry, "names", entries.__getitem__)
     return fake

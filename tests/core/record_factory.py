@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from adbench.record import Record
+from adbench.results.record import Record
 
 
 def estimate(value: float | None, spread: float = 0.01) -> dict[str, float | None]:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from adbench.metrics import (
-    ScoreHistogram,
-)
+from adbench.metrics.histogram import ScoreHistogram
 
 Maps = tuple[str, np.ndarray, np.ndarray, np.ndarray | None]
 SCORES = {

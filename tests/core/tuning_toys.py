@@ -16,14 +16,15 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, Images
-from adbench.errors import AdbenchError, ConfigError
-from adbench.options import Silent
-from adbench.search import Choice, Integer, Real, SearchSpace
+from adbench.config.options import Silent
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.search import Choice, Integer, Real, SearchSpace
+from adbench.contracts.splits import Split, Splits
+from adbench.errors import AdbenchError, ConfigError, TuningError
+from adbench.storage.kept import Kept
 from adbench.testing import toy_split
-from adbench.tuning import TuningError, storage, workers
-from adbench.tuning.kept import Kept
+from adbench.tuning import storage, workers
 from adbench.tuning.space import TuneOptions
 from adbench.tuning.tuned import tuned_settings
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from adbench_datasets.cases import Case, FileRef, Labels
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from numpy.typing import NDArray
 
 SHAPE = (5, 6, 7)

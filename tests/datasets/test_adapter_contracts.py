@@ -19,8 +19,8 @@ from adbench_datasets.oasis3 import OASIS3
 from adbench_datasets.ukb import UKB
 from adbench_datasets.wmh import WMH
 
-from adbench.dataset import DataRuntime, Dataset
-from adbench.settings import resolve
+from adbench.config.settings import resolve
+from adbench.contracts.dataset import DataRuntime, Dataset
 from adbench.testing import DatasetContract
 
 ALL = (UKB, WMH, Cromis, KCH, Chronic, CTICH, Instance22, BHSD, OASIS3, FastMRIPlus, Folder)

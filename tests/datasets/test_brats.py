@@ -12,7 +12,7 @@ from adbench_datasets.brats import Brats, BratsConfig
 from head_files import write_csv
 from layouts_mri import make_brats
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
 

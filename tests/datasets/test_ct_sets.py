@@ -13,9 +13,9 @@ from adbench_datasets.bhsd import BHSD
 from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
 from adbench_datasets.ct_ich import CTICH
 from adbench_datasets.instance22 import Instance22
-from adbench_datasets.scans import ScanDataset
+from adbench_datasets.layouts.scans import ScanDataset
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 
 

@@ -13,7 +13,7 @@ from adbench_datasets.folder import Folder, FolderConfig
 from PIL import Image
 from pydantic import ValidationError
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 
 HEADER = "image,lesion,brain,subject,split\n"

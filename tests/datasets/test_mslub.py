@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from adbench_datasets.imaging.preprocessing import region_of
+from adbench_datasets.layouts.scans import ScanConfig
 from adbench_datasets.mslub import MSLUB
-from adbench_datasets.preprocessing import region_of
-from adbench_datasets.scans import ScanConfig
 from layouts_mri import make_mslub
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
 

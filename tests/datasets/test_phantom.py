@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from adbench_datasets.lesions.phantom_lesions import KINDS, MIN_AREA_MM2, draw_lesion, periventricular, smooth_field
 from adbench_datasets.phantom import (
     FIELD_OF_VIEW_MM,
     Phantom,
@@ -16,12 +17,11 @@ from adbench_datasets.phantom import (
     draw_tissue,
     load_atlas,
 )
-from adbench_datasets.phantom_lesions import KINDS, MIN_AREA_MM2, draw_lesion, periventricular, smooth_field
 from pydantic import ValidationError
 from scipy.ndimage import binary_dilation
 
-from adbench.dataset import Splits
-from adbench.options import Silent
+from adbench.config.options import Silent
+from adbench.contracts.splits import Splits
 from adbench.tuning.objective import prepare
 from adbench.tuning.space import TuneOptions
 

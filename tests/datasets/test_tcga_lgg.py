@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbench_datasets.preprocessing import restore
-from adbench_datasets.scans import ScanConfig
+from adbench_datasets.imaging.preprocessing import restore
+from adbench_datasets.layouts.scans import ScanConfig
 from adbench_datasets.tcga_lgg import TCGALGG
 from layouts_mri import make_tcga_lgg
 from scipy import ndimage
 
-from adbench.dataset import DataRuntime, Split
+from adbench.contracts.dataset import DataRuntime
+from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
 

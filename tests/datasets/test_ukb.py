@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import adbench_datasets.volumes
+import adbench_datasets.imaging.volumes
 import head_files
 import layouts_mri
 import numpy as np
 import pytest
-from adbench_datasets.files import CaseError
+from adbench_datasets.imaging.files import CaseError
 from adbench_datasets.ukb import UKB, UKBConfig
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 
 FEW: dict[str, Any] = {"n_healthy": 3, "size": 64}
@@ -138,9 +138,11 @@ def test_the_field_is_known_in_every_spelling_of_its_column(tmp_path, column):
 def test_volumes_are_measured_once_and_again_where_a_zip_changed(tmp_path, monkeypatch):
     layouts_mri.make_ukb(tmp_path / "data")
     data, measured = tmp_path / "data", []
-    real = adbench_datasets.volumes.volume_mm3
+    real = adbench_datasets.imaging.volumes.volume_mm3
     monkeypatch.setattr(
-        adbench_datasets.volumes, "volume_mm3", lambda ref, root: measured.append(ref.path.name) or real(ref, root)
+        adbench_datasets.imaging.volumes,
+        "volume_mm3",
+        lambda ref, root: measured.append(ref.path.name) or real(ref, root),
     )
     runtime = DataRuntime(cache=tmp_path / "cache", workers=1)
     first = ukb(data, runtime).cases(data)
@@ -154,8 +156,10 @@ def test_volumes_are_measured_once_and_again_where_a_zip_changed(tmp_path, monke
 
 def test_volumes_are_in_mm3(tmp_path):
     head = head_files.head(0)
-    ref = adbench_datasets.volumes.FileRef(head_files.write_nifti(tmp_path / "m.nii.gz", head.lesion, dtype="u1"))
-    assert adbench_datasets.volumes.volume_mm3(ref, tmp_path) == pytest.approx(
+    ref = adbench_datasets.imaging.volumes.FileRef(
+        head_files.write_nifti(tmp_path / "m.nii.gz", head.lesion, dtype="u1")
+    )
+    assert adbench_datasets.imaging.volumes.volume_mm3(ref, tmp_path) == pytest.approx(
         head.lesion.sum() * np.prod(head_files.SPACING), rel=1e-6
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from adbench_datasets.wmh import WMH, WMHConfig
 
-from adbench.dataset import DataRuntime
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from adbench.artifacts import PartSpec
-from adbench.dataset import Dataset, DatasetConfig, DatasetInfo, Splits
-from adbench.detector import Detector, DetectorConfig, DetectorInfo, PartPlan, Plan
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo
+from adbench.contracts.plan import PartPlan, Plan
+from adbench.contracts.splits import Splits
+from adbench.storage.store import PartSpec
 from adbench.testing import DatasetContract, DetectorContract, toy_split
 
 

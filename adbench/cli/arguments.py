@@ -1,0 +1,56 @@
+"""Options that several commands share, and flags that take several values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from adbench.config.presets import PRESETS
+
+SPREAD = ("--method", "--dataset", "--set")
+"""Options that take several values after one flag."""
+
+DataRoot = Annotated[Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")]
+Preset = Annotated[str, typer.Option(help=f"Size of the run: {', '.join(PRESETS)}.")]
+TrainOn = Annotated[
+    str | None, typer.Option(help="Dataset whose healthy images to train on; by default each dataset's own.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts, checkpoints and prepared data."),
+]
+
+
+class SpreadCommand(TyperCommand):
+    """A command whose options may be followed by several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread(args))
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """Give each value its own flag: `--method a b` becomes `--method a --method b`.
+
+    Positional arguments come before such an option: a bare word after it can only be a further value.
+    """
+    result: list[str] = []
+    flag, waiting = "", False
+    for arg in args:
+        if arg.startswith("-"):
+            name, equals, _ = arg.partition("=")
+            flag, waiting = (name if name in SPREAD else ""), not equals
+        elif flag and not waiting:
+            result.append(flag)
+        else:
+            waiting = False
+        result.append(arg)
+    return result
+
+
+def split_names(given: Sequence[str]) -> list[str]:
+    """Split comma lists and drop repetitions."""
+    return list(dict.fromkeys(name.strip() for part in given for name in part.split(",") if name.strip()))

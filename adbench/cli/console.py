@@ -1,0 +1,246 @@
+"""What the command line shows on stdout: tables for people."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from adbench.results import formats
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from adbench.contracts.dataset import Problem
+    from adbench.contracts.registry import LoadedPlugin, PluginEntry
+    from adbench.contracts.splits import Splits
+    from adbench.protocol.planning import CellPlan
+    from adbench.results.record import Record
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes."""
+WIDE = 200
+"""Columns where stdout is no terminal: a file or a pipe has no edge to wrap at."""
+
+
+def out() -> Console:
+    """A console on the stdout of this moment; text is shown as it is, without markup."""
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def say(text: str) -> None:
+    """Print text to stdout without breaking its lines."""
+    out().print(text, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print text to stderr without breaking its lines."""
+    Console(stderr=True, markup=False, highlight=False, emoji=False).print(text, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a value to stdout as JSON."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _table(*columns: str, left: int = 1, title: str | None = None) -> Table:
+    table = Table(box=SIMPLE, title=title, title_justify="left", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+    return table
+
+
+def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[str, str]) -> None:
+    """Print the registered names of one kind; a plugin that cannot work is marked, not left out."""
+    table = _table(kind, "distribution", "class", "", left=4)
+    for entry in entries:
+        fault = f"broken: {problems[entry.name]}" if entry.name in problems else ""
+        table.add_row(entry.name, f"{entry.distribution} {entry.version}", entry.target, fault)
+    out().print(table)
+
+
+def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
+    """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
+    cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
+    card = _table("", "", left=2)
+    card.show_header = False
+    card.add_row(kind, entry.name)
+    for name in ("summary", "source", "licence", "citation", "modality", "access", "spacing_mm", "version"):
+        if getattr(info, name, None) is not None:
+            card.add_row(name, str(getattr(info, name)))
+    card.add_row("distribution", f"{entry.distribution} {entry.version}")
+    card.add_row("class", entry.target)
+    out().print(card)
+    prefix = "data." if kind == "dataset" else ""
+    fields = _table("--set", "type", "default", "", left=4)
+    for row in config_rows(cls.Config, formats.flat(getattr(cls, "overrides", {})), prefix):
+        fields.add_row(*row)
+    out().print(fields if fields.row_count else "no settings")
+    for preset, values in cls.presets.items():
+        given = ", ".join(f"{key}={_as_set(value)}" for key, value in formats.flat(values).items())
+        say(f"--preset {preset}: {given or 'the defaults above'}")
+    if text := inspect.getdoc(inspect.getmodule(cls)):
+        say(f"\n{text}")
+
+
+def config_rows(
+    model: type[BaseModel], overrides: Mapping[str, Any], prefix: str = "", inner: str = "", given: Any = None
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, type, default, description) of each field, nested ones under dotted keys.
+
+    `overrides` are by dotted key; `given` is the default instance that a nested config has in its parent.
+    """
+    for name, field in model.model_fields.items():
+        key = inner + name
+        default = field.get_default(call_default_factory=True, validated_data={})
+        default = getattr(given, name) if given is not None else default
+        kind = field.annotation
+        if isinstance(kind, type) and hasattr(kind, "model_fields"):
+            yield from config_rows(kind, overrides, prefix, f"{key}.", default if _is_config(default) else None)
+            continue
+        shown = "required" if field.is_required() else _as_set(overrides.get(key, default))
+        yield prefix + key, _type_name(kind, field.metadata), shown, field.description or ""
+
+
+def _as_set(value: Any) -> str:
+    """A value as `--set` takes it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _is_config(value: Any) -> bool:
+    return hasattr(type(value), "model_fields")
+
+
+def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
+    """`int, ge 1`: a type as written in Python, without module names, and its limits."""
+    if get_origin(kind) is Annotated:
+        kind, *notes = get_args(kind)
+        return _type_name(kind, [c for note in notes for c in getattr(note, "metadata", [note])])
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join("null" if part is NoneType else _type_name(part, constraints) for part in get_args(kind))
+    plain = isinstance(kind, type) and not hasattr(kind, "__args__")
+    name = kind.__name__ if plain else str(kind).replace("typing.", "")
+    limits = [
+        f"{limit} {getattr(constraint, limit)}"
+        for constraint in constraints
+        for limit in ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length")
+        if getattr(constraint, limit, None) is not None
+    ]
+    return ", ".join([name, *limits])
+
+
+def show_records(records: Sequence[Record], out_folder: Path) -> None:
+    """Print one row a run, and below the table where each record is."""
+    measures = ("⌈DICE⌉ [95 %]", "Dice transferred", "AUPRC", "AUROC", "image AUROC", "s / 100 slices")
+    regions = len({record.dataset.region for record in records}) > 1
+    several = regions or len({record.dataset.name for record in records}) > 1
+    titled = several or any(record.dataset.train_on for record in records)
+    for name in dict.fromkeys(_tested(record, regions) for record in records):
+        table = _table("method", *measures, title=name if titled else None)
+        for record in records:
+            if _tested(record, regions) == name:
+                table.add_row(record.detector.name, *_result_cells(record))
+        out().print(table)
+    for record in records:
+        of = f" on {_measured(record, regions)}" if several else ""
+        say(f"{record.detector.name}{of}: {out_folder / record.path}")
+
+
+def _tested(record: Record, regions: bool) -> str:
+    """`brats, trained on ukb`."""
+    elsewhere = record.dataset.train_on
+    return _measured(record, regions) + (f", trained on {elsewhere.name}" if elsewhere else "")
+
+
+def _measured(record: Record, regions: bool) -> str:
+    """`brats`, or `brats, region brain` where several are shown."""
+    return record.dataset.name + (f", region {record.dataset.region}" if regions else "")
+
+
+def _result_cells(record: Record) -> list[str]:
+    m, t = record.metrics, record.timing
+    if record.status != "ok" or m is None:
+        return [record.status]
+    return [
+        formats.interval(m.best_dice.value, m.best_dice.low, m.best_dice.high),
+        formats.number(m.dice_transferred.value),
+        formats.number(m.auprc.value),
+        formats.number(m.auroc.value),
+        formats.number(m.image_auroc.value),
+        formats.seconds(100 * t.median_s / t.slices) if t else formats.NONE,
+    ]
+
+
+def show_plans(plans: Sequence[CellPlan]) -> None:
+    """Print what a run would do: the parts first (shared ones once), then the scoring of each method."""
+    todo = [plan for plan in plans if not plan.record_exists]
+    parts = {part.key: part for plan in todo for part in plan.parts}
+    columns = ("part", "kind", "status", "steps", "parameters", "FLOPs", "memory", "time")
+    table = _table(*columns, left=3, title="To train")
+    for part in parts.values():
+        sizes = [formats.si(part.parameters), formats.si(part.flops), formats.mebibytes(part.memory_bytes)]
+        table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes, formats.duration(part.estimated_s))
+    if parts:
+        out().print(table)
+    scoring = ("method", "dataset", "network passes", "FLOPs / 100", "time", "memory", "record")
+    table = _table(*scoring, left=2, title="To score")
+    for plan in plans:
+        table.add_row(
+            plan.method,
+            plan.dataset,
+            formats.counts(plan.passes),
+            formats.si(plan.flops_per_100),
+            formats.duration(plan.estimated_score_s),
+            formats.mebibytes(plan.estimated_memory_bytes),
+            "exists" if plan.record_exists else "new",
+        )
+    out().print(table)
+    times = [part.estimated_s for part in parts.values()] + [plan.estimated_score_s for plan in todo]
+    say(f"estimated time on this device: {formats.duration(sum(time or 0.0 for time in times))}")
+    for plan in plans:
+        say(f"{plan.method} on {plan.dataset}: {plan.record}")
+
+
+def show_findings(name: str, facts: Mapping[str, str], problems: Sequence[Problem], shown: int) -> None:
+    """Print what was found in the data folder, and up to `shown` of the problems."""
+    table = _table("", "", left=2)
+    table.show_header = False
+    for key, value in {"dataset": name, **facts}.items():
+        table.add_row(key, str(value))
+    out().print(table)
+    if not problems:
+        return
+    table = _table("file", "problem", "", left=3, title=f"{len(problems)} problems")
+    for problem in problems[:shown]:
+        table.add_row(problem.file, problem.what, "skipped" if problem.skipped else "to mend")
+    out().print(table)
+    if len(problems) > shown:
+        say(f"and {len(problems) - shown} more: --all shows them")
+
+
+def show_prepared(name: str, trained_on: str | None, splits: Splits) -> None:
+    """Print the sizes of the splits of a run, and where their images are kept."""
+    table = _table("images", "number", "subjects", "size", "bytes", "kept in", title=name)
+    for kind, split in splits.items():
+        images = split.images
+        owner = f"{kind} of {trained_on}" if trained_on and kind != "test" else kind
+        sizes = [str(len(split)), str(len(set(split.subjects))), f"{images.shape[2]} x {images.shape[3]}"]
+        table.add_row(owner, *sizes, f"{formats.si(images.nbytes)}B", _file_of(images) or "memory")
+    out().print(table)
+    say(f"fingerprint {splits.fingerprint}")
+
+
+def _file_of(array: Any) -> str:
+    """The file that an array (or what it is a view of) is mapped from, or ""."""
+    while array is not None and not getattr(array, "filename", None):
+        array = getattr(array, "base", None)
+    return str(array.filename) if array is not None else ""

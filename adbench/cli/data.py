@@ -1,0 +1,177 @@
+"""`adbench data`: look at data before anything is trained on them.
+
+`check` says what is in the data folder, `prepare` does the work that a run would begin with, and `preview` draws a
+sheet of slices. Results go to stdout, progress to stderr, as everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adbench.cli import console
+from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, split_names
+from adbench.config.presets import check_preset
+from adbench.contracts import registry
+from adbench.errors import DataError
+
+if TYPE_CHECKING:
+    from adbench.config.options import Reporter, RunOptions
+    from adbench.contracts.dataset import Dataset
+    from adbench.contracts.splits import Split
+    from adbench.protocol.data import Plugin, Source
+
+SHOWN = 20
+"""Problems that `check` prints without --all."""
+
+app = typer.Typer(help="Look at data before anything is trained on them.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset.", show_default=False)]
+DataSettings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="data.KEY=VALUE", help="Setting of a dataset, after its name.")
+]
+
+
+class Part(StrEnum):
+    """Which images to draw."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+@app.command(cls=SpreadCommand)
+def check(
+    dataset: Name,
+    data_root: DataRoot = None,
+    preset: Preset = "small",
+    settings: DataSettings = None,
+    cache: Cache = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Print every problem.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print facts and problems as JSON.")] = False,
+) -> None:
+    """Say what is in the data folder and what is wrong with it; fail where a problem must be mended first."""
+    options = _options(preset, settings, cache, data_root)
+    with _working() as reporter:
+        (source,) = _sources(_find([dataset]), options, reporter)
+        findings = source.dataset.inspect()
+    problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
+    if as_json:
+        found = {"dataset": dataset, "facts": findings.facts, "problems": [asdict(problem) for problem in problems]}
+        console.say_json(found)
+    else:
+        console.show_findings(dataset, findings.facts, problems, len(problems) if show_all else SHOWN)
+    stopping = sum(not problem.skipped for problem in problems)
+    if stopping:
+        console.complain(f"{stopping} of {len(problems)} problems must be mended before {dataset} can be used")
+        raise typer.Exit(console.FAILED)
+
+
+@app.command(cls=SpreadCommand)
+def prepare(
+    datasets: Annotated[
+        list[str], typer.Argument(metavar="DATASET...", help="One or more datasets.", show_default=False)
+    ],
+    train_on: TrainOn = None,
+    data_root: DataRoot = None,
+    preset: Preset = "small",
+    settings: DataSettings = None,
+    cache: Cache = None,
+) -> None:
+    """Read, check and keep what `adbench run` with the same options would use, and print what there is."""
+    names = split_names(datasets)
+    plugins = _find([*names, *([train_on] if train_on else [])])
+    options = _options(preset, settings, cache, data_root)
+
+    from adbench.protocol import data
+
+    with _working() as reporter:
+        loaded = data.load(_sources(plugins, options, reporter), names, train_on)
+    for each in loaded:
+        console.show_prepared(each.source.name, each.train_on.source.name if each.train_on else None, each.splits)
+    console.say(f"kept below {options.cache / data.FOLDER}, where a dataset keeps anything")
+
+
+@app.command(cls=SpreadCommand)
+def preview(
+    dataset: Name,
+    out: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .png or .jpg.", show_default=False)],
+    split: Annotated[Part, typer.Option(help="Which images.")] = Part.test,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Slices on the sheet.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice.")] = 0,
+    brain: Annotated[bool, typer.Option("--brain", help="Draw the outline of the brain mask too.")] = False,
+    data_root: DataRoot = None,
+    preset: Preset = "small",
+    settings: DataSettings = None,
+    cache: Cache = None,
+) -> None:
+    """Draw slices with the outlines of their lesions, spread over subjects, on one sheet."""
+    from adbench.cli import preview as sheet
+
+    sheet.check_output(out)
+    plugins = _find([dataset])
+    with _working() as reporter:
+        (source,) = _sources(plugins, _options(preset, settings, cache, data_root), reporter)
+        images = _part(source.dataset, split)
+    if not len(images):
+        raise DataError(f"A sheet needs at least one image, but the {split} split of {dataset} is empty.")
+    chosen = sheet.choose(images, count, seed)
+    sheet.write(sheet.draw(images, chosen, f"{dataset}, {split}", brain), out)
+    console.say(f"{out}: {len(chosen)} of {len(images)} slices")
+
+
+def _part(dataset: Dataset[Any], split: Part) -> Split:
+    """Images as a run on the dataset has them; all to test on where it has no split of its own."""
+    if split is Part.test:
+        try:
+            return dataset.load().test
+        except DataError:
+            return dataset.load_test()
+    return dataset.load_healthy()[0 if split is Part.train else 1]
+
+
+@contextmanager
+def _working() -> Iterator[Reporter]:
+    """Report on stderr, and keep stdout for the results whatever plugins print."""
+    from adbench.cli import progress
+
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        yield reporter
+
+
+def _find(names: list[str]) -> list[Plugin]:
+    """Look all names up before any plugin is imported."""
+    for name in names:
+        registry.find(registry.DATASETS, name)
+
+    from adbench.protocol import data
+
+    return data.plugins(names, None)
+
+
+def _options(preset: str, settings: list[str] | None, cache: Path | None, data_root: Path | None) -> RunOptions:
+    check_preset(preset)
+    from adbench.config.options import RunOptions, default_cache
+
+    return RunOptions(preset=preset, settings=settings or (), cache=cache or default_cache(), data_root=data_root)
+
+
+def _sources(plugins: list[Plugin], options: RunOptions, reporter: Reporter) -> list[Source]:
+    """The datasets with their settings; one that is none of a dataset's is an error."""
+    from adbench.config.settings import check_known, parse_settings
+    from adbench.protocol import data
+
+    settings = parse_settings(options.settings)
+    known = [f"data.{key}" for plugin in plugins for key in data.field_names(plugin)]
+    strange = [*settings.detector, *(f"protocol.{key}" for key in settings.protocol)]
+    names = " or ".join(plugin.entry.name for plugin in plugins)
+    check_known(strange, [], names, "Settings of a dataset are written data.KEY=VALUE.", known)
+    data.check_data_settings(settings.data, plugins)
+    return [data.make(plugin, settings.data, options, reporter) for plugin in plugins]

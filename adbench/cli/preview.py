@@ -1,0 +1,129 @@
+"""A contact sheet of slices with their masks outlined, to see with one's own eyes what a run would use.
+
+Grey runs from 0 (black) to 1 (white) in every slice: a slice that looks dark is dark to the detector. Lesions are
+outlined in red, just outside their edge, so that nothing of them is hidden; ignored pixels are hatched in blue; the
+brain mask is outlined in green. The same images, count and seed give the same sheet.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from adbench.contracts.splits import Sample, Split
+from adbench.errors import ConfigError, RecordError
+from adbench.storage.files import write_atomic
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+TILE_PX = 192
+"""Least height and width of a slice on the sheet, as far as whole factors of enlargement allow."""
+CAPTION_PX, MARGIN_PX, FONT_PX = 18, 6, 11
+RED, BLUE, GREEN = (255, 64, 64), (80, 160, 255), (64, 200, 96)
+HATCH_PX = 6
+
+Pixels = NDArray[np.uint8]
+
+
+def check_output(path: Path) -> None:
+    """Raise ConfigError where the file's suffix names no format that a sheet is written in."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"A sheet is written as {', '.join(SUFFIXES)}, got {path.name!r}. Give it one of these endings."
+        )
+
+
+def choose(split: Split, count: int, seed: int) -> list[int]:
+    """Return up to `count` positions, ascending: half with a lesion as far as there are, spread over subjects."""
+    rng = np.random.default_rng(seed)
+    sick = np.zeros(len(split), bool) if split.lesions is None else np.array([mask.any() for mask in split.lesions])
+    with_lesion, without = (_rounds(split, np.flatnonzero(which), rng) for which in (sick, ~sick))
+    wanted = max(min(len(with_lesion), count - count // 2), count - len(without))
+    return sorted(with_lesion[:wanted] + without[: count - min(wanted, len(with_lesion))])
+
+
+def _rounds(split: Split, among: NDArray[np.intp], rng: np.random.Generator) -> list[int]:
+    """All positions in an order that takes one of every subject before a second of any."""
+    by_subject: dict[str, list[int]] = {}
+    for i in rng.permutation(among):
+        by_subject.setdefault(split.subjects[i], []).append(int(i))
+    queues = list(by_subject.values())
+    return [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
+
+
+def draw(split: Split, chosen: list[int], title: str, brain: bool = False) -> Image.Image:
+    """Return the sheet, (H, W) RGB: a line of explanation, and below it a tile a slice."""
+    tiles = [_tile(split[i], _caption(split, i), brain) for i in chosen]
+    columns = min(len(tiles), int(np.ceil(np.sqrt(len(tiles) * 1.5))))  # a sheet wider than high
+    width, height = tiles[0].width + MARGIN_PX, tiles[0].height + MARGIN_PX
+    rows = -(-len(tiles) // columns)
+    head = CAPTION_PX + MARGIN_PX
+    sheet = Image.new("RGB", (columns * width + MARGIN_PX, head + rows * height + MARGIN_PX), "white")
+    legend = [f"{title}: lesion red"]
+    legend += ["ignored pixels hatched blue"] if split.ignores is not None else []
+    legend += ["brain green"] if brain and split.brains is not None else []
+    _text(sheet, ", ".join(legend), (MARGIN_PX, MARGIN_PX), sheet.width - 2 * MARGIN_PX)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        sheet.paste(tile, (MARGIN_PX + column * width, head + row * height))
+    return sheet
+
+
+def write(sheet: Image.Image, path: Path) -> None:
+    """Write the sheet at once or not at all. Raises RecordError where the folder cannot be written."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
+    try:
+        write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        raise RecordError(
+            f"The sheet must be written, but {path} cannot be ({error.strerror}). Name another file with -o."
+        ) from error
+
+
+def _tile(sample: Sample, caption: str, brain: bool) -> Image.Image:
+    side = max(sample.image.shape)
+    factor = max(1, -(-TILE_PX // side))
+    grey = np.rint(np.clip(sample.image[0], 0, 1) * 255).astype(np.uint8)
+    pixels = np.repeat(_enlarge(grey, factor)[:, :, None], 3, axis=2)
+    if sample.ignore is not None:
+        ignored = _enlarge(sample.ignore[0], factor)
+        rows, columns = np.indices(ignored.shape)
+        pixels[ignored & ((rows + columns) % HATCH_PX == 0)] = BLUE
+    if brain and sample.brain is not None:
+        _outline(pixels, sample.brain[0], factor, GREEN)
+    _outline(pixels, sample.lesion[0], factor, RED)
+    tile = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + CAPTION_PX), "white")
+    tile.paste(Image.fromarray(pixels), (0, 0))
+    _text(tile, caption, (0, pixels.shape[0] + 2), tile.width)
+    return tile
+
+
+def _enlarge(mask: NDArray[np.generic], factor: int) -> NDArray[np.generic]:
+    return mask.repeat(factor, 0).repeat(factor, 1)
+
+
+def _outline(pixels: Pixels, mask: NDArray[np.bool_], factor: int, colour: tuple[int, int, int]) -> None:
+    """Colour the pixels just outside a mask."""
+    large = _enlarge(mask, factor).astype(bool)
+    pixels[ndimage.binary_dilation(large, iterations=max(1, factor // 2)) & ~large] = colour
+
+
+def _caption(split: Split, i: int) -> str:
+    """The subject, and the slice where the image's source ends with it: `brats/001[77]`."""
+    place = re.search(r"\[\d+\]$", split.sources[i]) if split.sources else None
+    return split.subjects[i] + (place.group() if place else "")
+
+
+def _text(image: Image.Image, text: str, at: tuple[int, int], width: int) -> None:
+    """Write one line, its beginning left out where it is too long: the end tells slices apart."""
+    font = ImageFont.load_default(FONT_PX)
+    shown = text
+    while shown and font.getlength(shown) > width:
+        shown = "..." + shown.removeprefix("...")[1:] if len(shown) > 4 else ""
+    ImageDraw.Draw(image).text(at, shown, "black", font)

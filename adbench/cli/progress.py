@@ -1,0 +1,115 @@
+"""Progress on stderr with the time left: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from adbench.results import formats
+
+EVERY_S = 30.0
+"""In a log, a line at the latest after this many seconds of progress."""
+APART_S = 3.0
+"""In a log, no two lines of one task nearer than this: quick tasks show their start and end only."""
+
+
+def reporter() -> BarReporter | LineReporter:
+    """The reporter that suits stderr; a context manager around the work."""
+    return BarReporter() if sys.stderr.isatty() else LineReporter(sys.stderr)
+
+
+class BarReporter:
+    """One bar for each task that is under way."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, markup=False, highlight=False, emoji=False),
+            transient=True,
+            speed_estimate_period=120,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def message(self, text: str) -> None:
+        self._bars.console.print(text, soft_wrap=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total, completed=done)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+        if done >= total:
+            task = self._tasks.pop(what)
+            elapsed = self._bars.tasks[self._bars.task_ids.index(task)].elapsed
+            self._bars.remove_task(task)
+            self.message(f"{what}: done in {formats.duration(elapsed)}")
+
+    def __enter__(self) -> BarReporter:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+@dataclass
+class _Task:
+    """When a task started (with what already done) and what was last said about it."""
+
+    began_s: float
+    began_at: int
+    said_s: float
+    said_tenth: int
+
+
+class LineReporter:
+    """Plain lines, at each tenth or every half minute."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._tasks: dict[str, _Task] = {}
+
+    def message(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        now, tenth = self._clock(), 10 * done // max(total, 1)
+        task = self._tasks.setdefault(what, _Task(now, done, now, tenth))
+        if done >= total:
+            self.message(f"{what}: {done}/{total}, done in {formats.duration(now - task.began_s)}")
+            del self._tasks[what]
+            return
+        silent_s = now - task.said_s
+        if silent_s >= EVERY_S or (silent_s >= APART_S and tenth > task.said_tenth):
+            left = (now - task.began_s) / max(done - task.began_at, 1) * (total - done)
+            self.message(f"{what}: {done}/{total} ({100 * done // total} %), {formats.duration(left)} left")
+            task.said_s, task.said_tenth = now, tenth
+
+    def __enter__(self) -> LineReporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to put back."""

@@ -1,0 +1,116 @@
+"""`adbench tune`: the command. What needs torch or Optuna is imported when a study is opened."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adbench.cli import console
+from adbench.cli.arguments import Cache, DataRoot, Preset
+from adbench.config.options import default_cache
+from adbench.config.presets import check_preset
+from adbench.contracts import registry
+from adbench.errors import TuningError
+
+if TYPE_CHECKING:
+    from adbench.tuning.space import TuneOptions
+    from adbench.tuning.workers import Outcome
+
+
+class Tier(StrEnum):
+    """Which fields of the search space."""
+
+    inference = "inference"
+    training = "training"
+
+
+Storage = Annotated[
+    str | None,
+    typer.Option(help="Where studies are: sqlite:///, postgresql:// or journal:///  [default: SQLite in the cache]"),
+]
+
+
+def tune(
+    method: Annotated[str | None, typer.Option(help="The method.", show_default=False)] = None,
+    dataset: Annotated[str, typer.Option(help="The dataset; its test images are never looked at.")] = "phantom",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the study, those of earlier commands included.")] = 100,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds after which no trial is begun.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name  [default: METHOD-DATASET-PRESET-TIER]")] = None,
+    storage: Storage = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the study.")] = 1,
+    tier: Annotated[Tier, typer.Option(help="inference reuses trained parts, training makes others.")] = Tier.inference,
+    objective: Annotated[str, typer.Option(help="dice or auprc, or either with seconds: dice,seconds.")] = "dice",
+    images: Annotated[int, typer.Option(min=1, help="Images with a synthetic lesion.")] = 100,
+    data_root: DataRoot = None,
+    preset: Preset = "small",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of training, scoring, lesions and search.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method (then not searched) or data.KEY."),
+    ] = None,
+    cache: Cache = None,
+    report: Annotated[str | None, typer.Option(metavar="STUDY", help="Write a page on a study; tune nothing.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page of --report.")] = Path("tuning"),
+) -> None:
+    """Choose a method's settings on synthetic lesions, drawn on healthy validation images."""
+    folder = cache or default_cache()
+    if report:
+        from adbench.tuning.report import write_report
+
+        for path in write_report(report, storage, folder, out):
+            console.say(str(path))
+        return
+    if method is None:
+        raise TuningError("Tuning needs a method: give --method NAME, or --report STUDY for a page.")
+    registry.find(registry.DETECTORS, method)  # names are checked before torch is imported
+    registry.find(registry.DATASETS, dataset)
+    check_preset(preset)
+    given: dict[str, Any] = {
+        "study": study,
+        "storage": storage,
+        "trials": trials,
+        "timeout_s": timeout,
+        "jobs": jobs,
+        "tier": tier.value,
+        "objectives": tuple(name.strip() for name in objective.split(",") if name.strip()),
+        "images": images,
+        "preset": preset,
+        "settings": tuple(settings or ()),
+        "seed": seed,
+        "device": device,
+        "cache": folder,
+        "data_root": data_root,
+    }
+    _tune(method, dataset, given)
+
+
+def _tune(method: str, dataset: str, given: dict[str, Any]) -> None:
+    from adbench.cli import progress
+    from adbench.tuning import workers
+    from adbench.tuning.space import TuneOptions
+    from adbench.tuning.synthetic import LesionGenerator
+
+    options = TuneOptions(method, dataset, generator=LesionGenerator(seed=given["seed"]), **given)
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        outcome = workers.tune(options, reporter)
+    _show(outcome, options)
+
+
+def _show(outcome: Outcome, options: TuneOptions) -> None:
+    """Print the best trial (of several objectives the Pareto front), and how to go on."""
+    from adbench.tuning import study, trials, tuned
+
+    name, found = outcome.study.study_name, study.trials_of(outcome.study)
+    ranked = study.ranked(outcome.study.directions, found)
+    shown = outcome.study.best_trials if len(options.objectives) > 1 else ranked[:1]
+    for trial in shown:
+        console.say(trials.describe(trial, options.objectives))
+    console.say(f"{len(study.finished(found))} trials of study {name} in {outcome.storage}")
+    where = f" --storage {outcome.storage}" if options.storage else ""
+    console.say(f"use them: {tuned.command(outcome.study)}{where}; look at them: adbench tune --report {name}{where}")

@@ -1,0 +1,1 @@
+"""What a user chooses: options, presets, and settings made into validated configs."""

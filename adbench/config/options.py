@@ -1,0 +1,53 @@
+"""What a user chooses beside methods and datasets, and where a run says what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import platformdirs
+
+
+def default_cache() -> Path:
+    """The user's cache folder for trained parts and prepared data."""
+    return Path(platformdirs.user_cache_dir("adbench"))
+
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total) while a part trains or maps are computed."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user chooses beside methods and datasets."""
+
+    preset: str = "small"
+    seed: int = 0
+    device: str = "auto"
+    settings: Sequence[str] = ()
+    out: Path = Path("leaderboards")
+    cache: Path = field(default_factory=default_cache)
+    data_root: Path | None = None
+    force: bool = False
+    train_on: str | None = None
+    """Dataset whose healthy images all methods are trained on; None: each dataset's own."""
+    tuning: Mapping[str, Any] | None = None
+    """Where tuned settings come from, for the record; None: they were not tuned."""
+
+
+class Reporter(Protocol):
+    """Where a run says what it does; nothing here is a result."""
+
+    def message(self, text: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def message(self, text: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...

@@ -1,0 +1,120 @@
+"""The dataset contract: three splits of single-channel images, and where they come from.
+
+A dataset is a plugin (entry-point group `adbench.datasets`): a subclass of `Dataset` with a frozen `Config`, an `info`
+card, and one verb, `load`, which reads the data as distributed and returns `Splits`. Arrays may be memory-mapped.
+Training and validation are healthy; overlap between splits is an error (`Splits.check`). A set that is trained on
+healthy images of another one gives its test images by `load_test`, and the other its healthy ones by `load_healthy`.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from adbench.contracts.splits import Split, Splits
+
+
+class DatasetConfig(BaseModel):
+    """Base of every dataset's configuration: frozen, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a user must know before using a dataset."""
+
+    summary: str
+    licence: str
+    citation: str
+    modality: str
+    access: str
+    """How to get the data; "none needed" for generated data."""
+    version: str
+    """Version of the adapter's rules: raise it when the same files would give other pixels or splits."""
+    spacing_mm: float | None = None
+    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Published results by method name, e.g. {"ddpm": {"best_dice": 0.920, "auprc": 0.955}}."""
+    reported_source: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file, and what follows."""
+
+    file: str
+    what: str
+    skipped: bool
+    """True: the case is left out, counted and listed; False: nothing can be run until it is mended."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in the data folder: the answer of `adbench data check`."""
+
+    facts: Mapping[str, str]
+    """In the order to show them: release, subjects, slices, lesions by size, spacing, intensities, splits and so on."""
+    problems: Sequence[Problem] = ()
+
+
+def _silent(*what: object) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class DataRuntime:
+    """Where a dataset keeps what it prepares, and to whom it reports; the harness fills it."""
+
+    cache: Path | None = None
+    """Folder for prepared data; None: a temporary one."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    progress: Callable[[str, int, int], None] = _silent
+    """Called as progress(what, done, total)."""
+    notify: Callable[[str], None] = _silent
+    """Called with one sentence that the user should see, for example of skipped cases."""
+
+
+ConfigT = TypeVar("ConfigT", bound=DatasetConfig)
+
+
+class Dataset(ABC, Generic[ConfigT]):
+    """One benchmark dataset. `Config` fields are options of `--set data.<field>=<value>`."""
+
+    Config: ClassVar[type[DatasetConfig]] = DatasetConfig
+    info: ClassVar[DatasetInfo]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Preset name -> config values; a preset that is not named here leaves the defaults."""
+
+    def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
+        """`data_root` is the folder as downloaded (`--data-root` or ADBENCH_DATA); None where none was given."""
+        self.config = config
+        self.data_root = data_root
+        self.runtime = runtime or DataRuntime()
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Read the data. Raises DataError saying what was looked for, and where."""
+
+    def load_healthy(self) -> tuple[Split, Split]:
+        """Return healthy training and validation images, for tests on another set (`--train-on`)."""
+        splits = self.load()
+        return splits.train, splits.validation
+
+    def load_test(self) -> Split:
+        """Return the test images for a detector that was trained on another set; here those of `load`."""
+        return self.load().test
+
+    def inspect(self) -> Findings:
+        """Say what is in the data folder and what a run would use. Raises DataError where nothing can be read."""
+        splits = self.load()
+        sizes = {
+            f"{name} images": f"{len(split)} of {len(set(split.subjects))} subjects" for name, split in splits.items()
+        }
+        height, width = splits.test.images.shape[2:]
+        return Findings({"image size": f"{height} x {width}", **sizes})

@@ -1,0 +1,1 @@
+"""Numbers from scores and lesions, with their intervals over subjects; knows neither torch nor records."""

@@ -1,0 +1,98 @@
+"""Image-level metrics: how well one score an image ranks images with a lesion above clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from adbench.errors import ScoreError
+from adbench.metrics.intervals import Interval, percentile_interval, resample_weights, resampled_curves
+
+
+@dataclass(frozen=True)
+class ImageMetrics:
+    """Image-level ranking; `None` where a class is missing, never NaN.
+
+    Attributes:
+        image_auroc: area under the ROC curve, ties counted half; None without both classes.
+        image_auprc: step-wise average precision; None without an anomalous image.
+        image_auroc_interval: 95 % percentile interval, or None.
+        image_auprc_interval: 95 % percentile interval, or None.
+    """
+
+    image_auroc: float | None
+    image_auprc: float | None
+    image_auroc_interval: Interval | None
+    image_auprc_interval: Interval | None
+
+
+def image_metrics(
+    scores: NDArray[np.floating],
+    anomalous: NDArray[np.bool_],
+    n_resamples: int = 1000,
+    seed: int = 0,
+    subjects: Sequence[str] | None = None,
+) -> ImageMetrics:
+    """Exact image-level AUROC and AUPRC with 95 % intervals.
+
+    Args:
+        scores: (N,), one finite number an image, higher = more anomalous.
+        anomalous: (N,) bool.
+        n_resamples: resamples to draw.
+        seed: of the draw.
+        subjects: (N,) names; when given, whole subjects are drawn, as slices of one brain are not
+            independent. Otherwise single images are drawn.
+
+    Raises:
+        ScoreError: shapes differ, a score is NaN or infinite, or there is no image.
+    """
+    scores, anomalous = np.asarray(scores), np.asarray(anomalous).astype(bool)
+    names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
+    _check_images(scores, anomalous, names)
+    values = resampled_curves(*_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed))
+    auroc, auprc = _image_points(scores, anomalous)
+    return ImageMetrics(
+        image_auroc=auroc,
+        image_auprc=auprc,
+        image_auroc_interval=None if auroc is None else percentile_interval(values["auroc"]),
+        image_auprc_interval=None if auprc is None else percentile_interval(values["auprc"]),
+    )
+
+
+def _image_points(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """(AUROC, AUPRC), None where undefined."""
+    # imported here, as it takes about a second that pixel metrics need not pay
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if not anomalous.any():
+        return None, None
+    auprc = float(average_precision_score(anomalous, scores))
+    return (None if anomalous.all() else float(roc_auc_score(anomalous, scores))), auprc
+
+
+def _check_images(scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]) -> None:
+    if scores.ndim != 1 or scores.shape != anomalous.shape or len(names) != scores.size or scores.size == 0:
+        raise ScoreError(
+            f"Image scores, labels and subjects come one of each an image; received shapes {scores.shape}, "
+            f"{anomalous.shape} and ({len(names)},). Pass one score for every image of the test set."
+        )
+    if not np.isfinite(scores).all():
+        bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise ScoreError(f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score.")
+
+
+def _image_counts(
+    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]
+) -> tuple[sp.csc_array, sp.csc_array]:
+    """Positives and negatives (subjects, distinct scores), scores descending: the exact curve."""
+    distinct, column = np.unique(scores, return_inverse=True)
+    rows_of, row = np.unique(np.asarray(names), return_inverse=True)
+    where = (row, distinct.size - 1 - column)
+    shape = (rows_of.size, distinct.size)
+    positives = sp.coo_array((anomalous.astype(np.float64), where), shape=shape).tocsc()
+    negatives = sp.coo_array((1.0 - anomalous, where), shape=shape).tocsc()
+    return positives, negatives

@@ -1,0 +1,1 @@
+"""From cells of the benchmark to records: what is measured, on what, and how."""

@@ -1,0 +1,160 @@
+"""What a run would do, found out without doing it: `adbench run --dry-run`.
+
+Times come from one real training step and one real forward pass on this device, FLOPs from PyTorch's counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adbench.config.options import Reporter, RunOptions
+from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.devices.clock import clocked
+from adbench.devices.flops import count_flops
+from adbench.devices.memory import peak_memory
+from adbench.errors import RecordError
+from adbench.protocol.cell import Cell, build_cells
+from adbench.results.record import read_record
+from adbench.storage.store import ArtifactStore
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One part of a plan; None where a figure does not apply."""
+
+    key: str
+    kind: str
+    status: str
+    """reuse, resume or train."""
+    steps: int
+    parameters: int | None
+    flops: int | None
+    estimated_s: float | None
+    memory_bytes: int | None
+    """Most bytes above those in use before, of one training step; without the optimiser's two copies of the weights."""
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What one run would do."""
+
+    method: str
+    dataset: str
+    config_hash: str
+    seed: int
+    record: Path
+    record_exists: bool
+    parts: list[PartRow]
+    passes: dict[str, int]
+    flops_per_100: int | None
+    estimated_score_s: float | None
+    """Seconds for all images that the run scores, from the network passes alone."""
+    estimated_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Cost:
+    seconds: float
+    flops: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What other cells of the same plan have already measured."""
+
+    rows: dict[str, PartRow]
+    passes: dict[tuple[str, ...], _Cost]
+    """Cost of one network pass by the keys of the trained parts, which name the network."""
+    scored: set[str]
+    """Hashes of the scores that are planned: another region is measured on the same."""
+
+
+def plan(
+    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
+) -> list[CellPlan]:
+    """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
+    known = _Known({}, {}, set())
+    return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, datasets, options, reporter)]
+
+
+def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
+    store = ArtifactStore(cell.options.cache / "artifacts")
+    made = cell.detector(store, reporter).plan(*cell.data.healthy())
+    batch = cell.protocol.batch_size
+    forward = _forward(made, cell, known)
+    parts = [_row(part, store, forward, cell, known) for part in made.parts]
+    passes = sum(made.passes.values())
+    seconds = forward.seconds * _all_passes(made, cell) if forward else None
+    if cell.scores_hash in known.scored:
+        seconds = 0.0
+    known.scored.add(cell.scores_hash)
+    return CellPlan(
+        method=cell.method,
+        dataset=cell.data.name,
+        config_hash=cell.config_hash,
+        seed=cell.options.seed,
+        record=cell.record_path,
+        record_exists=_is_done(cell),
+        parts=parts,
+        passes=dict(made.passes),
+        flops_per_100=int(forward.flops / batch * 100 * passes) if forward else None,
+        estimated_score_s=seconds,
+        estimated_memory_bytes=forward.memory_bytes if forward else None,
+    )
+
+
+def _is_done(cell: Cell) -> bool:
+    """Whether a run would find its record and stop there."""
+    try:
+        return read_record(cell.record_path).status == "ok" and not cell.options.force
+    except RecordError:
+        return False
+
+
+def _forward(made: Plan, cell: Cell, known: _Known) -> _Cost | None:
+    """Cost of one network pass on a scoring batch; measured once where methods share the network."""
+    if not made.forward or not made.passes:
+        return None
+    network = tuple(part.spec.key for part in made.parts if part.build)
+    if network not in known.passes:
+        known.passes[network] = _cost(made.forward(cell.protocol.batch_size), cell)
+    return known.passes[network]
+
+
+def _all_passes(made: Plan, cell: Cell) -> int:
+    """Network passes of all that a run scores: maps, and image-level scores of the test images."""
+    image_batches = -(-len(cell.data.splits.test) // cell.protocol.batch_size)
+    return sum(made.passes.values()) * _batches(cell) + made.image_passes * image_batches
+
+
+def _batches(cell: Cell) -> int:
+    """Batches of score maps: test images that count, and validation images for the transferred threshold."""
+    splits, protocol = cell.data.splits, cell.protocol
+    counts = (len(splits.test.pixel_level()), min(len(splits.validation), protocol.transferred_images))
+    return sum(-(-n // protocol.batch_size) for n in counts)
+
+
+def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell, known: _Known) -> PartRow:
+    key = part.spec.key
+    if key not in known.rows:
+        parameters, step, memory = None, forward, None
+        if part.build:
+            module, run = part.build()
+            parameters, step = sum(p.numel() for p in module.parameters()), _cost(run, cell)
+            memory = step.memory_bytes
+        status = "reuse" if store.has(part.spec) else "resume" if store.has_checkpoint(part.spec) else "train"
+        flops = step.flops * part.steps if step else None
+        seconds = 0.0 if status == "reuse" else step.seconds * part.steps if step else None
+        known.rows[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
+    return known.rows[key]
+
+
+def _cost(run: Run, cell: Cell) -> _Cost:
+    """Time, FLOPs and memory of one call, after a first one that warms up."""
+    memory: list[int] = []
+    with peak_memory(cell.device, memory):
+        flops = count_flops(run)
+    return _Cost(clocked(run, cell.device), flops, memory[0])

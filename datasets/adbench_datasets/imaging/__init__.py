@@ -1,0 +1,1 @@
+"""From files of any kind to slices ready for a detector."""

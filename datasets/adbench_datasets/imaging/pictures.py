@@ -1,0 +1,121 @@
+"""Slices as pictures (PNG, JPEG, TIFF) by PIL: a stack of files for one case, with their full range of values.
+
+A picture shows an axial slice as radiologists look at it: front at the top, the patient's right on the left. Its
+columns run to the left and its rows to the back, so a stack of them has axes L, P, S.
+
+Accepted: grey of 1 bit (as 0 and 255), 8, 16 and 32 bits, signed or not, and float; colour of 8 bits where the channels
+are equal or one is chosen; alpha where all is opaque. Refused, since the values would change or mean something else:
+palettes, colour of 16 bits (PIL reads 8 of them), several pages, a turned picture (EXIF).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adbench_datasets.imaging.cases import FileRef
+from adbench_datasets.imaging.files import MAX_BYTES, CaseError, open_file
+from adbench_datasets.imaging.grids import Stored
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+GREY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+COLOUR = ("RGB", "RGBA", "LA")
+ORIENTATION = 0x0112  # the EXIF tag
+
+DAMAGE = (
+    Image.DecompressionBombError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
+    AssertionError, AttributeError,
+)  # fmt: skip
+"""What PIL raises for damaged pictures, beside OSError."""
+
+
+def is_picture(ref: FileRef) -> bool:
+    """Whether the name ends as that of a picture."""
+    return (ref.member or ref.path.name).lower().endswith(SUFFIXES)
+
+
+def read_pictures(
+    refs: Sequence[FileRef | None],
+    root: Path,
+    spacing_mm: tuple[float, float, float] | None = None,
+    channel: int | None = None,
+    like: Stored | None = None,
+) -> Stored:
+    """Read slices, from the feet up, into one volume (columns, rows, slices).
+
+    For masks, `like` is the image: its pictures give the size, and None among `refs` is a slice of zeros. Without
+    `spacing_mm` the affine counts voxels. Raises CaseError naming the picture.
+    """
+    name = next((str(ref) for ref in refs if ref is not None), "no picture")
+    first = like.name if like else name
+    volume = None if like is None else np.zeros((*like.values.shape[:2], len(refs)), np.float32, order="F")
+    for k, ref in enumerate(refs):
+        if ref is None:
+            continue
+        pixels = _picture(ref, root, channel, MAX_BYTES // (4 * len(refs))).T
+        if volume is None:
+            volume = np.zeros((*pixels.shape, len(refs)), np.float32, order="F")
+        if pixels.shape != volume.shape[:2]:
+            sizes = [" x ".join(map(str, shape)) for shape in (pixels.shape, volume.shape[:2])]
+            raise CaseError(
+                ref,
+                f"all pictures of a case must have one size, but this has {sizes[0]} pixels and {first} {sizes[1]}. "
+                "Fetch it again, or leave out the case.",
+            )
+        volume[..., k] = pixels
+    if volume is None:
+        raise CaseError(name, "a case needs at least one picture. Complete the download.")
+    affine = np.diag([*(np.array([-1, -1, 1]) * (spacing_mm or (1.0, 1.0, 1.0))), 1.0])
+    return Stored(name, volume, affine, volume.shape)
+
+
+def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> NDArray[np.generic]:
+    """Return (rows, columns) in the picture's own type."""
+    with open_file(ref, root) as (file, _):
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                _check(ref, picture, max_pixels)
+                pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+                return _one_channel(ref, pixels, picture.mode, channel)
+        except DAMAGE as error:
+            raise CaseError(ref, f"cannot be read as a picture ({error}). Fetch it again.") from error
+
+
+def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
+    """Raise CaseError for what PIL would read with other values, or with more of them than there is room for."""
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise CaseError(ref, f"{width} x {height} pixels are more than the limit of {max_pixels}. Leave out the case.")
+    if picture.mode not in (*GREY, *COLOUR):
+        kind = "a palette" if picture.mode in ("P", "PA") else f"mode {picture.mode}"
+        raise CaseError(ref, f"a picture must be grey or RGB, but this has {kind}. Convert it to grey.")
+    stored = " ".join(str(tile[3]) for tile in getattr(picture, "tile", ()))
+    if picture.mode in COLOUR and ";16" in stored:
+        raise CaseError(ref, "colour of 16 bits would lose half of them when read. Convert it to grey of 16 bits.")
+    pages = getattr(picture, "n_frames", 1)
+    if pages != 1:
+        raise CaseError(ref, f"one slice a file is needed, but this has {pages} pages. Split it.")
+    turned = picture.getexif().get(ORIENTATION, 1)
+    if turned != 1:
+        raise CaseError(ref, f"the picture is marked as turned (EXIF orientation {turned}). Save it upright.")
+
+
+def _one_channel(ref: FileRef, pixels: NDArray[np.generic], mode: str, channel: int | None) -> NDArray[np.generic]:
+    """Return (rows, columns): the chosen channel, or the only one that there is."""
+    if mode.endswith("A") and not (pixels[..., -1] == 255).all():
+        raise CaseError(ref, "a picture must be opaque, but this is transparent in places. Save it without alpha.")
+    channels = pixels[..., None] if mode in GREY else pixels[..., :-1] if mode.endswith("A") else pixels
+    n = channels.shape[-1]
+    if channel is not None:
+        if not 0 <= channel < n:
+            raise CaseError(ref, f"channel {channel} is asked for, but the channels of this picture are 0 to {n - 1}.")
+        return channels[..., channel]
+    if any((channels[..., i] != channels[..., 0]).any() for i in range(1, n)):
+        raise CaseError(ref, f"the {n} channels differ, and none is chosen. Set data.channel, or save one of them.")
+    return channels[..., 0]

@@ -1,0 +1,165 @@
+"""From a `Case` to a `Scan`: images and masks read, checked against each other, and brought into canonical orientation.
+
+Oblique scans are not resampled: axes are swapped and flipped to the nearest of right, front and up. Nothing is
+repaired: a NaN, a label without meaning or a mask on another grid is a `CaseError` that names the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.imaging.files import CaseError
+from adbench_datasets.imaging.grids import Stored, place_on, to_canonical, to_source
+from adbench_datasets.imaging.nifti import read_nifti
+from adbench_datasets.imaging.pictures import is_picture, read_pictures
+
+__all__ = ["CaseError", "read_case", "to_source"]
+
+LABEL_TOLERANCE = 1e-3
+"""How far a label may be from a whole number: storage as scaled integers is not exact."""
+
+GREY_BRAIN = 128
+"""A brain mask that is a picture is white, 255, which JPEG does not keep exactly."""
+
+Files = FileRef | Sequence[FileRef | None]
+
+
+def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
+    """Read one case. `root` is the data folder: no file outside of it is opened.
+
+    `channel` chooses one of the image's channels where pictures are in colour. Arrays of the scan may be views with
+    negative strides: `np.ascontiguousarray` makes one that PyTorch takes. Raises CaseError for any fault of the case.
+    """
+    image = _read(case.image, case, root, channel=channel)
+    _check_values(image)
+    lesion = ignore = brain = None
+    if case.lesion is not None:
+        mask = _read(case.lesion, case, root, like=image)
+        lesion, ignore = _read_labels(_on_grid(image, mask), mask.name, case.labels)
+    elif not case.lesion_free:
+        raise CaseError(
+            image.name, "has no lesion mask, nor is it known to be free of lesions. Add one, or leave it out."
+        )
+    if case.brain is not None:
+        mask = _read(case.brain, case, root, like=image)
+        least = GREY_BRAIN if is_picture(case.brain) else np.finfo(np.float32).tiny
+        brain = _on_grid(image, mask) >= least
+        if not brain.any():
+            raise CaseError(
+                mask.name, f"the brain mask of {image.name} is empty. Make it again, or leave out the case."
+            )
+    x, y, z = voxel_sizes(image.canonical_affine).tolist()
+    counts_voxels = _in_slices(case.image) and case.spacing_mm is None
+    return Scan(
+        subject=case.subject,
+        image=to_canonical(image.values, image.affine),
+        lesion=lesion,
+        brain=brain,
+        ignore=ignore,
+        spacing_mm=None if counts_voxels else (x, y, z),
+        affine=image.canonical_affine,
+        source=image.name,
+        source_shape=image.shape,
+        source_affine=image.affine,
+    )
+
+
+def _in_slices(files: Files) -> bool:
+    return is_picture(files) if isinstance(files, FileRef) else True
+
+
+def _read(files: Files, case: Case, root: Path, channel: int | None = None, like: Stored | None = None) -> Stored:
+    if isinstance(files, FileRef):
+        if not is_picture(files):
+            return read_nifti(files, root)
+        files = [files]
+    return read_pictures(files, root, case.spacing_mm, channel, like)
+
+
+def _check_values(image: Stored) -> None:
+    """Raise CaseError where an image holds nothing, or values that are no numbers."""
+    finite = np.isfinite(image.values)
+    if not finite.all():
+        raise CaseError(
+            image.name,
+            f"all values must be finite float32 numbers, but {finite.size - np.count_nonzero(finite)} of {finite.size} "
+            "are NaN or infinite. Set them to what they stand for, or leave out the case.",
+        )
+    least = image.values.min()
+    if least == image.values.max():
+        raise CaseError(image.name, f"the image is blank: all values are {least:g}. Fetch it again, or leave it out.")
+
+
+def _on_grid(image: Stored, mask: Stored) -> NDArray[np.float32]:
+    """Return a mask in canonical orientation. Raises CaseError where it is not finite, or not on the image's grid."""
+    if not np.isfinite(mask.values).all():
+        raise CaseError(mask.name, "the mask holds NaN or infinite values. Make it again, or leave out the case.")
+    placed = place_on(image, mask)
+    if placed is None:
+        raise CaseError(
+            mask.name,
+            f"a mask must lie on the grid of its image, but this is {mask}, and {image.name} is {image}. "
+            "Take the mask that was drawn on this image, or leave out the case.",
+        )
+    return placed
+
+
+def _read_labels(
+    mask: NDArray[np.float32], name: str, labels: Labels
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Return where the lesion is, and what to ignore (None where no label says so)."""
+    if labels.threshold is not None:
+        return _read_grey(mask, name, labels.threshold), None
+    off = np.rint(mask)
+    off -= mask
+    between = np.abs(off, out=off) > LABEL_TOLERANCE
+    if between.any():
+        raise CaseError(
+            name,
+            f"labels must be whole numbers, but the mask holds {_some(mask[between])}: it was resampled, or is a map "
+            "of probabilities. Take the original mask.",
+        )
+    whole = np.rint(mask, out=off)
+    lesion, ignore, background = (_among(whole, s) for s in (labels.lesion, labels.ignore, labels.background))
+    known = lesion | ignore | background
+    if not known.all():
+        meant = ", ".join(map(str, sorted(labels.lesion | labels.ignore | labels.background)))
+        raise CaseError(
+            name,
+            f"labels must be among {meant}, but the mask holds {_some(whole[~known])}. Correct it, or leave it out.",
+        )
+    return lesion, ignore if labels.ignore else None
+
+
+def _read_grey(mask: NDArray[np.float32], name: str, threshold: float) -> NDArray[np.bool_]:
+    """Where a mask reaches the threshold. Raises CaseError where a slice has grey, but nowhere enough of it."""
+    lesion = mask >= threshold
+    too_dark = (mask != 0).any((0, 1)) & ~lesion.any((0, 1))
+    if too_dark.any():
+        raise CaseError(
+            name,
+            f"a mask that is a picture shows the lesion in white (255), but the brightest value of one is "
+            f"{mask[..., too_dark].max():g}. Save it with 0 and 255.",
+        )
+    return lesion
+
+
+def _among(values: NDArray[np.float32], wanted: Iterable[int]) -> NDArray[np.bool_]:
+    """Where values are one of a few; unlike numpy's isin it does not copy a view."""
+    found = np.zeros_like(values, dtype=bool)
+    for value in wanted:
+        found |= values == value
+    return found
+
+
+def _some(values: NDArray[np.float32]) -> str:
+    """Name a few of the values."""
+    found = np.unique(values)
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return ", ".join(f"{value:g}" for value in found[:5]) + more

@@ -1,0 +1,247 @@
+"""The pages: a pure function of the records."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from record_factory import dataset, environment, failed, make, metrics, strata, timing, trained_on
+
+from adbench.errors import RecordError
+from adbench.results.pages import check_pages, render, write_pages
+from adbench.results.record import write_record
+
+GOLDEN = Path(__file__).parent / "golden"
+PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A paper, table 1"}
+GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
+
+ELSEWHERE = dataset(train_on=trained_on(), fingerprint="e" * 16)
+TUNING = {"trials": 20, "tier": "inference", "objectives": {"dice": 0.4}}
+TUNED = "tuned: 20 trials, inference tier, dice"
+
+RECORDS = [
+    make("ddpm", metrics=metrics(0.91), timing=timing(160.0, repeats=3), **PAPER),
+    make("ddpm", seed=1, metrics=metrics(0.89), timing=timing(1.5), environment=GPU, **PAPER),
+    make("control", metrics=metrics(0.95), timing=timing(0.02, stages_s={}, passes={}, flops=0), parameters=0),
+    make("blank", metrics=metrics(None), timing=timing(3.0, batch_size=50), preset="demo"),
+    make("ddpm", config_hash="777777012345", metrics=metrics(0.93), timing=None, tuning=TUNING),
+    make("ddpm", config_hash="999999012345", dataset=dataset(fingerprint="f" * 16, image_size=(128, 128))),
+    make("ddpm", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.7), "strata": strata()}),
+    make("control", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.8), "strata": strata(0.25)}),
+    failed("broken", "RuntimeError: a|b\nof <class 'x'>"),
+    failed("waiting", "needs CUDA").model_copy(update={"status": "skipped"}),
+]
+
+
+def section(page: str, title: str, nth: int = 0) -> str:
+    """The text below the nth heading `title`, up to the next heading."""
+    return page.split(f"# {title}\n")[nth + 1].split("\n#")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The body of a Markdown table as cells."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+@pytest.fixture
+def page() -> str:
+    return render(RECORDS)[Path("toy.md")]
+
+
+@pytest.mark.parametrize("name", ["toy.md", "README.md"])
+def test_the_pages_equal_the_golden_ones(name):
+    assert render(RECORDS, {"toy": "Sprites are easy.\n"})[Path(name)] == (GOLDEN / name).read_text("utf-8")
+
+
+def test_the_order_of_the_records_does_not_matter():
+    shuffled = RECORDS.copy()
+    random.Random(0).shuffle(shuffled)
+    assert render(shuffled) == render(RECORDS)
+
+
+def test_rows_are_sorted_by_best_dice_with_undefined_values_last(page):
+    quality = rows(section(page, "Quality"))
+    assert [row[0] for row in quality] == ["`control`", "`ddpm`", "`ddpm`", "`blank`"]
+    assert [row[3] for row in quality] == [
+        "0.950 [0.940, 0.960]",
+        "0.910 [0.900, 0.920]",
+        "0.890 [0.880, 0.900]",
+        "-",
+    ]
+
+
+def test_reported_values_stand_beside_ours_only_for_the_method_they_belong_to(page):
+    text = section(page, "Quality")
+    assert "Reported: A paper, table 1." in text
+    assert text.count("| reported |") == 2
+    assert [row[4] for row in rows(text)] == ["-", "0.920", "0.920", "-"]
+
+
+def test_a_table_without_reported_values_has_no_column_for_them(page):
+    assert "reported" not in section(page, f"Quality, {TUNED}")
+
+
+def test_tuned_runs_have_a_table_of_their_own(page):
+    text = section(page, f"Quality, {TUNED}")
+    assert [row[3] for row in rows(text)] == ["0.930 [0.920, 0.940]"]
+    assert f"Every row has the same budget ({TUNED})" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "heading"),
+    [
+        ({"trials": 5}, "tuned: 5 trials, inference tier, dice"),
+        ({"tier": "training"}, "tuned: 20 trials, training tier, dice"),
+        ({"objectives": {"dice": 0.4, "seconds": 2.0}}, "tuned: 20 trials, inference tier, dice and seconds"),
+    ],
+)
+def test_runs_tuned_with_another_budget_have_tables_of_their_own(change, heading):
+    given = {"a": TUNING, "b": {**TUNING, "study": "of another name"}, "c": {**TUNING, **change}}
+    text = render([make(name, tuning=tuning) for name, tuning in given.items()])[Path("toy.md")]
+    assert [row[0] for row in rows(section(text, f"Quality, {TUNED}"))] == ["`a`", "`b`"]
+    assert [row[0] for row in rows(section(text, f"Quality, {heading}"))] == ["`c`"]
+
+
+def test_other_pixels_have_tables_of_their_own(page):
+    assert "ffffffffffffffff" in section(page, "Data, variant 3 of 3")
+    assert [row[-1] for row in rows(section(page, "Quality", 2))] == [
+        "[999999](records/toy/ddpm/999999012345-seed0.json)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": dataset(config={"n_test": 21})},
+        {"dataset": dataset(region="brain")},
+        {"dataset": dataset(version="2")},
+        {"protocol": {"region": "brain"}},
+        {"dataset": dataset(train_on=trained_on())},
+    ],
+)
+def test_other_rules_have_tables_of_their_own(changes):
+    text = render([make("a"), make("b", **changes)])[Path("toy.md")]
+    assert text.count("### Quality\n") == 2
+
+
+def test_how_long_methods_may_be_timed_does_not_part_tables():
+    limits = [{"region": "image", "timing_budget_s": budget} for budget in (20.0, 120.0)]
+    both = [make(name, protocol=protocol) for name, protocol in zip("ab", limits, strict=True)]
+    assert render(both)[Path("toy.md")].count("### Quality\n") == 1
+
+
+@pytest.mark.parametrize("change", [{"name": "b"}, {"version": "4"}, {"config": {}}, {"fingerprint": "b" * 16}])
+def test_other_training_images_have_tables_of_their_own(change):
+    both = [make(n, dataset=dataset(train_on=trained_on(**c))) for n, c in (("a", {}), ("b", change))]
+    assert render(both)[Path("toy.md")].count("### Quality\n") == 2
+
+
+def test_what_was_trained_on_is_said_with_its_version_and_settings(page):
+    assert "| trained on | its own healthy images |" in section(page, "Data, variant 1 of 3")
+    assert "| trained on | `healthy` 3 (toys), settings size=64 |" in section(page, "Data, variant 2 of 3")
+    assert "`eeeeeeeeeeeeeeee`, trained on `healthy`, 64 x 64" in render(RECORDS)[Path("README.md")]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [("the threshold of ⌈DICE⌉", ["0.250", "0.500"]), ("the transferred threshold", ["0.375", "0.375"])],
+)
+def test_lesions_by_size_are_shown_for_each_range_that_has_any(page, threshold, shown):
+    text = section(page, f"Lesions by size, at {threshold}")
+    assert "Lesions: below 0.1 %: 5 (50 pixels), 0.1 to 0.5 %: 6 (51 pixels), 0.5 to 2 %: 0 (0 pixels), from" in text
+    assert "0.5 to 2 %: detected" not in text
+    assert [row[0] for row in rows(text)] == ["`control`", "`ddpm`"], "in the order of quality"
+    assert [row[3].split()[0] for row in rows(text)] == shown
+    assert all(len(row) == 3 + 3 * 2 + 1 for row in rows(text))
+
+
+def test_records_without_lesions_by_size_have_no_such_table_and_others_leave_them_out():
+    assert "Lesions by size, at" not in render([make()])[Path("toy.md")]
+    mixed = render([make("old"), make("new", metrics={**metrics(), "strata": strata()})])[Path("toy.md")]
+    assert [row[0] for row in rows(section(mixed, "Lesions by size, at the transferred threshold"))] == ["`new`"]
+
+
+def test_each_device_has_a_table_of_its_own_with_the_fastest_first(page):
+    cpu = rows(section(page, "Time on cpu (Some CPU, 2 threads), float32"))
+    gpu = rows(section(page, "Time on cuda (Some GPU), bfloat16"))
+    assert [row[3] for row in cpu] == [
+        "0.0200 (0.0180 to 0.0300, 10 repeats)",
+        "3.00 (2.70 to 4.50, 10 repeats, in batches of 50)",
+        "160 (144 to 240, 3 repeats)",
+    ]
+    assert [row[3] for row in gpu] == ["1.50 (1.35 to 2.25, 10 repeats)"]
+
+
+def test_times_of_fewer_slices_are_scaled_to_a_hundred():
+    slow = timing(2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
+    row = rows(section(render([make(timing=slow)])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32"))[0]
+    assert row[3].startswith("20.0 (18.0 to 30.0")
+    assert row[6] == "decode 10.0"
+    assert row[8] == "10.0 G"
+
+
+def test_failed_and_skipped_runs_are_shown_with_their_reason(page):
+    text = section(page, "Failed and skipped")
+    assert "failed | RuntimeError: a\\|b of &lt;class 'x'> |" in text
+    assert "skipped | needs CUDA |" in text
+
+
+def test_a_dataset_on_which_all_runs_failed_has_a_page():
+    pages = render([failed()])
+    assert "it broke" in pages[Path("toy.md")]
+    assert "[toy](toy.md) | - | - | 0 | 1" in pages[Path("README.md")]
+
+
+def test_rows_of_one_method_show_the_settings_in_which_they_differ():
+    a = make(config={"unet": {"steps": 10, "width": 1}}, config_hash="a" * 12)
+    b = make(config={"unet": {"steps": 20, "width": 1}}, config_hash="b" * 12)
+    quality = rows(section(render([a, b])[Path("toy.md")], "Quality"))
+    assert [row[0] for row in quality] == ["`ddpm` (unet.steps=10)", "`ddpm` (unet.steps=20)"]
+
+
+def test_no_records_give_an_index_alone():
+    assert list(render([])) == [Path("README.md")]
+
+
+def test_written_pages_are_current(tmp_path):
+    write_record(make(), tmp_path)
+    assert check_pages(tmp_path) == [tmp_path / "README.md", tmp_path / "toy.md"]
+    assert write_pages(tmp_path) == [tmp_path / "README.md", tmp_path / "toy.md"]
+    assert check_pages(tmp_path) == []
+
+
+def test_a_page_that_was_changed_is_stale(tmp_path):
+    write_record(make(), tmp_path)
+    write_pages(tmp_path)
+    with (tmp_path / "toy.md").open("a") as file:
+        file.write("better\n")
+    assert check_pages(tmp_path) == [tmp_path / "toy.md"]
+
+
+def test_a_page_without_records_is_stale_and_removed_but_hand_written_ones_stay(tmp_path):
+    path = write_record(make(), tmp_path)
+    write_pages(tmp_path)
+    (tmp_path / "ablation.md").write_text("# By hand\n")
+    path.unlink()
+    assert tmp_path / "toy.md" in check_pages(tmp_path)
+    write_pages(tmp_path)
+    assert sorted(file.name for file in tmp_path.glob("*.md")) == ["README.md", "ablation.md"]
+
+
+def test_notes_are_part_of_the_page(tmp_path):
+    write_record(make(), tmp_path)
+    write_pages(tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/toy.md").write_text("Sprites are easy.\n")
+    assert check_pages(tmp_path) == [tmp_path / "toy.md"]
+    write_pages(tmp_path)
+    assert (tmp_path / "toy.md").read_text("utf-8").endswith("## Notes\n\nSprites are easy.\n")
+
+
+def test_notes_that_are_no_text_are_named(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/toy.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecordError, match=r"toy\.md"):
+        write_pages(tmp_path)

@@ -1,0 +1,207 @@
+"""The store of parts: made once, found again, never half there."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+
+from adbench.errors import ArtifactError
+from adbench.storage.files import write_atomic
+from adbench.storage.store import ArtifactStore, PartSpec, Saved, canonical_hash
+
+SPEC = PartSpec("net", 1, {"width": 8, "inner": {"a": 1, "b": (1, 2)}}, "data", 0, {"parent": "p-1"})
+TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, said) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store", said.append)
+
+
+def never(checkpoint: object) -> dict[str, torch.Tensor]:
+    raise AssertionError("made again")
+
+
+def equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor] = TENSORS) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[k], expected[k]) for k in expected)
+
+
+def test_a_part_is_made_once(store, said):
+    assert not store.has(SPEC)
+    assert equal(store.get(SPEC, lambda checkpoint: TENSORS))
+    assert store.has(SPEC)
+    assert equal(store.get(SPEC, never))
+    assert said == []
+
+
+def test_the_key_depends_on_everything_but_the_order_of_the_config():
+    again = replace(SPEC, config={"inner": {"b": [1, 2], "a": 1}, "width": 8})
+    assert again.key == SPEC.key
+    changes = [{"kind": "other"}, {"version": 2}, {"config": {}}, {"data": "x"}, {"seed": 1}, {"parents": {}}]
+    assert len({replace(SPEC, **change).key for change in changes} | {SPEC.key}) == len(changes) + 1
+    assert SPEC.key.startswith("net-")
+
+
+def test_tensors_come_back_bit_for_bit_whatever_their_type_and_layout(store):
+    tensors = {
+        "half": torch.randn(3).bfloat16(),
+        "indices": torch.tensor([1, -2], dtype=torch.int16),
+        "turned": torch.randn(3, 4).T,
+        "last": torch.randn(1, 4, 2, 2).to(memory_format=torch.channels_last),
+        "odd": torch.tensor([torch.nan, torch.inf, -0.0]),
+        "graph": torch.randn(2, requires_grad=True),
+    }
+    store.get(SPEC, lambda checkpoint: tensors)
+    found = store.get(SPEC, never)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert np.array_equal(found[name].float().numpy(), tensor.detach().float().numpy(), equal_nan=True)
+
+
+def test_what_fails_while_it_is_made_leaves_no_part_and_keeps_its_checkpoint(store):
+    def fail(checkpoint):
+        checkpoint.save(TENSORS, {"step": 3})
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        store.get(SPEC, fail)
+    assert not store.has(SPEC)
+    assert store.has_checkpoint(SPEC)
+
+    def go_on(checkpoint):
+        tensors, meta = checkpoint.load()
+        assert meta == {"step": 3}
+        return tensors
+
+    assert equal(store.get(SPEC, go_on))
+    assert not store.has_checkpoint(SPEC)
+
+
+def test_only_the_last_checkpoint_is_kept(store):
+    def make(checkpoint):
+        for step in range(3):
+            checkpoint.save({"x": torch.tensor(step)}, {"step": step})
+            assert len(list(store.folder(SPEC).glob("checkpoint-*.safetensors"))) == 1
+        assert checkpoint.load()[0]["x"] == 2
+        return TENSORS
+
+    store.get(SPEC, make)
+    names = sorted(path.suffix for path in store.folder(SPEC).glob("[!.]*"))
+    assert names == [".json", ".safetensors"]
+
+
+def test_what_a_kill_left_behind_is_swept_away(store):
+    folder = store.folder(SPEC)
+    folder.mkdir(parents=True)
+    for name in (".part.json.abc", ".part-123.safetensors.xyz", "part-123.safetensors", ".checkpoint.json.abc"):
+        (folder / name).write_bytes(b"half")
+    assert equal(store.get(SPEC, lambda checkpoint: TENSORS))
+    assert not [path for path in folder.iterdir() if path.read_bytes() == b"half"]
+
+
+def test_a_checkpoint_that_outlived_its_part_is_removed(store):
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    Saved(store.folder(SPEC), "checkpoint").save(TENSORS, {"step": 1})
+    assert equal(store.get(SPEC, never))
+    assert not store.has_checkpoint(SPEC)
+
+
+def test_an_index_names_its_file_and_both_hashes(store):
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    index = json.loads((store.folder(SPEC) / "part.json").read_text())
+    assert index["meta"]["spec"]["config"] == {"width": 8, "inner": {"a": 1, "b": [1, 2]}}
+    assert index["file"] == f"part-{index['sha256'][:16]}.safetensors"
+    assert index["meta_sha256"] == canonical_hash(index["meta"])
+
+
+def test_a_store_waits_for_whoever_makes_the_part_and_says_so(store, said):
+    folder = store.folder(SPEC)
+    folder.mkdir(parents=True)
+    other, found = FileLock(folder / ".lock"), []
+    waiting = threading.Event()
+    store.notify = lambda message: (said.append(message), waiting.set())
+    with other:
+        thread = threading.Thread(target=lambda: found.append(store.get(SPEC, never)))
+        thread.start()
+        assert waiting.wait(20)
+        Saved(folder, "part").save(TENSORS, {})
+    thread.join(20)
+    assert said == [f"another run is making {SPEC.key}: waiting for it"]
+    assert equal(found[0])
+
+
+def test_a_removed_part_is_gone(store):
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    store.remove(SPEC)
+    assert not store.folder(SPEC).exists()
+    store.remove(SPEC)
+
+
+def test_a_temporary_store_removes_itself():
+    store = ArtifactStore.temporary()
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    root = store.root
+    assert root.is_dir()
+    del store
+    gc.collect()
+    assert not root.exists()
+
+
+def test_a_store_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = ArtifactStore(tmp_path / "file" / "store")
+    for use in (store.check_writable, lambda: store.get(SPEC, never)):
+        with pytest.raises(ArtifactError, match=r"cannot be written \(Not a directory\).*--cache"):
+            use()
+
+
+@pytest.mark.parametrize(("code", "reason"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only")])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_or_read_only_disk_leaves_no_half_written_file(store, monkeypatch, code, reason, call):
+    def fail(*args):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(ArtifactError, match=rf"cannot be written \({reason}.*--cache"):
+        store.get(SPEC, lambda checkpoint: TENSORS)
+    with pytest.raises(ArtifactError, match=rf"cannot be written \({reason}"):
+        store.check_writable()
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == [".lock"]
+    monkeypatch.undo()
+    assert equal(store.get(SPEC, lambda checkpoint: TENSORS))
+
+
+def test_a_check_for_writing_leaves_nothing(store):
+    store.check_writable()
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_reader_sees_the_old_content_or_the_new(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    replace_file, seen = os.replace, []
+
+    def look(source, target):
+        seen.append(path.read_bytes())
+        replace_file(source, target)
+        seen.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "replace", look)
+    write_atomic(path, b"new")
+    assert seen == [b"old", b"new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o644
