@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from adbench.config.nested import flat
 from adbench.errors import ConfigError, suggestion
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -103,17 +104,6 @@ def _check_numbers(given: Mapping[str, Any], config: BaseModel, owner: str, pref
         infinite = isinstance(value, float) and not math.isfinite(value)
         if infinite or (isinstance(asked.get(key), bool) and not isinstance(value, bool)):
             raise ConfigError(f"{owner}: {prefix}{key}: Input should be a finite number, got {asked.get(key, value)}.")
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted keys, as `--set` names them."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            result.update(flat(value, f"{prefix}{key}."))
-        else:
-            result[prefix + key] = value
-    return result
 
 
 def _put(target: dict[str, Any], path: Sequence[str], value: Any) -> None:

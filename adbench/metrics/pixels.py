@@ -2,7 +2,7 @@
 
 Scores are float32 and higher is more anomalous; a pixel is flagged where `score >= threshold`, so equal scores stand or
 fall together. Counting is in `histogram.py`, the curves and their error bounds in `curve.py`, the intervals over
-subjects in `bootstrap.py`; all that others use is named here.
+subjects in `intervals.py`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adbench.config.settings import flat
+from adbench.config.nested import flat
 
 NONE = "-"
 """Shown where a value is undefined or unknown."""

@@ -11,8 +11,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from adbench.config.nested import flat
 from adbench.config.options import RunOptions
-from adbench.config.settings import flat, parse_settings, resolve
+from adbench.config.settings import parse_settings, resolve
 from adbench.contracts.registry import load_detector
 from adbench.errors import TuningError
 from adbench.protocol.protocol import MeasurementProtocol

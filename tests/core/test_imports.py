@@ -26,7 +26,15 @@ FOR_PLUGINS = {"errors", "storage", "devices", "contracts"}
 
 LIGHT = (
     *("cli.app", "cli.arguments", "cli.console", "cli.data", "cli.leaderboard", "cli.plugins", "cli.progress"),
-    *("cli.run", "cli.tune", "config.options", "config.presets", "config.settings", "contracts.registry"),
+    *(
+        "cli.run",
+        "cli.tune",
+        "config.nested",
+        "config.options",
+        "config.presets",
+        "config.settings",
+        "contracts.registry",
+    ),
     *("results.formats", "results.markdown", "results.pages", "results.record"),
 )
 """Modules that must not bring torch."""

@@ -121,6 +121,6 @@ def test_a_report_on_a_study_that_failed_says_why(tmp_path):
 
 
 def test_importing_the_command_brings_neither_torch_nor_numpy_nor_optuna():
-    code = "import adbench.tuning.command, sys; print(sorted({'torch', 'numpy', 'optuna'} & set(sys.modules)))"
+    code = "import adbench.cli.tune, sys; print(sorted({'torch', 'numpy', 'optuna'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ from adbench.contracts import registry
 from adbench.errors import ConfigError, PluginError, UnknownPluginError
 
 PLUGIN = """
-from adbench.detector import Detector, DetectorConfig, DetectorInfo
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo
 
 class Config(DetectorConfig):
     steps: int = 1

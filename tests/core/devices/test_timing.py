@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from adbench.devices import timing
+from adbench.devices import clock
 from adbench.devices.clock import StageClock, clocked
 from adbench.devices.flops import count_flops
 from adbench.devices.memory import peak_memory
@@ -39,8 +39,8 @@ class Work:
                 self.now += seconds * len(images)
         return images
 
-    def measure(self, monkeypatch: pytest.MonkeyPatch, n: int = 100, **protocol: float) -> timing.Timing:
-        monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now))
+    def measure(self, monkeypatch: pytest.MonkeyPatch, n: int = 100, **protocol: float) -> Timing:
+        monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: self.now))
         return measure(self, torch.zeros(n, 1, 2, 2), self.clock, TimingProtocol(slices=n, **protocol))
 
 
