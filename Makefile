@@ -52,4 +52,4 @@ bench: $(STAMP)  ## Measure start-up, metrics, network passes and the demo by st
 	$(BIN)/python benchmarks/demo_stages.py --preset $(PRESET) --method $(METHODS)
 
 clean:  ## Remove VENV, the demo's results and build products.
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
