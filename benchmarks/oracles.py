@@ -1,0 +1,112 @@
+"""What the compression model allows: oracle references of step (c) on development sprites. They need the labels.
+
+    python benchmarks/oracles.py --data-root DATA [--preset small] [--set vqvae.channels=32 ...] [--sprite-seed 0 1]
+
+|x - clean| is what a perfect reconstruction would give, |x - G(E(clean))| what the compression model leaves of it (step
+(a) at its best), the mask what the grid of latents leaves of a perfect mask, and mask x residual step (c) with perfect
+mask and perfect healing: latents that a lesion touches are those of the clean image, the others those of x. All are
+references and not strict bounds. The VQ-VAE comes from the cache, or is trained into it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from adbench_baselines import vqvae
+from adbench_baselines.dae import median
+from adbench_baselines.diffusion import DDPM
+from adbench_baselines.smoothing import gaussian
+from adbench_baselines.vqvae import VQVAE
+from adbench_datasets.headct_sprites import HeadCTSprites
+from torch import Tensor
+
+from adbench.artifacts import ArtifactStore
+from adbench.cells import default_cache
+from adbench.detector import Images, Runtime
+from adbench.metrics import ScoreHistogram, pixel_metrics
+from adbench.progress import LineReporter
+from adbench.settings import parse_settings, resolve
+
+
+def development(data_root: Path, sprite_seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images with a sprite, the same without, and the sprites: (N, 1, H, W) each."""
+
+    def dataset(**settings: object) -> HeadCTSprites:
+        return HeadCTSprites(HeadCTSprites.Config.model_validate(settings), data_root)
+
+    test = dataset(development=True, sprite_seed=sprite_seed).load().test.pixel_level()
+    healthy = dataset().load_healthy()[1]
+    clean = dict(zip(healthy.hashes, healthy.images, strict=True))
+    lesions = np.stack([test[i].lesion for i in range(len(test))])
+    before = np.stack([clean[name] for name in test.hashes])
+    return torch.from_numpy(np.array(test.images)), torch.from_numpy(before), torch.from_numpy(lesions)
+
+
+@torch.no_grad()
+def references(model: VQVAE, x: Tensor, clean: Tensor, lesion: Tensor, sigma: float) -> Mapping[str, Tensor]:
+    """Name -> score maps (N, 1, H, W)."""
+    touched = F.max_pool2d(lesion.float(), model.config.factor) > 0
+    soft = gaussian(F.interpolate(touched.float(), x.shape[-2:], mode="nearest"), sigma)
+    z_clean, z = model.encode(clean), model.encode(x)
+    to_reconstruction = (x - model.decode(z_clean)).abs()
+    healed = (x - model.decode(torch.where(touched, z_clean, z))).abs()
+    return {
+        "|x - clean|": (x - clean).abs(),
+        "|x - G(E(clean))|": to_reconstruction,
+        "its median 3": median(to_reconstruction, 3),
+        "mask": soft,
+        "mask x |x - clean|": soft * (x - clean).abs(),
+        "mask x residual": soft * healed,
+        "mask x residual, median 3": soft * median(healed, 3),
+    }
+
+
+def measured(scores: Tensor, lesion: Tensor) -> tuple[float, float]:
+    """Best Dice and AUPRC over all pixels."""
+    histogram = ScoreHistogram()
+    maps = scores.contiguous().numpy(), lesion.numpy()
+    for i, (score, truth) in enumerate(zip(*maps, strict=True)):
+        histogram.add(str(i), score, truth)
+    found = pixel_metrics(histogram, lambda: ((str(i), s, t, None) for i, (s, t) in enumerate(zip(*maps, strict=True))))
+    assert found.best_dice is not None and found.auprc is not None  # every image holds a sprite
+    return found.best_dice, found.auprc
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the compression model, vqvae.KEY=VALUE")
+    parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--sprite-seed", type=int, nargs="*", default=[0], help="draws of sprites; the mean is printed")
+    parser.add_argument("--sigma", type=float, nargs="*", default=[2.0], help="smoothing of the mask, px")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+    args = parser.parse_args()
+    layers = [DDPM.overrides, DDPM.presets[args.preset], parse_settings(args.set).detector]
+    config = resolve(DDPM.Config, layers, "ddpm").vqvae  # type: ignore[attr-defined]
+    reporter = LineReporter(sys.stderr)
+    store = ArtifactStore(args.cache / "artifacts", reporter.message)
+    runtime = Runtime(seed=args.seed, store=store, progress=reporter.progress)
+    train, _ = HeadCTSprites(HeadCTSprites.Config(), args.data_root).load_healthy()
+    model, spec = vqvae.fetch(config, Images(train.images, train.image_fingerprint), runtime)
+    draws = [development(args.data_root, seed) for seed in args.sprite_seed]
+    error = torch.stack([(clean - model.decode(model.encode(clean))).abs().mean() for _, clean, _ in draws]).mean()
+    print(f"{spec.key} {dict(spec.config)}: L1 on held-out images {error:.4f}\n")
+    print("| reference | sigma | ⌈DICE⌉ | AUPRC |\n| --- | ---: | ---: | ---: |")
+    for sigma in args.sigma:
+        maps = [references(model, *draw, sigma) for draw in draws]
+        for name in maps[0]:
+            values = [measured(m[name], draw[2]) for m, draw in zip(maps, draws, strict=True)]
+            dice, auprc = (float(np.mean(column)) for column in zip(*values, strict=True))
+            print(f"| {name} | {sigma:g} | {dice:.3f} | {auprc:.3f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
