@@ -248,6 +248,7 @@ def _record(
             parameters=detector.parameters() if detector else 0,
             artifacts=dict(detector.artifacts()) if detector else {},
             part_versions=cell.part_versions,
+            core_minutes=_core_minutes(detector) if detector else None,
         ),
         dataset=_dataset_record(cell),
         protocol=cell.protocol.model_dump(mode="json"),
@@ -259,6 +260,12 @@ def _record(
         environment=EnvironmentRecord(**environment(cell.device)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _core_minutes(detector: Detector[Any]) -> float | None:
+    """Processor minutes of all parts that the detector uses; None where those of one are not known."""
+    seconds = [detector.runtime.store.core_s(key) for key in detector.artifacts().values()]
+    return None if None in seconds else sum(s for s in seconds if s is not None) / 60
 
 
 def _dataset_record(cell: Cell) -> DatasetRecord:

@@ -34,6 +34,8 @@ class DetectorRecord(_Model):
     artifacts: dict[str, str]
     part_versions: dict[str, int] = {}
     """Kind -> code version of the trained parts, as planned."""
+    core_minutes: float | None = None
+    """Processor minutes that all its parts took to make; None where one is older than the count."""
 
 
 class TrainedOnRecord(_Model):

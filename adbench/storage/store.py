@@ -12,8 +12,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,29 @@ class Saved:
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and metadata. Raises _DamagedError."""
-        try:
-            index = json.loads(self._index.read_bytes())
+        with self._naming_damage():
+            index = self._read_index()
             data = (self.folder / index["file"]).read_bytes()
-            meta = index["meta"]
-            hashes = hashlib.sha256(data).hexdigest(), canonical_hash(meta)
-            if hashes != (index["sha256"], index["meta_sha256"]):
+            if hashlib.sha256(data).hexdigest() != index["sha256"]:
                 raise _DamagedError("it does not match its hash")
-            return tensors_from_bytes(data), meta
+            return tensors_from_bytes(data), index["meta"]
+
+    def read_meta(self) -> dict[str, Any]:
+        """Return the metadata without reading the tensors. Raises _DamagedError."""
+        with self._naming_damage():
+            meta: dict[str, Any] = self._read_index()["meta"]
+            return meta
+
+    def _read_index(self) -> dict[str, Any]:
+        index: dict[str, Any] = json.loads(self._index.read_bytes())
+        if canonical_hash(index["meta"]) != index["meta_sha256"]:
+            raise _DamagedError("it does not match its hash")
+        return index
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise _DamagedError(f"{error.filename}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -131,20 +147,35 @@ class Saved:
 
 
 class Checkpoint:
-    """Where a part's training saves its state, and finds it again after it was cut off."""
+    """Where a part's training saves its state, and finds it again after it was cut off.
+
+    It counts the processor seconds that go into the part, those before it was cut off too.
+    """
 
     def __init__(self, folder: Path, notify: Notify) -> None:
         self._saved, self._notify = Saved(folder, "checkpoint"), notify
+        self._earlier_s, self._since = 0.0, time.process_time()
+
+    @property
+    def core_s(self) -> float:
+        """Processor seconds spent so far, of all threads together."""
+        return self._earlier_s + time.process_time() - self._since
 
     def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
-        self._saved.save(tensors, meta)
+        self._saved.save(tensors, {**meta, "core_s": self.core_s})
+
+    def keep(self, name: str, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Keep tensors beside the part for good: a snapshot of the weights, a loss curve."""
+        Saved(self._saved.folder, name).save(tensors, {**meta, "core_s": self.core_s})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the last saved state, or None where there is none (or it is damaged, which is said)."""
         if not self._saved.exists():
             return None
         try:
-            return self._saved.read()
+            tensors, meta = self._saved.read()
+            self._earlier_s = float(meta.pop("core_s", 0.0))
+            return tensors, meta
         except _DamagedError as error:
             self._notify(f"checkpoint {self._saved.folder.name} is damaged ({error}): training starts again")
             self._saved.remove()
@@ -192,9 +223,31 @@ class ArtifactStore:
             if loaded is None:
                 saved.remove()
                 loaded = dict(make(checkpoint))
-                saved.save(loaded, {"spec": spec.as_dict()})
+                saved.save(loaded, {"spec": spec.as_dict(), "core_s": checkpoint.core_s})
             checkpoint.remove()
             return loaded
+
+    def core_s(self, key: str) -> float | None:
+        """Processor seconds that the part of this key took to make; None where it is absent or older than the count."""
+        try:
+            meta = Saved(self.root / key, "part").read_meta()
+        except _DamagedError:
+            return None
+        return float(meta["core_s"]) if "core_s" in meta else None
+
+    def beside(self, spec: PartSpec, prefix: str) -> dict[str, tuple[dict[str, Tensor], dict[str, Any]]]:
+        """Name -> tensors and metadata of what the making of a part kept beside it, in the order of the names.
+
+        Raises ArtifactError naming a file that does not match its hash.
+        """
+        names = sorted(path.stem for path in self.folder(spec).glob(f"{prefix}*.json"))
+        try:
+            return {name: Saved(self.folder(spec), name).read() for name in names}
+        except _DamagedError as error:
+            raise ArtifactError(
+                f"What is kept beside {spec.key} must match its hash ({error}). "
+                f"Remove {self.folder(spec)} to make it anew."
+            ) from error
 
     def check_writable(self) -> None:
         """Raise ArtifactError where nothing can be kept, before hours are spent on it."""

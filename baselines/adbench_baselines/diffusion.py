@@ -23,9 +23,10 @@ All noise is shared by the images of a batch and drawn from the seed and t alone
 batch nor on the device, and the threshold found on validation images transfers to test images.
 
 Differs from the paper: `start` and `mask_sigma_px`, on which its text is silent, are fields; `context`, `map_sigma`,
-`threshold`, `percentile` and `healings` have the paper's values by default and in the preset "paper", but some have
-others in the presets for CPUs; `image_timesteps` may thin the chain that image-level scores average over, and that
-chain starts at t = 2, since L_0 has no meaning on latents.
+`threshold`, `percentile`, `image_score` and `healings` have the paper's values by default and in the preset "paper",
+but some have others in the presets for CPUs; `image_timesteps` may thin the chain that image-level scores average over,
+and that chain starts at t = 2, since L_0 has no meaning on latents; `unet.t_first` and `unet.t_last` may leave steps
+untrained, and what would ask the network for those is refused.
 """
 
 from __future__ import annotations
@@ -56,9 +57,8 @@ from adbench_baselines.diffusion_config import (
     LatentConfig,
     preset_values,
 )
-from adbench_baselines.healing import HealingOptions, Start, heal
+from adbench_baselines.healing import HealingOptions, heal
 from adbench_baselines.kl import kept_kl_map, kl_map
-from adbench_baselines.schedule import spaced
 from adbench_baselines.smoothing import gaussian, grow
 from adbench_baselines.unet import LatentModel
 from adbench_baselines.vqvae import VQVAE
@@ -116,17 +116,15 @@ class LatentDetector(Detector[ConfigT]):
     @cached_property
     def timesteps(self) -> list[int]:
         """The values of t of the KL map."""
-        return spaced(self.config.t_low, self.config.t_high, self.config.kl_timesteps)
-
-    @cached_property
-    def chain(self) -> list[int]:
-        """The values of t that image-level scores average over."""
-        return spaced(2, self.config.unet.diffusion_steps + 1, self.config.image_timesteps)
+        return self.config.timesteps
 
     @torch.no_grad()
     def image_scores(self, images: Tensor) -> Tensor:
-        """Return the mean L_{t-1} over the whole chain, (B,)."""
-        return self.kl(self.encode(images), self.chain).mean((1, 2))
+        """Return the mean L_{t-1} over the whole chain (the paper), or the largest value of the smoothed v, (B,)."""
+        c, z = self.config, self.encode(images)
+        if c.image_score == "chain":
+            return self.kl(z, c.chain).mean((1, 2))
+        return gaussian(self.kl(z, c.timesteps)[:, None], c.image_sigma).amax((1, 2, 3))
 
     def artifacts(self) -> Mapping[str, str]:
         return {name: spec.key for name, spec in self._specs.items()}
@@ -162,7 +160,9 @@ class LatentDetector(Detector[ConfigT]):
             t = torch.full((batch_size,), self.config.t_low, device=self.runtime.device)
             return torch.no_grad()(lambda: module(x_t, t))
 
-        return Plan([first, second], {"kl_map": len(self.timesteps)}, len(self.chain), forward)
+        c = self.config
+        of_images = len(c.chain if c.image_score == "chain" else c.timesteps)
+        return Plan([first, second], {"kl_map": len(self.timesteps)}, of_images, forward)
 
 
 class KLMap(LatentDetector[LatentConfig]):
@@ -246,9 +246,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     @property
     def healing(self) -> HealingOptions:
-        c = self.config
-        start: Start = c.start if c.step == "c" else "noised"  # all of z from pure noise would be another image
-        return HealingOptions(c.start_t, c.healing_steps, c.sampler, c.context, start, c.variance, c.resamplings)
+        return self.config.healing
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from adbench.contracts.detector import DetectorConfig
 from adbench.contracts.search import Choice, Domain, Integer, Real, SearchSpace
-from adbench_baselines.healing import Context, Start
-from adbench_baselines.schedule import Variance
+from adbench_baselines.healing import Context, HealingOptions, Start
+from adbench_baselines.schedule import Variance, spaced
 from adbench_baselines.unet import UNetConfig
 from adbench_baselines.vqvae import VQVAEConfig
+
+ImageScore = Literal["chain", "map-max"]
 
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -64,7 +66,11 @@ class LatentConfig(DetectorConfig):
     kl_timesteps: int = Field(200, ge=1, description="evenly spaced values of t in that range")
     map_sigma: float = Field(0.0, ge=0, description="Gaussian smoothing of v, in latent pixels")
     variance: Variance = Field("beta_tilde", description="Sigma_theta of the reverse process")
-    image_timesteps: int = Field(1000, ge=1, description="values of t over the whole chain for image-level scores")
+    image_score: ImageScore = Field(
+        "chain", description="an image's score: mean of L_{t-1} over the whole chain (the paper), or largest value of v"
+    )
+    image_timesteps: int = Field(1000, ge=1, description="values of t over the whole chain, for image_score=chain")
+    image_sigma: float = Field(1.0, ge=0, description="smoothing of v for image_score=map-max, in latent pixels")
     network_batch: int = Field(
         256, ge=1, description="latents that values of t are put together to in one pass of the KL map"
     )
@@ -75,7 +81,30 @@ class LatentConfig(DetectorConfig):
             raise ValueError(
                 f"t_low < t_high <= T + 1 is needed, got {self.t_low}, {self.t_high}, T = {self.unet.diffusion_steps}"
             )
+        self._check_trained("the KL map", self.timesteps, "t_low and t_high")
+        if self.image_score == "chain":
+            self._check_trained("image_score=chain", self.chain, "image_score=map-max")
         return self
+
+    def _check_trained(self, use: str, steps: Sequence[int], instead: str) -> None:
+        """Raise ValueError where one of `steps` is none that the network was trained on."""
+        trained = self.unet.trained
+        other = [t for t in steps if t not in trained]
+        if other:
+            raise ValueError(
+                f"{use} needs t = {min(steps)} to {max(steps)}, but the network is trained on {trained[0]} to "
+                f"{trained[-1]} alone: change {instead}, or train on all t (unet.t_first, unet.t_last)"
+            )
+
+    @property
+    def timesteps(self) -> list[int]:
+        """The values of t of the KL map."""
+        return spaced(self.t_low, self.t_high, self.kl_timesteps)
+
+    @property
+    def chain(self) -> list[int]:
+        """The values of t over the whole chain; it starts at 2, since L_0 has no meaning on latents."""
+        return spaced(2, self.unet.diffusion_steps + 1, self.image_timesteps)
 
 
 class DiffusionConfig(LatentConfig):
@@ -103,7 +132,16 @@ class DiffusionConfig(LatentConfig):
     def _start_lies_in_the_chain(self) -> DiffusionConfig:
         if self.start_t > self.unet.diffusion_steps:
             raise ValueError(f"start_t <= T is needed, got {self.start_t} and T = {self.unet.diffusion_steps}")
+        self._check_trained("healing", [t for t, _ in self.healing.path], "start_t or healing_steps")
         return self
+
+    @property
+    def healing(self) -> HealingOptions:
+        """How latents are healed; step (a) and (b) heal all of z, which from pure noise would be another image."""
+        start: Start = self.start if self.step == "c" else "noised"
+        return HealingOptions(
+            self.start_t, self.healing_steps, self.sampler, self.context, start, self.variance, self.resamplings
+        )
 
 
 VQVAE_SEARCH: dict[str, Domain] = {

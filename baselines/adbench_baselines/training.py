@@ -27,6 +27,8 @@ LOOK_EVERY = 20
 """Steps between two looks at the gradient norms."""
 TRIVIAL_STEPS = 200
 """A shorter training only shows that everything runs: it is not asked whether it learned anything."""
+SNAPSHOTS = 8
+"""Snapshots of the averaged weights that a part keeps, evenly spaced over its training (none of a trivial one)."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,11 @@ def train(module: nn.Module, loss_of: Loss, options: LoopOptions, checkpoint: Ch
     trained = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=options.learning_rate, weight_decay=options.weight_decay)
     ema = Ema(module, options.ema_decay) if options.ema_decay else None
-    state = TrainingState({"module": module}, {"optimiser": optimiser}, {"ema": ema.shadow} if ema else {})
+    curve = LossCurve(options, trained[0].device)
+    averages = {"ema": ema.shadow} if ema else {}
+    state = TrainingState({"module": module}, {"optimiser": optimiser}, averages | {"curve": curve.tensors})
     start = state.restore(checkpoint)
+    shots = snapshot_steps(options.steps)
     norms: list[Tensor] = []
     saved_at = time.monotonic()
     module.train()
@@ -105,21 +110,48 @@ def train(module: nn.Module, loss_of: Loss, options: LoopOptions, checkpoint: Ch
         loss.backward()
         norms.append(nn.utils.clip_grad_norm_(trained, options.clip_norm))
         optimiser.step()
+        curve.add(step, loss)
         if ema:
             ema.update(module, step)
         late = time.monotonic() - saved_at > options.checkpoint_every_s
         if late or len(norms) == LOOK_EVERY or step + 1 == options.steps:
             check_finite(norms, step, options)
             norms.clear()
+        if step + 1 in shots:
+            weights = {**module.state_dict(), **(ema.shadow if ema else {})}
+            checkpoint.keep(f"snapshot-{step + 1:07d}", weights, {"step": step + 1, "steps": options.steps})
         if late:
             state.save(checkpoint, step + 1)
             saved_at = time.monotonic()
         progress(options.what, step + 1, options.steps)
+    checkpoint.keep("loss-curve", curve.tensors, {"what": options.what, "steps": options.steps})
     if ema:
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 parameter.copy_(ema.shadow[name])
     module.eval()
+
+
+def snapshot_steps(steps: int) -> set[int]:
+    """The numbers of steps after which weights are kept, the last among them."""
+    return {round(i * steps / SNAPSHOTS) for i in range(1, SNAPSHOTS + 1)} if steps >= TRIVIAL_STEPS else set()
+
+
+class LossCurve:
+    """Mean loss over each of at most `POINTS` equal stretches of the training; it never waits for the device."""
+
+    POINTS = 256
+
+    def __init__(self, options: LoopOptions, device: torch.device) -> None:
+        self.stretch = math.ceil(options.steps / self.POINTS)
+        points = math.ceil(options.steps / self.stretch)
+        self.tensors = {"loss": torch.zeros(points, device=device), "steps": torch.zeros(points, device=device)}
+        """Mean loss of each stretch, and how many steps it holds so far."""
+
+    def add(self, step: int, loss: Tensor) -> None:
+        at = step // self.stretch
+        self.tensors["steps"][at] += 1
+        self.tensors["loss"][at] += (loss.detach() - self.tensors["loss"][at]) / self.tensors["steps"][at]
 
 
 def check_finite(norms: Sequence[Tensor], step: int, options: LoopOptions) -> None:
@@ -173,5 +205,5 @@ class TrainingState:
             optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
         for name, average in self.averages.items():
             for key, value in below(name).items():
-                average[key].copy_(value)
+                average[key].copy_(value)  # what an older checkpoint does not hold stays as it is
         return int(meta["step"])

@@ -41,6 +41,8 @@ class UNetConfig(BaseModel):
     learning_rate: float = Field(1e-4, gt=0)
     final_learning_rate: float = Field(1.0, ge=0, le=1, description="fraction kept at the end of a half cosine")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average; 0 for none")
+    t_first: int = Field(1, ge=1, description="first t that training draws")
+    t_last: int | None = Field(None, ge=1, description="last t that training draws; null: T, as in the paper")
     augmented_copies: int = Field(15, ge=0, description="augmented encodings kept of every image, beside its own")
 
     @model_validator(mode="after")
@@ -51,6 +53,19 @@ class UNetConfig(BaseModel):
                     f"channels with attention must be multiples of head_channels={self.head_channels}, got {channels}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _trained_steps_lie_in_the_chain(self) -> UNetConfig:
+        if not self.t_first < self.trained[-1] <= self.diffusion_steps:
+            raise ValueError(
+                f"t_first < t_last <= T is needed, got {self.t_first}, {self.t_last}, T = {self.diffusion_steps}"
+            )
+        return self
+
+    @property
+    def trained(self) -> range:
+        """The steps t that training draws: the network knows no other."""
+        return range(self.t_first, (self.t_last or self.diffusion_steps) + 1)
 
 
 class LatentModel(nn.Module):
@@ -115,8 +130,9 @@ def part_plan(
 
 
 def simple_loss(module: LatentModel, x_0: Tensor, generator: torch.Generator) -> Tensor:
-    """L_simple = E || eps - eps_theta(x_t, t) ||^2 with t uniform in 1..T (Ho et al. 2020, eq. 14)."""
-    t = torch.randint(1, module.schedule.steps + 1, (len(x_0),), generator=generator)
+    """L_simple = E || eps - eps_theta(x_t, t) ||^2, t uniform in the trained steps, 1..T in Ho et al. 2020, eq. 14."""
+    trained = module.config.trained
+    t = torch.randint(trained.start, trained.stop, (len(x_0),), generator=generator)
     eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
     x_t = q_sample(module.schedule, x_0, t, eps)
     return (module(x_t, t.to(x_0.device)) - eps).square().mean()

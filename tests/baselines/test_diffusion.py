@@ -19,6 +19,7 @@ from adbench_baselines.diffusion import (
 )
 from adbench_baselines.unet import LatentModel
 from adbench_baselines.vqvae_residual import VQVAEResidual
+from scipy import ndimage
 from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS, build, fitted, sick, stack
 
 from adbench.contracts.detector import Runtime
@@ -334,8 +335,58 @@ def test_the_unet_is_trained_on_the_encodings_of_plain_and_augmented_images(runt
 def test_damaged_parts_are_trained_again_to_the_same_weights(tmp_path):
     said: list[str] = []
     first = detector(DDPMStepA, Runtime(store=ArtifactStore(tmp_path, said.append)))
-    (file,) = (tmp_path / first.artifacts()["unet"]).glob("*.safetensors")
+    (file,) = (tmp_path / first.artifacts()["unet"]).glob("part-*.safetensors")
     file.write_bytes(b"x" + file.read_bytes()[1:])
     second = detector(DDPMStepA, Runtime(store=ArtifactStore(tmp_path, said.append)))
     assert sum("damaged" in line for line in said) == 1
     assert torch.equal(first.score(sick()), second.score(sick()))
+
+
+def trained_on(first: int, last: int, **changes):
+    """Settings of a network that knows t = first..last alone, asked for nothing else."""
+    return {**DIFFUSION_SETTINGS, "unet": {**UNET_SETTINGS, "t_first": first, "t_last": last}, **changes}
+
+
+ONE_STEP = {"image_score": "map-max", "t_low": 8, "t_high": 20, "start_t": 12, "healing_steps": 1, "sampler": "ddim"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"image_score": "chain"}, "image_score=map-max"),
+        ({"t_low": 7}, "t_low"),
+        ({"t_high": 22}, "t_high"),
+        ({"start_t": 21}, "start_t"),
+        ({"healing_steps": 2}, "healing_steps"),  # passes t = 6
+        ({"sampler": "ddpm"}, "start_t"),  # passes every t down to 1
+    ],
+)
+def test_a_network_refuses_the_steps_it_was_not_trained_on(changes, named):
+    build(DDPM, trained_on(8, 20, **ONE_STEP))
+    with pytest.raises(ConfigError, match=named):
+        build(DDPM, trained_on(8, 20, **{**ONE_STEP, **changes}))
+
+
+def test_training_draws_the_trained_steps_alone_and_all_of_them():
+    module = LatentModel(unet.UNetConfig(**{**UNET_SETTINGS, "t_first": 5, "t_last": 9}), 4)
+    seen: list[int] = []
+    module.forward = lambda x_t, t: (seen.extend(t.tolist()), x_t)[1]
+    unet.simple_loss(module, torch.zeros(500, 4, 2, 2), torch.Generator().manual_seed(0))
+    assert set(seen) == {5, 6, 7, 8, 9}
+
+
+@pytest.mark.parametrize("wrong", [{"t_last": 41}, {"t_first": 9, "t_last": 9}, {"t_first": 40}])
+def test_trained_steps_lie_in_the_chain(wrong):
+    with pytest.raises(ValueError, match="t_last"):
+        unet.UNetConfig(**{**UNET_SETTINGS, **wrong})
+
+
+def test_an_image_score_by_the_map_is_the_largest_value_of_the_smoothed_map(runtime, passes):
+    d = detector(DDPM, runtime, image_score="map-max", image_sigma=0.8)
+    images = sick(4)
+    v = d.kl(d.encode(images), d.timesteps)
+    expected = [ndimage.gaussian_filter(m.double().numpy(), 0.8, mode="nearest", truncate=6).max() for m in v]
+    passes.clear()
+    scores = d.image_scores(images)
+    torch.testing.assert_close(scores, torch.tensor(expected).float(), rtol=0.02, atol=1e-6)
+    assert d.plan(stack(16, 1), stack(40, 2)).image_passes == len(d.timesteps)

@@ -15,7 +15,7 @@ from torch import nn
 
 from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
-from adbench.storage.store import ArtifactStore, Checkpoint
+from adbench.storage.store import ArtifactStore, Checkpoint, PartSpec
 
 
 class CutOffError(Exception):
@@ -66,6 +66,55 @@ def test_a_run_that_was_cut_off_and_resumed_gives_the_weights_of_one_that_was_no
     assert seen == [29]
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def kept_by_a_long_run(folder, cut_at=None, **changes) -> tuple[nn.Module, ArtifactStore, PartSpec]:
+    store, spec = ArtifactStore(folder), PartSpec("net", 1, {}, "data", 0)
+    chosen, module = options(steps=training.TRIVIAL_STEPS + 3, **changes), net()
+    if cut_at is not None:
+        with pytest.raises(CutOffError):
+            store.get(spec, lambda checkpoint: run(net(), checkpoint, cut_at, chosen).state_dict())
+    store.get(spec, lambda checkpoint: run(module, checkpoint, chosen=chosen).state_dict())
+    return module, store, spec
+
+
+@pytest.mark.parametrize("ema_decay", [0.8, 0.0])
+def test_a_part_keeps_eight_snapshots_of_its_averaged_weights_and_the_last_is_the_part(tmp_path, ema_decay):
+    module, store, spec = kept_by_a_long_run(tmp_path, ema_decay=ema_decay)
+    kept = store.beside(spec, "snapshot-")
+    steps = [meta["step"] for _, meta in kept.values()]
+    assert len(steps) == training.SNAPSHOTS
+    assert steps == sorted(steps)
+    assert steps[-1] == training.TRIVIAL_STEPS + 3
+    first, *_, last = (tensors for tensors, _ in kept.values())
+    for name, value in module.state_dict().items():
+        assert torch.equal(last[name], value)
+        assert not torch.equal(first[name], value)
+
+
+def test_the_loss_curve_is_that_of_every_step_and_goes_on_after_a_cut(tmp_path):
+    curves = []
+    for folder, cut_at in (("whole", None), ("cut", 77)):
+        _, store, spec = kept_by_a_long_run(tmp_path / folder, cut_at)
+        ((tensors, meta),) = store.beside(spec, "loss-curve").values()
+        assert int(tensors["steps"].sum()) == meta["steps"] == training.TRIVIAL_STEPS + 3
+        curves.append(tensors["loss"])
+    assert torch.equal(*curves)
+    assert curves[0][-20:].mean() < curves[0][:20].mean() / 2
+
+
+def test_a_stretch_of_the_loss_curve_holds_the_mean_of_its_losses():
+    losses = torch.rand(1000)
+    curve = training.LossCurve(options(steps=1000), torch.device("cpu"))
+    for step, loss in enumerate(losses):
+        curve.add(step, loss)
+    expected = torch.stack([part.mean() for part in losses.split(4)])
+    assert torch.allclose(curve.tensors["loss"], expected, atol=1e-6)
+
+
+def test_a_trivial_training_keeps_no_snapshot(checkpoint, tmp_path):
+    run(net(), checkpoint)
+    assert not list(tmp_path.glob("snapshot-*"))
 
 
 def test_what_was_done_after_the_last_checkpoint_is_done_again(checkpoint):

@@ -17,6 +17,7 @@ from adbench.protocol import harness
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import pages
 from adbench.results.record import Record, read_record, read_records
+from adbench.storage.store import canonical_hash
 
 
 @pytest.fixture(autouse=True)
@@ -347,3 +348,18 @@ def test_the_check_for_writing_removes_only_the_folders_that_it_made(tmp_path):
 def test_cells_of_one_run_share_the_data(tmp_path):
     cells: list[Cell] = build_cells(["toy-trained", "toy-twin"], "toy", toys.options(tmp_path))
     assert cells[0].data is cells[1].data
+
+
+def test_a_record_says_the_processor_minutes_of_its_parts_as_far_as_they_are_known(tmp_path):
+    (record,) = run(tmp_path, "toy-trained")
+    assert record.detector.core_minutes is not None
+    assert 0 < record.detector.core_minutes < 1
+    part = tmp_path / "cache/artifacts" / record.detector.artifacts["toy"] / "part.json"
+    index = json.loads(part.read_text())
+    del index["meta"]["core_s"]  # as a part from before the count
+    index["meta_sha256"] = canonical_hash(index["meta"])
+    part.write_text(json.dumps(index))
+    (again,) = run(tmp_path, "toy-trained", force=True)
+    assert again.detector.core_minutes is None
+    (without,) = run(tmp_path, "toy-good")
+    assert without.detector.core_minutes == 0

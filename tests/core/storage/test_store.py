@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -205,3 +206,51 @@ def test_a_reader_sees_the_old_content_or_the_new(tmp_path, monkeypatch):
     assert seen == [b"old", b"new"]
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def busy(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_the_processor_seconds_of_a_part_hold_those_before_it_was_cut_off(tmp_path):
+    store = ArtifactStore(tmp_path)
+
+    def cut(checkpoint):
+        busy(0.05)
+        checkpoint.save({"w": torch.ones(1)}, {})
+        raise KeyboardInterrupt
+
+    def whole(checkpoint):
+        assert checkpoint.load() is not None
+        busy(0.02)
+        return {"w": torch.ones(1)}
+
+    assert store.core_s(SPEC.key) is None
+    with pytest.raises(KeyboardInterrupt):
+        store.get(SPEC, cut)
+    assert store.core_s(SPEC.key) is None
+    store.get(SPEC, whole)
+    spent = store.core_s(SPEC.key)
+    assert spent is not None
+    assert spent >= 0.07
+
+
+def test_what_a_training_keeps_outlasts_its_checkpoint_and_is_checked(tmp_path):
+    store = ArtifactStore(tmp_path)
+
+    def make(checkpoint):
+        for step in (2, 1):
+            checkpoint.keep(f"snapshot-{step}", {"w": torch.full((2,), float(step))}, {"step": step})
+        return {"w": torch.ones(2)}
+
+    store.get(SPEC, make)
+    kept = store.beside(SPEC, "snapshot-")
+    assert [meta["step"] for _, meta in kept.values()] == [1, 2]
+    assert [float(tensors["w"][0]) for tensors, _ in kept.values()] == [1.0, 2.0]
+    assert store.beside(SPEC, "curve") == {}
+    (file,) = store.folder(SPEC).glob("snapshot-1-*.safetensors")
+    file.write_bytes(b"")
+    with pytest.raises(ArtifactError, match=SPEC.key):
+        store.beside(SPEC, "snapshot-")
