@@ -198,7 +198,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
             self._check_validation_size(len(validation))
         super().fit(healthy, validation)
         if self.config.step != "a":
-            self.limits = self._threshold(self._validation_maps(validation)).to(self.runtime.device)
+            self.limits = self.limits_of(self._validation_maps(validation)).to(self.runtime.device)
 
     def _check_validation_size(self, n: int) -> None:
         needed = round(1 / (1 - self.config.percentile / 100))
@@ -231,7 +231,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
         return self.runtime.store.get(self._maps_spec(validation, self._specs["unet"]), make)["v"]
 
-    def _threshold(self, v: Tensor) -> Tensor:
+    def limits_of(self, v: Tensor) -> Tensor:
         """Return (h, w), the percentile of the smoothed maps (N, h, w) at each position, or over all."""
         v, q = self.smooth(v), self.config.percentile / 100
         if self.config.threshold == "position":
