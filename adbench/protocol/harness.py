@@ -220,7 +220,9 @@ def _time(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter)
     timing = measure_time(detector.score, images, detector.runtime.clock, protocol)
     batches = images.split(timing.batch_size)  # that fits into memory
     image_scores_s = clocked(lambda: [detector.image_scores(batch) for batch in batches], cell.device)
-    return TimingRecord(**asdict(timing), fit_s=fit_s, image_scores_s=image_scores_s)
+    return TimingRecord(
+        **asdict(timing), fit_s=fit_s, image_scores_s=image_scores_s, core_minutes=_core_minutes(detector)
+    )
 
 
 def _record(
@@ -248,7 +250,6 @@ def _record(
             parameters=detector.parameters() if detector else 0,
             artifacts=dict(detector.artifacts()) if detector else {},
             part_versions=cell.part_versions,
-            core_minutes=_core_minutes(detector) if detector else None,
         ),
         dataset=_dataset_record(cell),
         protocol=cell.protocol.model_dump(mode="json"),

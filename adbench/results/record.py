@@ -34,8 +34,6 @@ class DetectorRecord(_Model):
     artifacts: dict[str, str]
     part_versions: dict[str, int] = {}
     """Kind -> code version of the trained parts, as planned."""
-    core_minutes: float | None = None
-    """Processor minutes that all its parts took to make; None where one is older than the count."""
 
 
 class TrainedOnRecord(_Model):
@@ -119,6 +117,8 @@ class TimingRecord(_Model):
     """Seconds for the image-level scores of the slices, timed apart: one run."""
     fit_s: float
     """Seconds that `fit` took in this run; parts that were reused cost only their loading."""
+    core_minutes: float | None = None
+    """Processor minutes that all its parts took to make; None where one is older than the count."""
 
 
 class EnvironmentRecord(_Model):

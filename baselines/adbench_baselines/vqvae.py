@@ -143,6 +143,8 @@ class VQVAE(nn.Module):
             **shared,
         )
         self.quantiser = Quantiser(config.codes, config.latent_channels, config.codebook_decay)
+        # in one layout always: another one is another order of sums, and a loaded network would give other scores
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
@@ -233,7 +235,7 @@ def fetch(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> tuple[VQVAE
 
 def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpoint) -> dict[str, Tensor]:
     config = module.config
-    module.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(runtime.device)
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(healthy), (config.batch_size,), generator=generator)

@@ -48,7 +48,8 @@ OWN: dict[str, Mapping[str, Any]] = {
     "transformer-ensemble": {**TOKENS, "orderings": 2},
     "transformer-ensemble-f8": {**TOKENS, "orderings": 2},
     "vqvae-residual": {"vqvae": LEARNED},
-    "kl-map": {key: value for key, value in DENOISES.items() if key in KLMap.Config.model_fields},
+    "kl-map": {key: value for key, value in DENOISES.items() if key in KLMap.Config.model_fields}
+    | {"unet": {**UNET_SETTINGS, "steps": 500, "learning_rate": 5e-3}},  # its map alone must find them
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},

@@ -352,14 +352,14 @@ def test_cells_of_one_run_share_the_data(tmp_path):
 
 def test_a_record_says_the_processor_minutes_of_its_parts_as_far_as_they_are_known(tmp_path):
     (record,) = run(tmp_path, "toy-trained")
-    assert record.detector.core_minutes is not None
-    assert 0 < record.detector.core_minutes < 1
+    assert record.timing.core_minutes is not None
+    assert 0 < record.timing.core_minutes < 1
     part = tmp_path / "cache/artifacts" / record.detector.artifacts["toy"] / "part.json"
     index = json.loads(part.read_text())
     del index["meta"]["core_s"]  # as a part from before the count
     index["meta_sha256"] = canonical_hash(index["meta"])
     part.write_text(json.dumps(index))
     (again,) = run(tmp_path, "toy-trained", force=True)
-    assert again.detector.core_minutes is None
-    (without,) = run(tmp_path, "toy-good")
-    assert without.detector.core_minutes == 0
+    assert again.timing.core_minutes is None
+    (without,) = run(tmp_path, "toy-brightness")
+    assert without.timing.core_minutes == 0
