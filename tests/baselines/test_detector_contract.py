@@ -49,7 +49,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "transformer-ensemble-f8": {**TOKENS, "orderings": 2},
     "vqvae-residual": {"vqvae": LEARNED},
     "kl-map": {key: value for key, value in DENOISES.items() if key in KLMap.Config.model_fields}
-    | {"unet": {**UNET_SETTINGS, "steps": 500, "learning_rate": 5e-3}},  # its map alone must find them
+    | {"map_sigma": 1.0},  # as in the presets for CPUs: the raw map of so small a network is mostly noise
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
