@@ -26,12 +26,13 @@ from adbench_baselines.vqvae import VQVAE
 from adbench_datasets.headct_sprites import HeadCTSprites
 from torch import Tensor
 
-from adbench.artifacts import ArtifactStore
-from adbench.cells import default_cache
-from adbench.detector import Images, Runtime
-from adbench.metrics import ScoreHistogram, pixel_metrics
-from adbench.progress import LineReporter
-from adbench.settings import parse_settings, resolve
+from adbench.cli.progress import LineReporter
+from adbench.config.options import default_cache
+from adbench.config.settings import parse_settings, resolve
+from adbench.contracts.detector import Images, Runtime
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.pixels import pixel_metrics
+from adbench.storage.store import ArtifactStore
 
 
 def development(data_root: Path, sprite_seed: int) -> tuple[Tensor, Tensor, Tensor]:
