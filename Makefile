@@ -30,8 +30,8 @@ demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke
 	$(BIN)/adbench run --method $(METHODS) --dataset phantom --preset $(PRESET) \
 	  --out $(OUT)/leaderboards --cache $(OUT)/cache
 
-test: $(STAMP)  ## Run the tests; PYTEST_ARGS="-k name" runs some.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP)  ## Run the tests on all cores; PYTEST_ARGS="-k name" runs some.
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/ruff check .
@@ -39,7 +39,7 @@ lint: $(STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test  ## Check and test.
+check: lint test  ## All checks.
 
 format: $(STAMP)  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .

@@ -106,10 +106,10 @@ def run(
     Raises:
         AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
     """
-    from adbench.config.options import default_cache
+    from adbench.config.options import RunOptions, default_cache
     from adbench.protocol import harness
 
-    options = harness.RunOptions(
+    options = RunOptions(
         preset=preset,
         seed=seed,
         device=device,

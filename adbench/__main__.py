@@ -1,6 +1,6 @@
-"""`python -m adbench`."""
+"""`python -m adbench` is the command `adbench`."""
 
-from adbench.cli.main import main
+from adbench.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -46,12 +46,12 @@ class DeviceError(AdbenchError):
     """The requested device is absent or too small."""
 
 
-class RecordError(AdbenchError):
-    """A record or a page cannot be read, written or understood."""
-
-
 class TuningError(AdbenchError):
     """A study cannot be made, continued or used."""
+
+
+class RecordError(AdbenchError):
+    """A record or a page cannot be read, written or understood."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -18,8 +18,8 @@ from adbench_baselines.diffusion import DDPM
 from adbench_baselines.unet import LatentModel, simple_loss
 
 from adbench.config.settings import resolve
+from adbench.devices.clock import clocked
 from adbench.devices.device import pick_device
-from adbench.devices.timing import clocked
 
 SIDE = 16
 """Of the latents of a 64 x 64 image at f = 4."""

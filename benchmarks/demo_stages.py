@@ -60,11 +60,12 @@ class StageReporter:
 def run_demo(methods: Sequence[str], preset: str, folder: Path) -> tuple[dict[str, tuple[float, float]], bool]:
     """Return seconds by stage, and whether every method ran."""
     clock = StageReporter("import")
+    from adbench.config.options import RunOptions
     from adbench.protocol import harness
     from adbench.results import pages
 
     clock.finish("data")
-    options = harness.RunOptions(preset=preset, out=folder / "leaderboards", cache=folder / "cache")
+    options = RunOptions(preset=preset, out=folder / "leaderboards", cache=folder / "cache")
     records = harness.run(methods, "phantom", options, clock)
     clock.finish("pages")
     pages.write_pages(options.out)

@@ -26,8 +26,8 @@ from adbench_baselines.token_model import TokenModel, TokenModelConfig
 from adbench_baselines.transformer import TRANSFORMER_SIZES
 from torch import Tensor
 
+from adbench.devices.clock import clocked
 from adbench.devices.device import pick_device
-from adbench.devices.timing import clocked
 
 LEAST = 20
 LENGTHS = (64, 256)

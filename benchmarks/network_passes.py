@@ -28,8 +28,8 @@ from torch import Tensor
 
 from adbench.config.settings import resolve
 from adbench.contracts.detector import Runtime
+from adbench.devices.clock import clocked
 from adbench.devices.device import autocast, pick_device
-from adbench.devices.timing import clocked
 
 LIMIT = 1.10
 SIDE_PX = 64

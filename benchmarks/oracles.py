@@ -27,11 +27,11 @@ from adbench_datasets.headct_sprites import HeadCTSprites
 from torch import Tensor
 
 from adbench.cli.progress import LineReporter
+from adbench.config.options import default_cache
 from adbench.config.settings import parse_settings, resolve
 from adbench.contracts.detector import Images, Runtime
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import pixel_metrics
-from adbench.protocol.cells import default_cache
 from adbench.storage.store import ArtifactStore
 
 

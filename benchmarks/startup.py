@@ -12,7 +12,7 @@ import sys
 import time
 
 LIMIT_S = 0.5
-LIST = "import sys; sys.argv = ['adbench', 'list']; from adbench.cli.main import main; main()"
+LIST = "import sys; sys.argv = ['adbench', 'list']; from adbench.cli.app import main; main()"
 BROUGHT = f"""
 import atexit, sys
 atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))

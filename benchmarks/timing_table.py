@@ -21,11 +21,13 @@ import numpy as np
 import torch
 
 from adbench.cli.progress import LineReporter
+from adbench.config.options import RunOptions, default_cache
 from adbench.contracts import registry
 from adbench.devices.environment import environment
 from adbench.devices.timing import Timing, TimingProtocol, measure
-from adbench.protocol.cells import Cell, RunOptions, build_cells, default_cache
+from adbench.protocol.cell import Cell, build_cells
 from adbench.results import formats
+from adbench.results.record import EnvironmentRecord
 from adbench.storage.store import ArtifactStore
 
 REFERENCE = "ddim"
@@ -106,7 +108,7 @@ def main() -> int:
         uncached = build_cells(slow, arguments.dataset, replace(options, settings=(*options.settings, "cache=false")))
         cells |= {f"{cell.method} (cache=false)": cell for cell in uncached}
     timings, failed = time_all(cells, protocol)
-    env = environment(next(iter(cells.values())).device)
+    env = EnvironmentRecord(**environment(next(iter(cells.values())).device))
     threads = f", {env.threads} threads" if env.device == "cpu" else ""
     print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; ", end="")
     print(f"`{arguments.dataset}`, preset `{arguments.preset}`\n\n{table(timings)}")

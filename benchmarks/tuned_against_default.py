@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from adbench.cli.progress import LineReporter
+from adbench.config.options import RunOptions, default_cache
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.intervals import paired_difference
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
-from adbench.protocol.cells import Cell, RunOptions, build_cells, default_cache
-from adbench.protocol.healthy import check_same_images
-from adbench.protocol.measure import Scorer, scored_pixels
+from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.data import check_same_images
+from adbench.protocol.scoring import Scorer, scored_pixels
 from adbench.results import formats
 from adbench.storage.store import ArtifactStore
 from adbench.tuning.tuned import settings_for_run

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from adbench.cli.progress import LineReporter
+from adbench.config.options import default_cache
 from adbench.errors import ConfigError
-from adbench.protocol.cells import default_cache
 from adbench.results import formats
 from adbench.tuning.objective import Objective, prepare
 from adbench.tuning.space import TuneOptions

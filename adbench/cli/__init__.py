@@ -1,1 +1,1 @@
-"""The commands; nothing else prints."""
+"""The command line, a file a group of commands."""

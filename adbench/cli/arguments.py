@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from adbench.contracts import registry
+from adbench.config.presets import PRESETS
 
 SPREAD = ("--method", "--dataset", "--set")
 """Options that take several values after one flag."""
 
 DataRoot = Annotated[Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")]
-Preset = Annotated[str, typer.Option(help=f"Size of the run: {', '.join(registry.PRESETS)}.")]
+Preset = Annotated[str, typer.Option(help=f"Size of the run: {', '.join(PRESETS)}.")]
 TrainOn = Annotated[
     str | None, typer.Option(help="Dataset whose healthy images to train on; by default each dataset's own.")
 ]

@@ -19,11 +19,14 @@ from adbench.results import formats
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from adbench.contracts.dataset import Problem, Splits
+    from adbench.contracts.dataset import Problem
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
+    from adbench.contracts.splits import Splits
     from adbench.protocol.planning import CellPlan
     from adbench.results.record import Record
 
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes."""
 WIDE = 200
 """Columns where stdout is no terminal: a file or a pipe has no edge to wrap at."""
 
@@ -42,6 +45,11 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print text to stderr without breaking its lines."""
     Console(stderr=True, markup=False, highlight=False, emoji=False).print(text, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a value to stdout as JSON."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
 def _table(*columns: str, left: int = 1, title: str | None = None) -> Table:

@@ -6,7 +6,6 @@ sheet of slices. Results go to stdout, progress to stderr, as everywhere.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,15 +18,16 @@ import typer
 
 from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, split_names
+from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import DataError
 
 if TYPE_CHECKING:
     from adbench.config.options import Reporter, RunOptions
-    from adbench.contracts.dataset import Dataset, Split
-    from adbench.protocol.loading import Plugin, Source
+    from adbench.contracts.dataset import Dataset
+    from adbench.contracts.splits import Split
+    from adbench.protocol.data import Plugin, Source
 
-FAILED = 1
 SHOWN = 20
 """Problems that `check` prints without --all."""
 
@@ -65,13 +65,13 @@ def check(
     problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
     if as_json:
         found = {"dataset": dataset, "facts": findings.facts, "problems": [asdict(problem) for problem in problems]}
-        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        console.say_json(found)
     else:
         console.show_findings(dataset, findings.facts, problems, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)
     if stopping:
         console.complain(f"{stopping} of {len(problems)} problems must be mended before {dataset} can be used")
-        raise typer.Exit(FAILED)
+        raise typer.Exit(console.FAILED)
 
 
 @app.command(cls=SpreadCommand)
@@ -89,13 +89,14 @@ def prepare(
     names = split_names(datasets)
     plugins = _find([*names, *([train_on] if train_on else [])])
     options = _options(preset, settings, cache, data_root)
-    from adbench.protocol import loading
+
+    from adbench.protocol import data
 
     with _working() as reporter:
-        loaded = loading.load(_sources(plugins, options, reporter), names, train_on)
+        loaded = data.load(_sources(plugins, options, reporter), names, train_on)
     for each in loaded:
         console.show_prepared(each.source.name, each.train_on.source.name if each.train_on else None, each.splits)
-    console.say(f"kept below {options.cache / loading.FOLDER}, where a dataset keeps anything")
+    console.say(f"kept below {options.cache / data.FOLDER}, where a dataset keeps anything")
 
 
 @app.command(cls=SpreadCommand)
@@ -149,13 +150,14 @@ def _find(names: list[str]) -> list[Plugin]:
     """Look all names up before any plugin is imported."""
     for name in names:
         registry.find(registry.DATASETS, name)
-    from adbench.protocol import loading
 
-    return loading.plugins(names, None)
+    from adbench.protocol import data
+
+    return data.plugins(names, None)
 
 
 def _options(preset: str, settings: list[str] | None, cache: Path | None, data_root: Path | None) -> RunOptions:
-    registry.check_preset(preset)
+    check_preset(preset)
     from adbench.config.options import RunOptions, default_cache
 
     return RunOptions(preset=preset, settings=settings or (), cache=cache or default_cache(), data_root=data_root)
@@ -164,12 +166,12 @@ def _options(preset: str, settings: list[str] | None, cache: Path | None, data_r
 def _sources(plugins: list[Plugin], options: RunOptions, reporter: Reporter) -> list[Source]:
     """The datasets with their settings; one that is none of a dataset's is an error."""
     from adbench.config.settings import check_known, parse_settings
-    from adbench.protocol import loading
+    from adbench.protocol import data
 
     settings = parse_settings(options.settings)
-    known = [f"data.{key}" for plugin in plugins for key in loading.field_names(plugin)]
+    known = [f"data.{key}" for plugin in plugins for key in data.field_names(plugin)]
     strange = [*settings.detector, *(f"protocol.{key}" for key in settings.protocol)]
     names = " or ".join(plugin.entry.name for plugin in plugins)
     check_known(strange, [], names, "Settings of a dataset are written data.KEY=VALUE.", known)
-    loading.check_data_settings(settings.data, plugins)
-    return [loading.make(plugin, settings.data, options, reporter) for plugin in plugins]
+    data.check_data_settings(settings.data, plugins)
+    return [data.make(plugin, settings.data, options, reporter) for plugin in plugins]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from adbench.contracts.dataset import Sample, Split
+from adbench.contracts.splits import Sample, Split
 from adbench.errors import ConfigError, RecordError
 from adbench.storage.files import write_atomic
 

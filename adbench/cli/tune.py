@@ -13,6 +13,7 @@ import typer
 from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Preset
 from adbench.config.options import default_cache
+from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import TuningError
 
@@ -69,7 +70,7 @@ def tune(
         raise TuningError("Tuning needs a method: give --method NAME, or --report STUDY for a page.")
     registry.find(registry.DETECTORS, method)  # names are checked before torch is imported
     registry.find(registry.DATASETS, dataset)
-    registry.check_preset(preset)
+    check_preset(preset)
     given: dict[str, Any] = {
         "study": study,
         "storage": storage,

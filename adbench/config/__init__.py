@@ -1,1 +1,1 @@
-"""Settings, options and presets: from what a user asks for to frozen configs."""
+"""What a user chooses: options, presets, and settings made into validated configs."""

@@ -15,6 +15,10 @@ def default_cache() -> Path:
     return Path(platformdirs.user_cache_dir("adbench"))
 
 
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total) while a part trains or maps are computed."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What a user chooses beside methods and datasets."""
@@ -31,10 +35,6 @@ class RunOptions:
     """Dataset whose healthy images all methods are trained on; None: each dataset's own."""
     tuning: Mapping[str, Any] | None = None
     """Where tuned settings come from, for the record; None: they were not tuned."""
-
-
-Progress = Callable[[str, int, int], None]
-"""Called as progress(what, done, total) while a part trains or maps are computed."""
 
 
 class Reporter(Protocol):

@@ -1,1 +1,1 @@
-"""What a plugin implements and how it is found."""
+"""What a method and a dataset are: all that a plugin imports beside errors, storage and devices."""

@@ -8,7 +8,7 @@ Values are resolved in this order, later wins: field defaults, `overrides`, pres
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from adbench.config.options import Progress
+from adbench.contracts.plan import Plan
 from adbench.contracts.search import SearchSpace
 from adbench.devices.clock import StageClock
-from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.storage.store import ArtifactStore
 
 
 class DetectorConfig(BaseModel):
@@ -93,33 +94,6 @@ class Runtime:
     store: ArtifactStore = field(default_factory=ArtifactStore.temporary)
     progress: Progress = _silent
     clock: StageClock = field(default_factory=StageClock)
-
-
-Run = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class PartPlan:
-    """One part, as `adbench run --dry-run` shows it."""
-
-    spec: PartSpec
-    steps: int
-    """Optimiser steps; for a part that is computed and not trained, network passes of `Plan.forward`."""
-    build: Callable[[], tuple[torch.nn.Module, Run]] | None = None
-    """Returns the network with fresh weights and a function that runs one training step, for the estimate."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a detector will do: its parts in order, and the network passes of one `score` call."""
-
-    parts: Sequence[PartPlan] = ()
-    passes: Mapping[str, int] = field(default_factory=dict)
-    """Stage -> network passes for one batch, as counted by the method's definition."""
-    image_passes: int = 0
-    """Network passes of one `image_scores` call."""
-    forward: Callable[[int], Run] | None = None
-    """Given a batch size, builds the network with fresh weights and returns a function that runs one pass."""
 
 
 ConfigT = TypeVar("ConfigT", bound=DetectorConfig)

@@ -13,7 +13,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from adbench.errors import ConfigError, PluginError, UnknownPluginError, suggestion
+from adbench.errors import PluginError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
     from adbench.contracts.dataset import Dataset
@@ -23,8 +23,6 @@ DETECTORS = "adbench.detectors"
 DATASETS = "adbench.datasets"
 KINDS = {DETECTORS: "detector", DATASETS: "dataset"}
 
-PRESETS = ("smoke", "demo", "small", "paper")
-"""The presets for which a plugin may name values."""
 
 T = TypeVar("T")
 
@@ -162,11 +160,3 @@ def _fault(cls: Any, base: type) -> str | None:
     if not hasattr(cls, "info"):
         return f"{cls.__name__} has no `info`"
     return None
-
-
-def check_preset(preset: str) -> str:
-    """Return `preset`. Raises ConfigError where it is not one of PRESETS."""
-    if preset not in PRESETS:
-        hint = suggestion(preset, PRESETS) or "."
-        raise ConfigError(f"no preset {preset!r}{hint} Presets are {', '.join(PRESETS)}.")
-    return preset

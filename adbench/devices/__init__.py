@@ -1,1 +1,1 @@
-"""Devices, the clock, timing and the environment that a record names."""
+"""What a computation runs on: the device, its clock, its memory, and the environment around it."""

@@ -1,4 +1,4 @@
-"""The device that a run uses."""
+"""The device that a run uses: which one, its precision, and when its work is done."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until all work queued on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 @cache
 def has_bf16(device: torch.device) -> bool:
     """Whether the device has bfloat16 arithmetic of its own (emulation would be slower than float32)."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and "avx512_bf16" in _cpu_flags()
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until all work queued on the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextmanager

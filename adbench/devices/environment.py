@@ -1,14 +1,14 @@
-"""The environment that a record names: device, versions and the state of the code."""
+"""The environment of a run: device, versions and the state of the code."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,38 +16,24 @@ from adbench.devices.device import cpu_info, has_bf16
 
 CODE = (":/adbench", ":/baselines", ":/datasets", ":/pyproject.toml")
 """What decides the numbers, as paths from the root of the checkout: changes elsewhere leave a record clean."""
+
 PACKAGES = ("brain-adbench", "monai", "numpy", "scikit-learn", "scipy", "torch")
 
 
-@dataclass(frozen=True)
-class Environment:
-    """What a number depends on beside the code."""
-
-    python: str
-    platform: str
-    device: str
-    device_name: str
-    threads: int
-    precision: str
-    packages: dict[str, str]
-    git_commit: str | None
-    git_dirty: bool | None
-
-
-def environment(device: torch.device) -> Environment:
-    """Describe device, versions and the state of the code."""
+def environment(device: torch.device) -> dict[str, Any]:
+    """Describe device, versions and the state of the code, field by field of `EnvironmentRecord`."""
     commit, dirty = _git_state()
-    return Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}",
-        device=device.type,
-        device_name=_device_name(device),
-        threads=torch.get_num_threads(),
-        precision="bf16 autocast" if has_bf16(device) else "float32",
-        packages={name: found for name in PACKAGES if (found := _version(name))},
-        git_commit=commit,
-        git_dirty=dirty,
-    )
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device.type,
+        "device_name": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": "bf16 autocast" if has_bf16(device) else "float32",
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
 
 
 def _version(package: str) -> str | None:

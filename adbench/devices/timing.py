@@ -6,23 +6,16 @@ fewer repeats and warm-ups, and the record says how many. Times are comparable o
 
 from __future__ import annotations
 
-import ctypes
 import statistics
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, sdpa_flop
 
-from adbench.devices.clock import StageClock
-from adbench.devices.device import synchronise
+from adbench.devices.clock import StageClock, clocked
+from adbench.devices.flops import count_flops
+from adbench.devices.memory import peak_memory
 
 Score = Callable[[Tensor], object]
 
@@ -59,49 +52,6 @@ class Timing:
     """Above what was in use before: allocated on CUDA, resident on the CPU (sampled)."""
     latency_s: float
     """Median seconds for a single image, over the first few images."""
-
-
-@contextmanager
-def peak_memory(device: torch.device, peak: list[int]) -> Iterator[None]:
-    """Append to `peak` the most bytes in use during the block above those in use before it."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        yield
-        peak.append(torch.cuda.max_memory_allocated(device) - before)
-        return
-    _return_free_memory()
-    process, done, most = psutil.Process(), threading.Event(), [0]
-    before = process.memory_info().rss
-
-    def sample() -> None:
-        while not done.wait(0.005):
-            most[0] = max(most[0], process.memory_info().rss)
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        peak.append(max(0, most[0] - before))
-
-
-def _return_free_memory() -> None:
-    """Give freed pages back to the system: glibc keeps them, and their reuse would not show as growth."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-    if trim:
-        trim(0)
-
-
-def clocked(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, device work included."""
-    synchronise(device)
-    start = time.perf_counter()
-    run()
-    synchronise(device)
-    return time.perf_counter() - start
 
 
 def plan_repeats(first_s: float, protocol: TimingProtocol) -> tuple[int, int]:
@@ -183,30 +133,6 @@ def _first_call(score: Score, images: Tensor) -> tuple[int, float, int]:
                 raise
             batch_size //= 2
             torch.cuda.empty_cache()
-
-
-FORMULAS = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
-"""PyTorch's own, which leave out attention on the CPU."""
-
-
-class _FlopCounter(TorchDispatchMode):
-    """Adds up PyTorch's own FLOP formulas; its `FlopCounterMode`, which also tracks modules, costs twice as much."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        formula = FORMULAS.get(func._overloadpacket)
-        if formula is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-def count_flops(run: Callable[[], object]) -> int:
-    """FLOPs of one call by PyTorch's formulas (matrix products, convolutions, attention)."""
-    with _FlopCounter() as counter:
-        run()
-    return int(counter.total)
 
 
 def _latency(score: Score, images: Tensor, protocol: TimingProtocol) -> float:

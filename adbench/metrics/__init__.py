@@ -1,1 +1,1 @@
-"""Quality from streamed counts; nothing here knows torch."""
+"""Numbers from scores and lesions, with their intervals over subjects; knows neither torch nor records."""

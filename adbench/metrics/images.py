@@ -1,4 +1,4 @@
-"""Image-level ranking, exact, with intervals over subjects."""
+"""Image-level metrics: how well one score an image ranks images with a lesion above clean ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
-from adbench.metrics.resampling import Interval, percentile_interval, resample_weights, resampled_curves
+from adbench.metrics.intervals import Interval, percentile_interval, resample_weights, resampled_curves
 
 
 @dataclass(frozen=True)

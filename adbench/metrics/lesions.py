@@ -15,12 +15,14 @@ pays for them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from adbench.metrics.estimate import Estimate, StratumRecord
-from adbench.metrics.resampling import resample_weights
+from adbench.metrics.estimate import Estimate
+from adbench.metrics.intervals import resample_weights
 
 EDGES = (0.001, 0.005, 0.02)
 """Ends of the ranges of sizes, as shares of the image's pixels."""
@@ -28,6 +30,24 @@ ONE_IN = 10
 """A lesion is detected where at least one in so many of its pixels is flagged."""
 _NEIGHBOURS = np.ones((3, 3), bool)
 _LESIONS, _PIXELS, _DETECTED, _FLAGGED = range(4)
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The lesions of one range of sizes: connected lesion pixels of a slice, by their share of the image's pixels."""
+
+    from_fraction: float
+    to_fraction: float | None
+    """The range is from <= share < to; None where it has no upper end."""
+    lesions: int
+    pixels: int
+    recall: Estimate
+    """Fraction of their pixels that are flagged at the threshold of ⌈DICE⌉."""
+    detected: Estimate
+    """Fraction of the lesions that are detected there."""
+    recall_transferred: Estimate
+    detected_transferred: Estimate
+    """The same at the transferred threshold."""
 
 
 class LesionsBySize:
@@ -64,7 +84,7 @@ class LesionsBySize:
             values = np.stack([np.ones_like(pixels), pixels, ONE_IN * flagged >= pixels, flagged], axis=1)
             np.add.at(at_threshold, size, values)
 
-    def strata(self, resamples: int) -> list[StratumRecord]:
+    def strata(self, resamples: int) -> list[Stratum]:
         """One entry a range, smallest lesions first, with intervals on the resamples of the other metrics."""
         subjects = sorted(self._counts)
         weights = resample_weights(subjects, resamples)
@@ -73,11 +93,11 @@ class LesionsBySize:
         return [_stratum(counts[:, :, i], weights, low, high) for i, (low, high) in enumerate(ranges)]
 
 
-def _stratum(counts: NDArray[np.int64], weights: NDArray[np.int64], low: float, high: float | None) -> StratumRecord:
+def _stratum(counts: NDArray[np.int64], weights: NDArray[np.int64], low: float, high: float | None) -> Stratum:
     """One range; counts are (subjects, thresholds, 4)."""
     best, transferred = counts[:, 0], counts[:, 1]
     whole = best.sum(0)
-    return StratumRecord(
+    return Stratum(
         from_fraction=low,
         to_fraction=high,
         lesions=int(whole[_LESIONS]),

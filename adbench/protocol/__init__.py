@@ -1,1 +1,1 @@
-"""What is measured and how: from cells to records."""
+"""From cells of the benchmark to records: what is measured, on what, and how."""

@@ -23,14 +23,17 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.detector import Detector
+from adbench.devices.clock import clocked
 from adbench.devices.environment import environment
-from adbench.devices.timing import TimingProtocol, clocked
+from adbench.devices.timing import TimingProtocol
 from adbench.devices.timing import measure as measure_time
 from adbench.errors import AdbenchError, ArtifactError, RecordError, ScoreError, TrainingError
-from adbench.protocol.cells import Cell, Reporter, RunOptions, build_cells, default_cache
-from adbench.protocol.healthy import check_same_images
-from adbench.protocol.measure import Scorer, measure, prevalence
+from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.data import check_same_images
+from adbench.protocol.measure import measure, prevalence
+from adbench.protocol.scoring import Scorer
 from adbench.results.record import (
     DatasetRecord,
     DetectorRecord,
@@ -44,8 +47,6 @@ from adbench.results.record import (
 )
 from adbench.results.record import write_record as write_record_file
 from adbench.storage.store import PROBE_BYTES, ArtifactStore, PartSpec
-
-__all__ = ["Reporter", "RunOptions", "default_cache", "evaluate", "run"]
 
 
 def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter) -> list[Record]:
@@ -257,7 +258,7 @@ def _record(
         tuning=dict(cell.options.tuning) if cell.options.tuning else None,
         reported=reported or None,
         reported_source=info.reported_source if reported else None,
-        environment=EnvironmentRecord(**asdict(environment(cell.device))),
+        environment=EnvironmentRecord(**environment(cell.device)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adbench.contracts.detector import PartPlan, Plan, Run
-from adbench.devices.timing import clocked, count_flops, peak_memory
+from adbench.config.options import Reporter, RunOptions
+from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.devices.clock import clocked
+from adbench.devices.flops import count_flops
+from adbench.devices.memory import peak_memory
 from adbench.errors import RecordError
-from adbench.protocol.cells import Cell, Reporter, RunOptions, build_cells
+from adbench.protocol.cell import Cell, build_cells
 from adbench.results.record import read_record
 from adbench.storage.store import ArtifactStore
 

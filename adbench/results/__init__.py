@@ -1,1 +1,1 @@
-"""Records, and the pages made from them alone."""
+"""Records of runs, and the pages made from them."""

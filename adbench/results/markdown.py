@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adbench.metrics.estimate import Estimate, StratumRecord
+from adbench.metrics.estimate import Estimate
 from adbench.results import formats
-from adbench.results.record import MetricsRecord, Record, TimingRecord
+from adbench.results.record import MetricsRecord, Record, StratumRecord, TimingRecord
 
 QUALITY = (
     ("⌈DICE⌉", "best_dice"),

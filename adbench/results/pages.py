@@ -109,7 +109,7 @@ def _generated(out: Path) -> set[Path]:
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("leaderboard.md.j2")
+    return environment.get_template("page.md.j2")
 
 
 def _page(**parts: Any) -> str:

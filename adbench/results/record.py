@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import RecordError
-from adbench.metrics.estimate import Estimate, StratumRecord
+from adbench.metrics.estimate import Estimate
 from adbench.storage.files import write_atomic
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -63,6 +63,19 @@ class DatasetRecord(_Model):
     """File beside the records that lists every image of every split with its content hash."""
     train_on: TrainedOnRecord | None = None
     """None where training and validation images are the dataset's own."""
+
+
+class StratumRecord(_Model):
+    """The lesions of one range of sizes, field by field those of `adbench.metrics.lesions.Stratum`."""
+
+    from_fraction: float
+    to_fraction: float | None
+    lesions: int
+    pixels: int
+    recall: Estimate
+    detected: Estimate
+    recall_transferred: Estimate
+    detected_transferred: Estimate
 
 
 class MetricsRecord(_Model):

@@ -1,1 +1,1 @@
-"""Files written whole or not at all, trained parts by content, and stages that trials share."""
+"""What is kept on disk: files written at once, trained parts by content, stages that trials share."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
 
+from adbench.config.presets import PRESETS
 from adbench.config.settings import resolve
 from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Detector
-from adbench.contracts.registry import PRESETS
 from adbench.errors import DataError
 
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adbench.config.settings import resolve
-from adbench.contracts.dataset import Dataset, DatasetInfo, Splits
+from adbench.contracts.dataset import Dataset, DatasetInfo
+from adbench.contracts.splits import Splits
 from adbench.testing.checks import check_config, check_filled, check_presets, data_error, listing, skip
 from adbench.testing.toys import toy_split
 
@@ -142,7 +143,4 @@ class DatasetContract:
             assert len(manifest[name]) == len(split), f"the manifest has {len(manifest[name])} of {len(split)} images"
             for key, digest in manifest[name].items():
                 whole = re.fullmatch(r"[0-9a-f]{64}", digest)
-                assert whole, (
-                    f"{name} {key}: a hash must be 64 hex digits (adbench.contracts.dataset.content_hash), "
-                    f"got {digest!r}"
-                )
+                assert whole, f"{name} {key}: a hash must be 64 hex digits (splits.content_hash), got {digest!r}"

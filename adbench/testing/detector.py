@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from adbench.config.settings import resolve
-from adbench.contracts.dataset import Split
 from adbench.contracts.detector import Detector, DetectorInfo, Images, Runtime, load_detector, save_detector
 from adbench.contracts.search import Choice
+from adbench.contracts.splits import Split
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import pixel_metrics
 from adbench.testing.checks import check_config, check_filled, check_presets, global_seed, skip

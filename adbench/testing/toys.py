@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.contracts.dataset import Split, content_hash
+from adbench.contracts.splits import Split, content_hash
 
 _BACKGROUND, _HEAD, _LESION = 0.05, 0.45, 0.95
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.contracts.dataset import Dataset, Split
+from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Images
+from adbench.contracts.splits import Split
 from adbench.errors import DataError, TuningError
-from adbench.protocol.healthy import fingerprint
+from adbench.protocol.data import healthy_fingerprint
 from adbench.tuning.synthetic import LesionGenerator, find_head, large_enough
 
 MOST_VALIDATION = 500
@@ -76,7 +77,7 @@ def develop(dataset: Dataset[Any], generator: LesionGenerator, images: int, regi
         healthy=Images(train.images, train.image_fingerprint),
         validation=Images(first.images, first.image_fingerprint),
         lesioned=draw_lesions(second, generator, images, region),
-        fingerprint=fingerprint(train, validation),
+        fingerprint=healthy_fingerprint(train, validation),
     )
 
 

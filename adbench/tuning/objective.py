@@ -16,18 +16,19 @@ import numpy as np
 import torch
 
 from adbench.config.options import Reporter, RunOptions
+from adbench.config.presets import check_preset
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Detector, Runtime
-from adbench.contracts.registry import LoadedPlugin, check_preset, load_detector
+from adbench.contracts.registry import LoadedPlugin, load_detector
 from adbench.contracts.search import Domain
+from adbench.devices.clock import clocked
 from adbench.devices.device import pick_device
-from adbench.devices.timing import clocked
 from adbench.errors import ConfigError, ScoreError
 from adbench.metrics.histogram import ScoreHistogram, check_scores
 from adbench.metrics.pixels import pixel_metrics
-from adbench.protocol import loading
-from adbench.protocol.cells import MeasurementProtocol
+from adbench.protocol import data
+from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.kept import KeepsStages, Kept
 from adbench.storage.store import ArtifactStore
 from adbench.tuning.development import Development, develop
@@ -175,16 +176,16 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
     check_preset(options.preset)
     device = pick_device(options.device)
     plugin = load_detector(options.method)
-    (source,) = loading.plugins([options.dataset], None)
+    (source,) = data.plugins([options.dataset], None)
     settings = parse_settings(options.settings)
     _check_settings(settings, plugin, options)
-    loading.check_data_settings(settings.data, [source])
+    data.check_data_settings(settings.data, [source])
     layers = [plugin.cls.overrides, plugin.cls.presets.get(options.preset, {}), settings.detector]
     resolve(plugin.cls.Config, layers, options.method)
     space = searched(plugin.cls, options.tier, settings.detector, options.method)
     protocol = resolve(MeasurementProtocol, [settings.protocol], "protocol", "protocol.")
     run_options = RunOptions(preset=options.preset, cache=options.cache, data_root=options.data_root)
-    dataset = loading.make(source, settings.data, run_options, reporter).dataset
+    dataset = data.make(source, settings.data, run_options, reporter).dataset
     development = develop(dataset, options.generator, options.images, protocol.region)
     kept = Kept(options.cache / "tuning" / "kept", progress=reporter.progress) if options.tier == "inference" else None
     return Objective(plugin, layers, space, dataset, development, protocol.region, options, reporter, device, kept)

@@ -16,7 +16,7 @@ from adbench.config.options import RunOptions
 from adbench.config.settings import parse_settings, resolve
 from adbench.contracts.registry import load_detector
 from adbench.errors import TuningError
-from adbench.protocol.cells import MeasurementProtocol
+from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.store import canonical_hash
 from adbench.tuning import storage as places
 from adbench.tuning import study

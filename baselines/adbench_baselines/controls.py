@@ -23,8 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adbench.config.options import Progress
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
 from adbench.contracts.search import Real, SearchSpace
 
 LEVELS = 256

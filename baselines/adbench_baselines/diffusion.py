@@ -41,7 +41,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorInfo, Images, PartPlan, Plan
+from adbench.contracts.detector import Detector, DetectorInfo, Images
+from adbench.contracts.plan import PartPlan, Plan
 from adbench.errors import ConfigError
 from adbench.storage.kept import Kept
 from adbench.storage.store import Checkpoint, PartSpec

@@ -21,7 +21,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run, Runtime
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Runtime
+from adbench.contracts.plan import PartPlan, Plan, Run
 from adbench.contracts.search import Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields

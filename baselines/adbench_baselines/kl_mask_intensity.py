@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adbench.contracts.detector import DetectorInfo, Images, Plan
+from adbench.contracts.detector import DetectorInfo, Images
+from adbench.contracts.plan import Plan
 from adbench_baselines.diffusion import SOURCE, LatentDiffusion
 from adbench_baselines.diffusion_config import MASK_SPACE, DiffusionConfig
 

@@ -33,8 +33,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from adbench.config.options import Progress
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
+from adbench.contracts.plan import PartPlan, Plan
 from adbench.contracts.search import Choice, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError

@@ -23,7 +23,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from adbench.contracts.detector import Detector, DetectorConfig, Images, PartPlan, Plan
+from adbench.contracts.detector import Detector, DetectorConfig, Images
+from adbench.contracts.plan import PartPlan, Plan
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train

@@ -25,7 +25,8 @@ from einops import rearrange
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, PartPlan, Runtime
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.orderings import arrange

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adbench.config.options import Progress
+from adbench.contracts.detector import Progress
 from adbench.errors import TrainingError
 from adbench.storage.store import Checkpoint
 

@@ -35,7 +35,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan, Run
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import PartPlan, Plan, Run
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.errors import ConfigError, DataError
 from adbench.storage.store import Checkpoint, PartSpec

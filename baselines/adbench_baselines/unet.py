@@ -13,7 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, PartPlan, Runtime
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.cuda_graphs import Replayed, graph_training

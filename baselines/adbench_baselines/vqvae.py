@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, PartPlan, Runtime
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Plan
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import Plan
 from adbench.contracts.search import SearchSpace
 from adbench.storage.store import PartSpec
 from adbench_baselines import vqvae

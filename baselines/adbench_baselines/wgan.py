@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, PartPlan, Run, Runtime
+from adbench.contracts.detector import Images, Runtime
+from adbench.contracts.plan import PartPlan, Run
 from adbench.devices.device import autocast
 from adbench.errors import TrainingError
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields

@@ -24,7 +24,8 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 from scipy import ndimage
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
 from adbench_datasets.lesions.sprites import draw_sprite
 

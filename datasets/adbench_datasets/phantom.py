@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import binary_fill_holes, map_coordinates
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
 from adbench_datasets.lesions.phantom_lesions import Kind, Lesion, Map, Tissue, draw_lesion, smooth_field
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from adbench.contracts.dataset import DatasetInfo, Split
+from adbench.contracts.dataset import DatasetInfo
+from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.volumes import mask_volumes

@@ -10,7 +10,7 @@ from adbench_baselines.cuda_graphs import Replayed, graph_training
 from adbench_baselines.unet import LatentModel, UNetConfig, simple_loss
 from torch import nn
 
-from adbench.devices.timing import count_flops
+from adbench.devices.flops import count_flops
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 UNET = UNetConfig(channels=(32, 32), residual_blocks=1)

@@ -14,7 +14,7 @@ from einops import reduce
 from tiny_nets import DIFFUSION_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS
 
 from adbench.contracts import registry
-from adbench.contracts.dataset import Split, Splits
+from adbench.contracts.splits import Split, Splits
 from adbench.testing import DetectorContract
 
 LEARNED = {**VQVAE_SETTINGS, "steps": 60}

@@ -19,7 +19,7 @@ from tiny_nets import SIDE, build, sick, stack
 from torch import nn
 
 from adbench.contracts.detector import Images, Runtime
-from adbench.devices.timing import count_flops
+from adbench.devices.flops import count_flops
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import ArtifactStore, Checkpoint
 from adbench.testing import DetectorContract

@@ -9,23 +9,10 @@ from typing import Any
 
 from record_factory import dataset, failed, make, trained_on
 
-from adbench.config.options import default_cache
+from adbench.config.options import RunOptions
 from adbench.contracts.registry import DATASETS, DETECTORS
 
 NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("other", "phantom", "toy")}
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    preset: str = "small"
-    seed: int = 0
-    device: str = "auto"
-    settings: tuple[str, ...] = ()
-    out: Path = Path("leaderboards")
-    cache: Path = field(default_factory=default_cache)
-    data_root: Path | None = None
-    force: bool = False
-    train_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +44,6 @@ class CellPlan:
 
 class FakeHarness(ModuleType):
     """Stands in for adbench.protocol.harness and remembers how it was called."""
-
-    RunOptions = RunOptions
 
     def __init__(self) -> None:
         super().__init__("adbench.protocol.harness")

@@ -7,8 +7,8 @@ import sys
 import pytest
 from cli_fakes import NAMES, FakeHarness
 
-import adbench.protocol
-from adbench.cli.main import app
+from adbench import protocol
+from adbench.cli.app import app
 from adbench.contracts import registry
 from adbench.contracts.registry import PluginEntry
 
@@ -21,7 +21,7 @@ def harness(monkeypatch, tmp_path):
     monkeypatch.delenv("ADBENCH_CACHE", raising=False)
     for name in ("harness", "planning"):
         monkeypatch.setitem(sys.modules, f"adbench.protocol.{name}", fake)
-        monkeypatch.setattr(adbench.protocol, name, fake, raising=False)
+        monkeypatch.setattr(protocol, name, fake, raising=False)
     entries = {group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()}
     monkeypatch.setattr(registry, "names", entries.__getitem__)
     return fake

@@ -21,7 +21,7 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        *("adbench.cli.main", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.diffusion"),
+        *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.diffusion"),
         *("adbench_datasets.phantom", "monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae"),
         "torch._dynamo",
     ]
@@ -110,8 +110,7 @@ def _command(arguments: list[str], moment: Moment | None, out: str, err: str) ->
     import adbench_baselines.training
     import torch
 
-    from adbench.cli import main as cli
-    from adbench.cli import progress
+    from adbench.cli import app, progress
 
     torch.set_num_threads(1)
     # every look at the clock is a minute later than the one before: a checkpoint after every step
@@ -121,7 +120,7 @@ def _command(arguments: list[str], moment: Moment | None, out: str, err: str) ->
     if moment and moment.rename:
         _watch_renames(moment)
     sys.argv = ["adbench", *arguments]
-    cli.main()
+    app.main()
 
 
 class _Reporter:

@@ -53,7 +53,7 @@ def test_the_wheel_holds_every_module_and_data_file_of_the_three_packages(wheel:
         for path in (container / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
-    assert {"adbench/py.typed", "adbench/results/leaderboard.md.j2"} <= wanted
+    assert {"adbench/py.typed", "adbench/results/page.md.j2"} <= wanted
     assert wanted <= shipped
 
 
@@ -67,7 +67,7 @@ def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_names_the_command_the_plugins_and_the_licence(wheel: zipfile.ZipFile) -> None:
     info = next(Path(name).parts[0] for name in wheel.namelist() if ".dist-info/" in name)
     entry_points = wheel.read(f"{info}/entry_points.txt").decode()
-    assert "adbench = adbench.cli.main:main" in entry_points
+    assert "adbench = adbench.cli.app:main" in entry_points
     for group, name in PLUGINS:
         assert f"[{group}]" in entry_points
         assert f"\n{name} = " in entry_points

@@ -12,19 +12,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from adbench.contracts.dataset import (
-    Dataset,
-    DatasetConfig,
-    DatasetInfo,
-    Findings,
-    Problem,
-    Split,
-    Splits,
-    content_hash,
-)
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.config.options import RunOptions
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, Problem
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import PartPlan, Plan
+from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
-from adbench.protocol.cells import Cell, RunOptions, build_cells
+from adbench.protocol.cell import Cell, build_cells
 from adbench.storage.store import Checkpoint, PartSpec
 
 DETECTORS = (

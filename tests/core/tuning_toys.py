@@ -17,9 +17,10 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from adbench.config.options import Silent
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
 from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
+from adbench.contracts.splits import Split, Splits
 from adbench.errors import AdbenchError, ConfigError, TuningError
 from adbench.storage.kept import Kept
 from adbench.testing import toy_split

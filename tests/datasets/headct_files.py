@@ -14,7 +14,7 @@ from adbench_datasets.headct_sprites import (
 from numpy.typing import NDArray
 from PIL import Image
 
-from adbench.contracts.dataset import Splits
+from adbench.contracts.splits import Splits
 
 FEW = {"n_train": 40, "n_validation": 12, "n_test": 8}
 MANY = {"n_train": 200, "n_validation": 40, "n_test": 20}

@@ -51,6 +51,6 @@ class TestHeadCTSprites(DatasetContract):
 def test_every_registered_dataset_has_a_contract_test_in_this_folder():
     names = {e.name for e in registry.names(registry.DATASETS) if e.distribution == "brain-adbench"}
     classes = {registry.load_dataset(name).cls.__name__ for name in names}
-    texts = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    texts = [path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py")]
     tested = {name for text in texts for name in re.findall(r"^    dataset_class = (\w+)$", text, re.MULTILINE)}
     assert classes <= tested

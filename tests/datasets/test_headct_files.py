@@ -16,7 +16,7 @@ from adbench_datasets.headct_sprites import (
 from headct_files import archive, as_members, files, folder, jpeg, load, slice_of_a_head
 from PIL import Image
 
-from adbench.contracts.dataset import Splits
+from adbench.contracts.splits import Splits
 from adbench.errors import DataError
 
 

@@ -19,7 +19,7 @@ from headct_files import FEW, MANY, archive, as_members, files, folder, jpeg, lo
 from numpy.typing import NDArray
 from PIL import Image
 
-from adbench.contracts.dataset import Split, Splits
+from adbench.contracts.splits import Split, Splits
 from adbench.errors import DataError
 
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from scipy.ndimage import binary_dilation
 
 from adbench.config.options import Silent
-from adbench.contracts.dataset import Splits
+from adbench.contracts.splits import Splits
 from adbench.tuning.objective import prepare
 from adbench.tuning.space import TuneOptions
 

@@ -13,7 +13,8 @@ from adbench_datasets.tcga_lgg import TCGALGG
 from layouts_mri import make_tcga_lgg
 from scipy import ndimage
 
-from adbench.contracts.dataset import DataRuntime, Split
+from adbench.contracts.dataset import DataRuntime
+from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Splits
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, PartPlan, Plan
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo
+from adbench.contracts.plan import PartPlan, Plan
+from adbench.contracts.splits import Splits
 from adbench.storage.store import PartSpec
 from adbench.testing import DatasetContract, DetectorContract, toy_split
 

@@ -1,1 +1,1 @@
-"""From the files of a scan to slices on one grid."""
+"""From files of any kind to slices ready for a detector."""

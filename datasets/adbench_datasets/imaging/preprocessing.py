@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
-from adbench.contracts.dataset import DatasetConfig, content_hash
+from adbench.contracts.dataset import DatasetConfig
+from adbench.contracts.splits import content_hash
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
 

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.contracts.dataset import Split
+from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench_datasets.imaging.preprocessing import SlicePlan, as_stored, restore
 

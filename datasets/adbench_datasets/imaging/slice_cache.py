@@ -32,7 +32,8 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 
-from adbench.contracts.dataset import DataRuntime, Split
+from adbench.contracts.dataset import DataRuntime
+from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench.storage.files import write_atomic
 from adbench_datasets.imaging.files import CaseError

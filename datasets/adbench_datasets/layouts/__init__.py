@@ -1,1 +1,1 @@
-"""What datasets of scans share: how their files are found and become splits."""
+"""Finding cases in data folders, and what all sets of scans have in common."""

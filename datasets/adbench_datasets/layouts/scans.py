@@ -21,7 +21,8 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem, Split, Splits
+from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem
+from adbench.contracts.splits import Split, Splits
 from adbench.errors import DataError
 from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef, Scan

@@ -1,1 +1,1 @@
-"""Lesions drawn into healthy images."""
+"""Synthetic lesions."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Split, Splits, content_hash
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.splits import Split, Splits, content_hash
 
 
 class DiscsConfig(DatasetConfig):

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, PartPlan, Plan
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import PartPlan, Plan
 from adbench.storage.store import Checkpoint, PartSpec
 
 

@@ -1,0 +1,86 @@
+"""The command `adbench`: results go to stdout, progress to stderr.
+
+Exit codes: 0 done; 1 a run failed, or a page is stale; 2 the command cannot be carried out as given; 130
+interrupted. Whatever needs torch is imported inside the command that needs it, so that listing stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from adbench.cli import console, data
+from adbench.cli.arguments import SpreadCommand
+from adbench.cli.leaderboard import leaderboard_pages
+from adbench.cli.plugins import info, list_plugins
+from adbench.cli.run import run
+from adbench.cli.tune import tune
+from adbench.errors import AdbenchError
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    """Show what a user can mend as its message alone; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except AdbenchError as error:
+        console.complain(f"error: {error}")
+        raise typer.Exit(console.USAGE) from None
+    except KeyboardInterrupt:
+        console.complain("interrupted; finished parts and checkpoints are kept, the same command continues")
+        raise typer.Exit(console.INTERRUPTED) from None
+
+
+class _Group(TyperGroup):
+    """All commands, with errors shown one way."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _shown_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="adbench",
+    help="Benchmark of unsupervised brain anomaly detectors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.command("list")(list_plugins)
+app.command()(info)
+app.command(cls=SpreadCommand)(run)
+app.command(cls=SpreadCommand)(tune)
+app.command("leaderboard")(leaderboard_pages)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from adbench import __version__
+
+        console.say(f"adbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Benchmark of unsupervised brain anomaly detectors."""
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ⌈ must not cost the results
+    app()

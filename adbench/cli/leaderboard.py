@@ -1,0 +1,25 @@
+"""`adbench leaderboard`: the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adbench.cli import console
+
+
+def leaderboard_pages(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+) -> None:
+    """Write the pages from the records, or check that they are what the records give."""
+    from adbench.results import pages
+
+    stale = pages.check_pages(out) if check else []
+    for path in stale if check else pages.write_pages(out):
+        console.say(str(path))
+    if stale:
+        console.complain(f"{len(stale)} pages are not what the records give: run 'adbench leaderboard'")
+        raise typer.Exit(console.FAILED)

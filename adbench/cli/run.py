@@ -1,0 +1,131 @@
+"""`adbench run`: train and measure methods on datasets, or say what that would take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adbench.cli import console
+from adbench.cli.arguments import Cache, DataRoot, Preset, TrainOn, split_names
+from adbench.config.options import RunOptions, default_cache
+from adbench.config.presets import check_preset
+from adbench.contracts import registry
+from adbench.errors import UnknownPluginError
+
+if TYPE_CHECKING:
+    from adbench.results.record import Record
+
+
+class Device(StrEnum):
+    """Where to run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def run(
+    method: Annotated[list[str], typer.Option(help="One or more methods: a b, or a,b.", show_default=False)],
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="One or more datasets: a b, or a,b.  [default: phantom]")
+    ] = None,
+    train_on: TrainOn = None,
+    data_root: DataRoot = None,
+    preset: Preset = "small",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of training and scoring.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.auto,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
+    cache: Cache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
+    tuned: Annotated[
+        str | None, typer.Option(metavar="STUDY[#TRIAL]", help="Use the settings that a study found.")
+    ] = None,
+    storage: Annotated[str | None, typer.Option(help="Where that study is  [default: SQLite in the cache]")] = None,
+) -> None:
+    """Train and measure methods on datasets, write their records and the pages."""
+    methods = _named(method, "method", registry.DETECTORS)
+    datasets = _named(dataset or ["phantom"], "dataset", registry.DATASETS)
+    if train_on:
+        registry.find(registry.DATASETS, train_on)
+    check_preset(preset)  # names are checked before anything brings torch: a slip of the pen is answered at once
+    options = RunOptions(
+        preset=preset,
+        seed=seed,
+        device=device.value,
+        settings=tuple(settings or ()),
+        out=out,
+        data_root=data_root,
+        force=force,
+        train_on=train_on,
+        cache=cache or default_cache(),
+    )
+    if tuned:
+        from adbench.tuning.tuned import settings_for_run
+
+        texts, tuning = settings_for_run(tuned, storage, options, methods, datasets)
+        options = replace(options, settings=texts, tuning=tuning)
+    if dry_run:
+        _plan(methods, datasets, options, as_json)
+    else:
+        _run(methods, datasets, options, as_json)
+
+
+def _named(given: Sequence[str], kind: str, group: str) -> list[str]:
+    """Split comma lists, drop repetitions, and look the names up."""
+    names = split_names(given)
+    if not names:
+        raise UnknownPluginError(f"A run needs a {kind}, but --{kind} is empty. Run 'adbench list {kind}s'.")
+    for name in names:
+        registry.find(group, name)
+    return names
+
+
+def _plan(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
+    from adbench.cli import progress
+    from adbench.protocol import planning
+
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        plans = planning.plan(methods, datasets, options, reporter)
+    if as_json:
+        console.say_json([asdict(plan) for plan in plans])
+    else:
+        console.show_plans(plans)
+
+
+def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
+    from adbench.cli import progress
+    from adbench.protocol import harness
+    from adbench.results import pages
+
+    # Plugins and their libraries may print: stdout is kept for the results.
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        records = harness.run(methods, datasets, options, reporter)
+    if as_json:
+        console.say_json([record.model_dump(mode="json") for record in records])
+    else:
+        console.show_records(records, options.out)
+    pages.write_pages(options.out)
+    _report_failures(records)
+
+
+def _report_failures(records: Sequence[Record]) -> None:
+    """Say in one line each what did not run; raise typer.Exit where a run failed."""
+    for record in records:
+        if record.status != "ok":
+            reason = " ".join((record.reason or "no reason given").split())
+            console.complain(f"{record.status}: {record.detector.name} on {record.dataset.name}: {reason}")
+    if any(record.status == "failed" for record in records):
+        raise typer.Exit(console.FAILED)

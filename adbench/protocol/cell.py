@@ -1,0 +1,163 @@
+"""A cell of the benchmark: one method with its config, on one dataset, with one seed, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adbench.config.options import Reporter, RunOptions, Silent
+from adbench.config.presets import check_preset
+from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
+from adbench.contracts.dataset import Dataset
+from adbench.contracts.detector import Detector, DetectorConfig, Runtime
+from adbench.contracts.registry import LoadedPlugin, load_detector
+from adbench.devices.device import pick_device
+from adbench.errors import ConfigError
+from adbench.protocol import data
+from adbench.protocol.data import Data
+from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
+from adbench.results.record import record_path
+from adbench.storage.store import ArtifactStore, canonical_hash, changed_fields
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to do."""
+
+    plugin: LoadedPlugin[Detector[Any]]
+    config: DetectorConfig
+    data: Data
+    protocol: MeasurementProtocol
+    options: RunOptions
+    device: torch.device
+
+    @property
+    def method(self) -> str:
+        return self.plugin.entry.name
+
+    @cached_property
+    def part_versions(self) -> dict[str, int]:
+        """Kind -> code version of the parts that the method is made of, from its plan.
+
+        Empty where the plan breaks: the run meets that fault again and says it.
+        """
+        try:
+            plan = self.detector(ArtifactStore(self.options.cache / "artifacts"), Silent()).plan(*self.data.healthy())
+            return {part.spec.kind: part.spec.version for part in plan.parts}
+        except Exception:
+            return {}
+
+    @cached_property
+    def config_hash(self) -> str:
+        """12 hex digits of everything that decides the numbers, but for seed and device.
+
+        Configs are taken by the fields that differ from their defaults: a new field leaves old records what they are,
+        and a changed default needs a new version of the method, the dataset or the protocol.
+        """
+        dataset, train_on = self.data.dataset, self.data.train_on
+        identity: dict[str, Any] = {
+            "method": self.method,
+            "code": self.plugin.cls.info.version,
+            "config": changed_fields(self.config),
+            "dataset": self.data.name,
+            "dataset_version": dataset.info.version,
+            "dataset_config": changed_fields(dataset.config),
+            "fingerprint": self.data.splits.fingerprint,
+            "protocol": changed_fields(self.protocol),
+        }
+        if self.part_versions:
+            identity["parts"] = self.part_versions
+        if train_on:
+            source = train_on.source
+            config = changed_fields(source.dataset.config)
+            identity["train_on"] = [source.name, source.dataset.info.version, config, train_on.fingerprint]
+        if self.options.tuning:  # an untuned run may have the same values
+            identity["tuning"] = [self.options.tuning["identity"], self.options.tuning["trial"]]
+        return canonical_hash(identity)[:12]
+
+    @cached_property
+    def scores_hash(self) -> str:
+        """12 hex digits of everything that decides the score maps: the region measured does not."""
+        protocol = self.protocol.model_copy(update={"region": "image"})
+        return replace(self, protocol=protocol).config_hash
+
+    @property
+    def record_path(self) -> Path:
+        return self.options.out / record_path(self.data.name, self.method, self.config_hash, self.options.seed)
+
+    def detector(self, store: ArtifactStore, reporter: Reporter) -> Detector[Any]:
+        """A fresh detector of this cell, not fitted."""
+        runtime = Runtime(device=self.device, seed=self.options.seed, store=store, progress=reporter.progress)
+        return self.plugin.cls(self.config, runtime)
+
+
+def build_cells(
+    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter | None = None
+) -> list[Cell]:
+    """Check names and settings, load the data once, return a cell for each dataset, method and region, in this order.
+
+    Raises:
+        AdbenchError: anything is wrong with what the user gave; no result has been written then.
+    """
+    check_preset(options.preset)
+    device = pick_device(options.device)
+    settings = parse_settings(options.settings)
+    plugins = [load_detector(name) for name in methods]
+    names = data.unique(datasets)
+    involved = data.plugins(names, options.train_on)
+    _check_settings(settings, plugins, involved)
+    configs = _detector_configs(plugins, settings, options.preset)
+    protocols = _protocols(settings.protocol, PROTOCOL_PRESETS.get(options.preset, {}))
+    sources = [data.make(plugin, settings.data, options, reporter or Silent()) for plugin in involved]
+    loaded = [Data.of(each) for each in data.load(sources, names, options.train_on)]
+    for each, protocol in product(loaded, protocols):
+        _check_region(protocol, each)
+    pairs = zip(plugins, configs, strict=True)
+    return [Cell(p, c, each, protocol, options, device) for each, (p, c), protocol in product(loaded, pairs, protocols)]
+
+
+def _protocols(given: Mapping[str, Any], preset: Mapping[str, Any]) -> list[MeasurementProtocol]:
+    """One for each region named: `protocol.region=image,brain` measures both on the same scores."""
+    regions = str(given.get("region", "image")).split(",")
+    layers = ([preset, given, {"region": region.strip()}] for region in dict.fromkeys(regions))
+    return [resolve(MeasurementProtocol, each, "protocol", "protocol.") for each in layers]
+
+
+def _check_settings(
+    settings: Settings, plugins: Sequence[LoadedPlugin[Detector[Any]]], involved: Sequence[LoadedPlugin[Dataset[Any]]]
+) -> None:
+    """Raise ConfigError for a key that no receiver has, with the nearest key of any."""
+    names = [plugin.entry.name for plugin in plugins]
+    detector = sorted({key for plugin in plugins for key in keys(plugin.cls.Config)})
+    of_data = [key for plugin in involved for key in keys(plugin.cls.Config, "data.")]
+    protocol = list(keys(MeasurementProtocol, "protocol."))
+    advice = f"'adbench info {names[0]}' lists them."
+    check_known(settings.detector, detector, " or ".join(names), advice, [*of_data, *protocol])
+    data.check_data_settings(settings.data, involved)
+    advice = f"They are {', '.join(protocol)}."
+    check_known((f"protocol.{key}" for key in settings.protocol), protocol, "the protocol", advice)
+
+
+def _check_region(protocol: MeasurementProtocol, data: Data) -> None:
+    trained_on = data.train_on.source.name if data.train_on else data.name
+    for name, split in ((trained_on, data.splits.validation), (data.name, data.splits.test)):
+        if protocol.region == "brain" and split.brains is None:
+            raise ConfigError(f"protocol.region=brain needs brain masks, but {name} has none: use region=image.")
+
+
+def _detector_configs(
+    plugins: Sequence[LoadedPlugin[Detector[Any]]], settings: Settings, preset: str
+) -> list[DetectorConfig]:
+    """A setting goes to every method that has it."""
+    configs = []
+    for plugin in plugins:
+        own = {k: v for k, v in settings.detector.items() if data.has(plugin.cls.Config, k)}
+        layers = [plugin.cls.overrides, plugin.cls.presets.get(preset, {}), own]
+        configs.append(resolve(plugin.cls.Config, layers, plugin.entry.name))
+    return configs

@@ -1,0 +1,219 @@
+"""The datasets of a run: made, loaded and, with `--train-on`, put together from two.
+
+Without `--train-on` each dataset is trained on its own healthy images (`load`). With it, the healthy images of that set
+(`load_healthy`) stand beside the test images of each dataset (`load_test`), as one object, so that parts are trained
+once. A dataset that is both trains on its own images as if `--train-on` were not given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from adbench.config.options import Reporter, RunOptions
+from adbench.config.settings import check_known, keys, resolve
+from adbench.contracts.dataset import DataRuntime, Dataset, DatasetConfig
+from adbench.contracts.detector import Images
+from adbench.contracts.registry import LoadedPlugin, load_dataset
+from adbench.contracts.splits import Split, Splits
+from adbench.errors import ConfigError, DataError, TuningError
+
+Plugin = LoadedPlugin[Dataset[Any]]
+FOLDER = "data"
+"""Folder below the cache for what datasets prepare."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset of a run, with its config."""
+
+    plugin: Plugin
+    dataset: Dataset[Any]
+
+    @property
+    def name(self) -> str:
+        return self.plugin.entry.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        config: DatasetConfig = self.dataset.config
+        return config.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """Another dataset that the healthy images come from."""
+
+    source: Source
+    fingerprint: str
+    """Of its training and validation images, 16 hex digits."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A dataset with the images that a run uses."""
+
+    source: Source
+    splits: Splits
+    train_on: TrainedOn | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset as loaded for a run."""
+
+    plugin: LoadedPlugin[Dataset[Any]]
+    dataset: Dataset[Any]
+    splits: Splits
+    train_on: TrainedOn | None = None
+    """The other dataset that the healthy images come from; None: this one."""
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Data:
+        return cls(loaded.source.plugin, loaded.source.dataset, loaded.splits, loaded.train_on)
+
+    @property
+    def name(self) -> str:
+        return self.plugin.entry.name
+
+    def healthy(self) -> tuple[Images, Images]:
+        """Training and validation images, as a detector sees them."""
+        train, validation = self.splits.train, self.splits.validation
+        return Images(train.images, train.image_fingerprint), Images(validation.images, validation.image_fingerprint)
+
+
+def unique(names: str | Sequence[str]) -> list[str]:
+    """One name or several as a list, repetitions dropped."""
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+
+
+def plugins(names: Sequence[str], train_on: str | None) -> list[Plugin]:
+    """The plugins of all datasets of a run, the one to train on last. Raises PluginError as `load_dataset` does."""
+    return [load_dataset(name) for name in unique([*names, *([train_on] if train_on else [])])]
+
+
+def check_data_settings(settings: Mapping[str, Any], involved: Sequence[Plugin]) -> None:
+    """Raise ConfigError for a setting that none of the datasets has, with the nearest key of any."""
+    names = [plugin.entry.name for plugin in involved]
+    known = sorted({key for plugin in involved for key in keys(plugin.cls.Config, "data.")})
+    advice = f"'adbench info {names[0]}' lists them."
+    check_known((f"data.{key}" for key in settings), known, " or ".join(names), advice)
+
+
+def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, reporter: Reporter) -> Source:
+    """Return the dataset with those of the settings that it has. Raises ConfigError where a value is wrong."""
+    own = {key: value for key, value in settings.items() if has(plugin.cls.Config, key)}
+    layers = [plugin.cls.presets.get(options.preset, {}), own]
+    config = resolve(plugin.cls.Config, layers, plugin.entry.name, "data.")
+    cache = options.cache / FOLDER
+    runtime = DataRuntime(cache=cache, progress=reporter.progress, notify=reporter.message)
+    return Source(plugin, _instance(plugin.cls, config, options.data_root, runtime))
+
+
+def field_names(plugin: Plugin) -> list[str]:
+    """All dotted keys of a dataset's config."""
+    return list(keys(plugin.cls.Config))
+
+
+def has(model: type[BaseModel], key: str) -> bool:
+    """Whether a config class has a dotted key."""
+    return key in set(keys(model))
+
+
+def _instance(
+    cls: type[Dataset[Any]], config: DatasetConfig, data_root: Path | None, runtime: DataRuntime
+) -> Dataset[Any]:
+    """Make a dataset; one whose own `__init__` takes config and data root alone gets its runtime afterwards."""
+    try:
+        inspect.signature(cls).bind(config, data_root, runtime)
+    except TypeError:
+        dataset = cls(config, data_root)
+        dataset.runtime = runtime
+        return dataset
+    return cls(config, data_root, runtime)
+
+
+def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) -> list[Loaded]:
+    """Load and check the data of a run, in the order of `names`; `sources` are all datasets involved.
+
+    Raises:
+        DataError: data are missing, or splits share a subject or an image.
+        ConfigError: the set to train on has another modality, or images of another size.
+    """
+    by_name = {source.name: source for source in sources}
+    if train_on is None or set(names) == {train_on}:
+        return [_own(by_name[name]) for name in names]
+    elsewhere = by_name[train_on]
+    for name in names:
+        _check_modality(elsewhere, by_name[name])
+    healthy = elsewhere.dataset.load_healthy()
+    digest = hashlib.sha256("".join(split.fingerprint for split in healthy).encode()).hexdigest()[:16]
+    trained = TrainedOn(elsewhere, digest)
+    return [_own(elsewhere) if name == train_on else _combined(by_name[name], trained, healthy) for name in names]
+
+
+def _own(source: Source) -> Loaded:
+    splits = source.dataset.load()
+    splits.check()
+    return Loaded(source, splits)
+
+
+def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) -> Loaded:
+    splits = Splits(*healthy, source.dataset.load_test())
+    _check_size(trained.source, source, splits)
+    try:
+        splits.check()
+    except DataError as error:
+        raise DataError(f"Trained on {trained.source.name}, tested on {source.name}: {error}") from error
+    return Loaded(source, splits, trained)
+
+
+def _check_modality(train: Source, test: Source) -> None:
+    ours, theirs = (source.dataset.info.modality for source in (train, test))
+    first = [re.findall(r"\w+", text.casefold())[:1] for text in (ours, theirs)]
+    if first[0] != first[1]:
+        raise ConfigError(
+            f"Training and test images must be of one modality, but {train.name} is {ours!r} and {test.name} "
+            f"{theirs!r}. Name another set with --train-on, or leave {test.name} out."
+        )
+
+
+def _check_size(train: Source, test: Source, splits: Splits) -> None:
+    ours, theirs = splits.train.images.shape[2:], splits.test.images.shape[2:]
+    if ours != theirs:
+        raise ConfigError(
+            f"Training and test images must have one size, but those of {train.name} have {ours[0]} x {ours[1]} pixels "
+            f"and those of {test.name} {theirs[0]} x {theirs[1]}. {_mend_size(train, test, ours[0], theirs[0])}"
+        )
+
+
+def _mend_size(train: Source, test: Source, ours: int, theirs: int) -> str:
+    """The setting that would give both one size, as far as either has it."""
+    sized = [source.name for source in (train, test) if has(source.plugin.cls.Config, "size")]
+    if not sized:
+        return f"See 'adbench info {train.name}' and 'adbench info {test.name}' for settings of the size."
+    size = theirs if sized == [train.name] else ours
+    return f"Set one for both: --set data.size={size} reaches {' and '.join(sized)}."
+
+
+def healthy_fingerprint(train: Split, validation: Split) -> str:
+    """One hash of the pixels and subjects that tuning sees, 16 hex digits."""
+    parts = [train.image_fingerprint, validation.fingerprint]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def check_same_images(tuning: Mapping[str, Any], train: Split, validation: Split) -> None:
+    """Raise TuningError where a run trains on other healthy images than those that its settings were tuned on."""
+    now = healthy_fingerprint(train, validation)
+    if tuning["fingerprint"] != now:
+        raise TuningError(
+            f"Tuned settings are for the images they were tuned on, but study {tuning['study']!r} had the healthy "
+            f"images {tuning['fingerprint']}, and this run {now}. Give the data settings of the study, or tune again."
+        )

@@ -1,0 +1,365 @@
+"""From cells to records: what decides a cell's name, what a record says, what fails and what goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import toys
+
+import adbench
+from adbench.contracts.dataset import DatasetInfo
+from adbench.errors import AdbenchError, ConfigError, PluginError
+from adbench.protocol import harness
+from adbench.protocol.cell import Cell, build_cells
+from adbench.results import pages
+from adbench.results.record import Record, read_record, read_records
+from adbench.storage.store import canonical_hash
+
+
+@pytest.fixture(autouse=True)
+def _plugins(tmp_path, monkeypatch):
+    toys.install(tmp_path / "site", monkeypatch)
+
+
+def run(tmp_path, *methods: str, diary: toys.Diary | None = None, **given) -> list[Record]:
+    options = toys.options(tmp_path, *given.pop("settings", ()), **given)
+    return harness.run(methods, "toy", options, diary or toys.Diary())
+
+
+def config_hash(tmp_path, *settings: str, method: str = "toy-trained", **given) -> str:
+    return build_cells([method], "toy", toys.options(tmp_path, *settings, **given))[0].config_hash
+
+
+REGIONS = ["image", "brain"]
+CHANGES = [
+    *("part.steps=5", "part.rate=0.4", "scale=2", "data.n_train=7", "data.n_validation=9", "data.n_test=7"),
+    *("protocol.batch_size=50", "protocol.region=brain", "protocol.transferred_quantile=0.98"),
+    *("protocol.transferred_images=5", "protocol.resamples=21", "protocol.timing_slices=3"),
+    *("protocol.timing_repeats=9", "protocol.timing_budget_s=0.02"),
+]
+
+
+def test_the_config_hash_changes_with_every_value_of_config_data_and_protocol(tmp_path):
+    hashes = {change: config_hash(tmp_path, change) for change in CHANGES}
+    hashes |= {"preset": config_hash(tmp_path, preset="paper"), "none": config_hash(tmp_path)}
+    hashes["method"] = config_hash(tmp_path, "scale=1", method="toy-twin")
+    assert len(set(hashes.values())) == len(CHANGES) + 3
+    assert all(len(value) == 12 and int(value, 16) >= 0 for value in hashes.values())
+
+
+def test_every_field_of_config_data_and_protocol_was_changed_in_that_test(tmp_path):
+    cell = toys.cell(tmp_path, "toy-trained")
+    fields = {f"data.{name}" for name in cell.data.dataset.config.model_dump()}
+    fields |= {f"protocol.{name}" for name in cell.protocol.model_dump()} | {"scale", "part.steps", "part.rate"}
+    assert {change.partition("=")[0] for change in CHANGES} == fields
+
+
+def test_the_config_hash_depends_neither_on_seed_device_and_folders_nor_on_the_way_a_value_was_given(tmp_path):
+    base = config_hash(tmp_path)
+    assert config_hash(tmp_path, seed=3) == base
+    assert config_hash(tmp_path, device="cpu") == base
+    assert config_hash(tmp_path / "elsewhere", force=True) == base
+    assert config_hash(tmp_path, "part.steps=4", "scale=1.0") == base
+
+
+def test_the_config_hash_changes_with_the_code_of_method_and_data_and_with_any_pixel(tmp_path, monkeypatch):
+    cell = toys.cell(tmp_path, "toy-trained")
+    base = cell.config_hash
+    image = cell.data.splits.train.images.copy()
+    image[0, 0, 0, 0] += 0.5
+    splits = replace(cell.data.splits, train=replace(cell.data.splits.train, images=image))
+    assert replace(cell, data=replace(cell.data, splits=splits)).config_hash != base
+    with monkeypatch.context() as patch:
+        patch.setattr(toys.Trained, "info", replace(toys.Trained.info, version="2"))
+        assert config_hash(tmp_path) != base
+    monkeypatch.setattr(toys.ToyData, "info", replace(toys.ToyData.info, version="2"))
+    assert config_hash(tmp_path) != base
+
+
+def test_a_record_says_what_was_run_on_what_and_is_where_it_belongs(tmp_path):
+    (record,) = run(tmp_path, "toy-trained", seed=2, settings=["scale=3"])
+    path = tmp_path / "out/records/toy/toy-trained" / f"{record.config_hash}-seed2.json"
+    assert read_record(path) == record
+    assert (record.status, record.reason, record.seed) == ("ok", None, 2)
+    assert record.detector.config == {"part": {"steps": 4, "rate": 0.5}, "scale": 3.0}
+    assert (record.detector.distribution, record.detector.version) == ("toys", "1.0")
+    assert (record.detector.preset, record.detector.code_version) == ("smoke", "1")
+    assert record.detector.artifacts["toy"].startswith("toy-")
+    assert record.dataset.split_sizes == {"train": 6, "validation": 8, "test": 6}
+    assert record.dataset.image_size == (16, 16)
+    assert record.dataset.prevalence == pytest.approx(3 * toys.LESION_PX / (6 * 256))
+    assert record.protocol["resamples"] == record.metrics.bootstrap_resamples == 20
+    assert record.metrics.best_dice.value == 1
+    assert record.timing.slices == 2
+    assert record.timing.fit_s > 0
+    assert record.environment.packages["torch"]
+    assert "NaN" not in path.read_text()
+
+
+def test_variants_take_their_overrides_presets_and_settings_in_this_order(tmp_path):
+    twin, plain = (toys.cell(tmp_path, method).config for method in ("toy-twin", "toy-trained"))
+    assert (twin.scale, plain.scale) == (2.0, 1.0)
+    paper = build_cells(["toy-twin"], "toy", toys.options(tmp_path, preset="paper"))[0].config
+    assert (paper.scale, paper.part.steps) == (2.0, 8)
+    options = toys.options(tmp_path, "scale=5", "part.steps=2", preset="paper")
+    assert build_cells(["toy-twin"], "toy", options)[0].config.model_dump() == {
+        "part": {"steps": 2, "rate": 0.5},
+        "scale": 5.0,
+    }
+
+
+def test_a_setting_goes_to_every_method_that_has_it(tmp_path):
+    records = run(tmp_path, "toy-trained", "toy-brightness", settings=["scale=4"])
+    assert [record.detector.config.get("scale") for record in records] == [4.0, None]
+
+
+def test_the_manifest_covers_every_image_and_is_named_in_the_record(tmp_path):
+    (record,) = run(tmp_path, "toy-brightness")
+    manifest = json.loads((tmp_path / "out" / record.dataset.manifest).read_text())
+    assert record.dataset.fingerprint in record.dataset.manifest
+    assert {name: len(images) for name, images in manifest.items()} == record.dataset.split_sizes
+    digests = [digest for images in manifest.values() for digest in images.values()]
+    assert len(set(digests)) == 20
+
+
+def test_an_existing_record_is_returned_without_running_and_said(tmp_path, monkeypatch):
+    first = run(tmp_path, "toy-trained")
+    monkeypatch.setattr(toys.Trained, "fit", None)
+    diary = toys.Diary()
+    assert run(tmp_path, "toy-trained", diary=diary) == first
+    assert "exists; --force runs it again" in diary.text
+
+
+def test_force_runs_again_and_uses_the_parts(tmp_path):
+    (first,) = run(tmp_path, "toy-trained")
+    diary = toys.Diary()
+    (second,) = run(tmp_path, "toy-trained", diary=diary, force=True)
+    assert second.metrics == first.metrics
+    assert [what for what, _, _ in diary.steps if what == "toy training"] == []
+    assert [what for what, _, _ in diary.steps if what.endswith("test maps")] != []
+    assert len(read_records(tmp_path / "out")) == 1
+
+
+def test_another_seed_is_another_record_with_a_part_of_its_own(tmp_path):
+    records = [run(tmp_path, "toy-trained", seed=seed)[0] for seed in (0, 1)]
+    assert len(read_records(tmp_path / "out")) == 2
+    assert records[0].config_hash == records[1].config_hash
+    assert records[0].detector.artifacts != records[1].detector.artifacts
+
+
+FAULTS = {
+    "toy-nan": "Scores must be finite",
+    "toy-infinite": "Scores must be finite",
+    "toy-misshapen": "must have the shape",
+    "toy-list": "must be a torch tensor",
+    "toy-short": "Image scores must have the shape",
+    "toy-raising": "ValueError: the toy broke",
+    "toy-leaving": "SystemExit: the toy left",
+    "toy-greedy": "out of memory on cpu (tried to allocate 99 GiB): lower protocol.batch_size=100",
+}
+
+
+def test_a_fault_of_a_detector_is_a_failed_record_with_its_reason_and_the_others_go_on(tmp_path):
+    records = run(tmp_path, *FAULTS, "toy-brightness")
+    assert [record.status for record in records] == ["failed"] * len(FAULTS) + ["ok"]
+    for record, reason in zip(records, FAULTS.values(), strict=False):
+        assert reason in record.reason
+        assert "\n" not in record.reason
+        assert record.metrics is record.timing is None
+    assert read_records(tmp_path / "out") == sorted(records, key=lambda record: record.path)
+
+
+def test_failed_runs_are_on_the_page_with_their_reason_and_leave_no_scores(tmp_path):
+    run(tmp_path, "toy-raising", "toy-short", "toy-brightness")
+    pages.write_pages(tmp_path / "out")
+    page = (tmp_path / "out/toy.md").read_text()
+    assert "ValueError: the toy broke" in page
+    assert "Image scores must have the shape" in page
+    assert list((tmp_path / "cache/artifacts").glob("*")) == []
+
+
+def test_a_detector_that_cannot_be_made_is_a_failed_record_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(toys.Brightness, "__init__", lambda *args: 1 / 0)
+    (record,) = run(tmp_path, "toy-brightness")
+    assert record.reason == "ZeroDivisionError: division by zero"
+
+
+def test_a_failed_record_is_run_again_and_replaced(tmp_path, monkeypatch):
+    (failed,) = run(tmp_path, "toy-raising")
+    monkeypatch.setattr(toys.Raising, "fit", toys.Brightness.fit)
+    (mended,) = run(tmp_path, "toy-raising")
+    assert (failed.status, mended.status) == ("failed", "ok")
+    assert read_records(tmp_path / "out") == [mended]
+
+
+def test_a_fault_while_timing_is_a_failed_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "measure_time", lambda *args: 1 / 0)
+    assert run(tmp_path, "toy-brightness")[0].status == "failed"
+
+
+def test_two_regions_are_measured_on_the_same_scores_and_timed_once(tmp_path, monkeypatch):
+    alone = [run(tmp_path / region, "toy-brightness", settings=[f"protocol.region={region}"])[0] for region in REGIONS]
+    scored: list[int] = []
+    score = toys.Brightness.score
+    monkeypatch.setattr(
+        toys.Brightness, "score", lambda self, images: scored.append(len(images)) or score(self, images)
+    )
+    timed: list[object] = []
+    time = harness._time
+    monkeypatch.setattr(harness, "_time", lambda *given: timed.append(given) or time(*given))
+    together = run(tmp_path / "both", "toy-brightness", settings=["protocol.region=image, brain"])
+    assert [record.metrics for record in together] == [record.metrics for record in alone]
+    assert [record.config_hash for record in together] == [record.config_hash for record in alone]
+    assert [record.dataset.region for record in together] == REGIONS
+    assert together[0].timing == together[1].timing
+    assert len(timed) == 1
+    splits = toys.cell(tmp_path, "toy-brightness").data.splits
+    assert scored[:3] == [len(splits.validation), len(splits.test), len(splits.test)], "maps, and image-level scores"
+    assert len(splits.test) not in scored[3:], "the rest is timing"
+    assert list((tmp_path / "both/cache/artifacts").glob("scores-*")) == []
+
+
+def test_what_fails_for_one_region_is_not_tried_for_the_other(tmp_path, monkeypatch):
+    fits: list[object] = []
+    monkeypatch.setattr(toys.Raising, "fit", lambda *given: fits.append(given) or 1 / 0)
+    records = run(tmp_path, "toy-raising", settings=["protocol.region=image,brain"])
+    assert [record.reason for record in records] == ["ZeroDivisionError: division by zero"] * 2
+    assert len(fits) == 1
+
+
+def test_image_scores_are_timed_in_the_batches_that_fit(tmp_path, monkeypatch):
+    sizes = []
+
+    def image_scores(self, images):
+        sizes.append(len(images))
+        return images.mean((1, 2, 3))
+
+    def score(self, images):
+        if len(images) > 2:
+            raise toys.torch.OutOfMemoryError("too large")
+        return images.clone()
+
+    monkeypatch.setattr(toys.Brightness, "image_scores", image_scores)
+    monkeypatch.setattr(toys.Brightness, "score", score)
+    (record,) = run(tmp_path, "toy-brightness", settings=["protocol.batch_size=2", "protocol.timing_slices=5"])
+    assert record.status == "ok", record.reason
+    assert record.timing.batch_size == 2
+    assert max(sizes) == 2
+
+
+def test_what_does_not_suit_the_data_is_said_before_anything_is_trained_or_written(tmp_path, monkeypatch):
+    def plan(self, healthy, validation):
+        raise ConfigError("The toy needs more images.")
+
+    monkeypatch.setattr(toys.Trained, "plan", plan)
+    monkeypatch.setattr(toys.Brightness, "fit", None)
+    with pytest.raises(ConfigError, match="needs more images"):
+        run(tmp_path, "toy-brightness", "toy-trained")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_plan_that_breaks_does_not_stop_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(toys.Brightness, "plan", lambda *args: 1 / 0)
+    assert run(tmp_path, "toy-brightness")[0].status == "ok"
+
+
+def test_an_error_of_the_users_while_running_stops_the_run_and_writes_no_record(tmp_path, monkeypatch):
+    def fit(self, healthy, validation):
+        raise PluginError("Install the other half.")
+
+    monkeypatch.setattr(toys.Trained, "fit", fit)
+    with pytest.raises(AdbenchError, match="other half"):
+        run(tmp_path, "toy-brightness", "toy-trained")
+    assert [record.detector.name for record in read_records(tmp_path / "out")] == ["toy-brightness"]
+
+
+def with_reported(method: str) -> DatasetInfo:
+    reported = {method: {"best_dice": 0.92}}
+    return replace(toys.ToyData.info, reported=reported, reported_source="the paper")
+
+
+def test_reported_values_are_those_of_the_method_and_dataset_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(toys.ToyData, "info", with_reported("toy-brightness"))
+    brightness, constant = run(tmp_path, "toy-brightness", "toy-constant")
+    assert (brightness.reported, brightness.reported_source) == ({"best_dice": 0.92}, "the paper")
+    assert (constant.reported, constant.reported_source) == (None, None)
+
+
+def test_of_our_datasets_only_headct_has_reported_values():
+    from adbench_datasets.headct_sprites import HeadCTSprites
+    from adbench_datasets.phantom import Phantom
+
+    assert HeadCTSprites.info.reported["ddpm"]["best_dice"] == 0.920
+    assert HeadCTSprites.info.reported_source
+    assert not Phantom.info.reported
+
+
+def test_a_run_from_python_is_the_run_of_the_command_line(tmp_path):
+    folders = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
+    settings = {"protocol.resamples": 20, "protocol.timing_slices": 2, "protocol.timing_budget_s": 0.01, "scale": 2}
+    record = adbench.run("toy-trained", "toy", preset="smoke", settings=settings, **folders)
+    assert record.status == "ok"
+    assert run(tmp_path, "toy-trained", settings=["scale=2"]) == [record]
+
+
+def test_the_same_run_twice_gives_the_same_numbers(tmp_path):
+    first, second = (run(tmp_path / name, "toy-trained")[0] for name in ("a", "b"))
+    assert first.metrics == second.metrics
+    assert first.detector == second.detector
+    assert first.dataset == second.dataset
+
+
+def test_a_method_sees_images_and_nothing_else(tmp_path, monkeypatch):
+    seen = []
+
+    def fit(self, healthy, validation):
+        seen.extend([healthy, validation])
+
+    monkeypatch.setattr(toys.Brightness, "fit", fit)
+    run(tmp_path, "toy-brightness")
+    for images, n in zip(seen, (6, 8), strict=True):
+        assert set(vars(images)) == {"_array", "fingerprint"}
+        assert len(images) == n
+    batch = seen[0][np.array([0, 1])]
+    batch.fill_(9)
+    assert seen[0][np.array([0, 1])].max() < 1, "a copy"
+
+
+def test_the_check_for_writing_leaves_nothing_but_the_folders(tmp_path):
+    options = toys.options(tmp_path)
+    harness.check_writable(options)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and "site" not in path.parts] == []
+
+
+def test_the_check_for_writing_removes_only_the_folders_that_it_made(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "old").mkdir()
+    options = toys.options(tmp_path, out=tmp_path / "old/new/out")
+    with pytest.raises(AdbenchError, match="--cache"):
+        harness.check_writable(options)
+    assert os.listdir(tmp_path / "old") == []
+
+
+def test_cells_of_one_run_share_the_data(tmp_path):
+    cells: list[Cell] = build_cells(["toy-trained", "toy-twin"], "toy", toys.options(tmp_path))
+    assert cells[0].data is cells[1].data
+
+
+def test_a_record_says_the_processor_minutes_of_its_parts_as_far_as_they_are_known(tmp_path):
+    (record,) = run(tmp_path, "toy-trained")
+    assert record.timing.core_minutes is not None
+    assert 0 < record.timing.core_minutes < 1
+    part = tmp_path / "cache/artifacts" / record.detector.artifacts["toy"] / "part.json"
+    index = json.loads(part.read_text())
+    del index["meta"]["core_s"]  # as a part from before the count
+    index["meta_sha256"] = canonical_hash(index["meta"])
+    part.write_text(json.dumps(index))
+    (again,) = run(tmp_path, "toy-trained", force=True)
+    assert again.timing.core_minutes is None
+    (without,) = run(tmp_path, "toy-brightness")
+    assert without.timing.core_minutes == 0

@@ -1,0 +1,301 @@
+"""Which pixels and images count, which threshold is transferred, and how scoring goes on after a cut."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import toys
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from adbench.contracts.splits import Split, Splits
+from adbench.errors import ConfigError, ScoreError
+from adbench.protocol.cell import Cell
+from adbench.protocol.measure import measure, prevalence, transferred_threshold
+from adbench.protocol.scoring import Scorer
+from adbench.results.record import MetricsRecord
+from adbench.storage.store import ArtifactStore
+
+H = W = 8
+
+
+@pytest.fixture(autouse=True)
+def _plugins(tmp_path, monkeypatch):
+    toys.install(tmp_path / "site", monkeypatch)
+
+
+def scorer(tmp_path, method: str = "toy-brightness", *given: str, **splits: Split) -> Scorer:
+    """A fitted method on the toy data, or on other splits."""
+    cell = toys.cell(tmp_path, method, *given)
+    if splits:
+        cell = replace(cell, data=replace(cell.data, splits=replace(cell.data.splits, **splits)))
+    store = ArtifactStore(tmp_path / "store")
+    diary = toys.Diary()
+    detector = cell.detector(store, diary)
+    detector.fit(*cell.data.healthy())
+    return Scorer(cell, detector, store, diary)
+
+
+def metrics(work: Scorer) -> MetricsRecord:
+    splits: Splits = work.cell.data.splits
+    return measure(work, splits.validation, splits.test, work.cell.protocol)
+
+
+def maps(work: Scorer, split: Split) -> np.ndarray:
+    """All score maps of a split, (N, 1, H, W)."""
+    return np.stack(list(work.maps(split, "test")))
+
+
+def checkerboard() -> tuple[np.ndarray, np.ndarray]:
+    """Four dark images of which the lower half is bright; the lesion is its left quarter."""
+    images = np.full((4, 1, H, W), 0.25, np.float32)
+    images[:, :, H // 2 :] = 0.75
+    images += np.arange(4, dtype=np.float32)[:, None, None, None] / 100  # no two alike
+    lesions = np.zeros(images.shape, bool)
+    lesions[:, :, H // 2 :, : W // 2] = True
+    return images, lesions
+
+
+def test_all_pixels_count_by_default(tmp_path):
+    images, lesions = checkerboard()
+    work = scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, brains=lesions))
+    found = metrics(work)
+    assert prevalence(work.cell.data.splits.test, work.cell.protocol) == 0.25
+    assert found.best_dice.value == pytest.approx(2 / 3), "half of the bright pixels are lesion"
+    assert found.auprc.value == pytest.approx(0.5, abs=0.05)
+
+
+def test_within_the_brain_the_other_pixels_are_left_out(tmp_path):
+    images, lesions = checkerboard()
+    brains = np.ones(images.shape, bool)
+    brains[:, :, H // 2 :, W // 2 :] = False  # the bright pixels that are no lesion
+    splits = {
+        "test": toys.healthy(images, "test", lesions=lesions, brains=brains),
+        "validation": toys.healthy(images + np.float32(0.001), "validation", brains=brains),
+    }
+    work = scorer(tmp_path, "toy-brightness", "protocol.region=brain", **splits)
+    found = metrics(work)
+    assert prevalence(work.cell.data.splits.test, work.cell.protocol) == pytest.approx(1 / 3)
+    assert found.best_dice.value == 1
+    assert found.auprc.value == found.auroc.value == 1
+    assert found.subject_dice.value == 1
+
+
+@pytest.mark.parametrize("without", ["validation", "test"])
+def test_a_brain_region_without_brains_is_refused(tmp_path, without, monkeypatch):
+    load = toys.ToyData.load
+
+    def bare(self):
+        splits = load(self)
+        return replace(splits, **{without: replace(getattr(splits, without), brains=None)})
+
+    monkeypatch.setattr(toys.ToyData, "load", bare)
+    with pytest.raises(ConfigError, match="region=brain needs brain masks, but toy has none: use region=image"):
+        toys.cell(tmp_path, "toy-brightness", "protocol.region=brain")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_ignored_pixels_leave_every_metric(tmp_path, value):
+    images, lesions = checkerboard()
+    ignores = np.zeros(images.shape, bool)
+    ignores[:, :, :2, :3] = True
+    ignores[:, :, -2:, :3] = True  # healthy and lesion pixels
+    kept = toys.healthy(images, "test", lesions=lesions, ignores=ignores)
+    other = images.copy()
+    other[ignores] = value
+    changed = replace(kept, images=other)
+    first, second = (scorer(tmp_path / name, test=part) for name, part in (("a", kept), ("b", changed)))
+    level = {"image_auroc", "image_auprc"}  # the method's own score sees the whole image
+    assert metrics(first).model_dump(exclude=level) == metrics(second).model_dump(exclude=level)
+    assert prevalence(kept, first.cell.protocol) == pytest.approx((16 - 6) / (64 - 12))
+
+
+def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_level_ones(tmp_path):
+    images, lesions = checkerboard()
+    lesions[2:] = False
+    only = np.array([False, False, True, True])
+    split = toys.healthy(images, "test", lesions=lesions, image_level_only=only)
+    work = scorer(tmp_path, test=split)
+    found = metrics(work)
+    assert prevalence(split, work.cell.protocol) == 0.25
+    assert found.best_dice.value == pytest.approx(2 / 3)
+    assert found.image_auroc.value == 0, "the clean ones are brighter"
+    scored = [(what, done) for what, done, _ in work.reporter.steps if "test maps" in what and done]
+    assert scored == [("toy-brightness: test maps", 1)]
+    assert maps(work, split.pixel_level()).shape == (2, 1, H, W)
+
+
+def test_without_a_clean_image_image_level_metrics_are_undefined(tmp_path):
+    images, lesions = checkerboard()
+    found = metrics(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions)))
+    assert found.image_auroc.value is None
+
+
+def test_the_mean_over_subjects_is_over_those_with_lesions(tmp_path):
+    images = np.zeros((4, 1, H, W), np.float32)
+    lesions = np.zeros(images.shape, bool)
+    lesions[0, 0, :4], images[0, 0, :4] = True, 1  # found
+    lesions[1, 0, :4], images[1, 0, :2] = True, 1  # half of it found: Dice 2/3
+    images[2] = 0.01  # healthy
+    lesions[3, 0, 4:], images[3, 0, 4:] = True, 1  # the second image of the first subject, found
+    images[3, 0, 0, 0] = 0.02
+    split = replace(toys.healthy(images, "test", lesions=lesions), subjects=["one", "two", "three", "one"])
+    found = metrics(scorer(tmp_path, test=split))
+    assert found.best_threshold == 1
+    assert found.subject_dice.value == pytest.approx((1 + 2 / 3) / 2)
+    assert found.subject_dice.low <= found.subject_dice.value <= found.subject_dice.high
+
+
+@given(quantile=st.floats(0.5, 0.999), seed=st.integers(0, 99), levels=st.sampled_from([2, 7, 1000]))
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+def test_the_transferred_threshold_flags_at_most_the_rest_of_healthy_pixels(tmp_path, quantile, seed, levels):
+    rng = np.random.default_rng(seed)
+    images = (rng.integers(0, levels, (5, 1, H, W)) / levels).astype(np.float32)
+    work = scorer(tmp_path, validation=toys.healthy(images, f"v{seed}"))
+    protocol = work.cell.protocol.model_copy(update={"transferred_quantile": quantile})
+    threshold, n = transferred_threshold(work, work.cell.data.splits.validation, protocol)
+    assert n == 5
+    assert (images >= threshold).mean() <= 1 - quantile + 1e-9
+
+
+def test_only_as_many_validation_images_are_scored_as_the_protocol_says(tmp_path):
+    work = scorer(tmp_path, "toy-brightness", "protocol.transferred_images=3")
+    validation = work.cell.data.splits.validation
+    threshold, n = transferred_threshold(work, validation, work.cell.protocol)
+    assert n == 3
+    expected = transferred_threshold(work, validation.take(slice(3)), work.cell.protocol)[0]
+    assert threshold == expected
+    assert metrics(work).transferred_images == 3
+
+
+def test_constant_scores_transfer_a_threshold_that_flags_nothing(tmp_path):
+    found = metrics(scorer(tmp_path, "toy-constant"))
+    assert found.dice_transferred.value == 0
+    assert found.best_dice.value == pytest.approx(2 * 48 / (6 * 256 + 48)), "everything or nothing is flagged"
+
+
+def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path):
+    whole = scorer(tmp_path / "a")
+    halves = scorer(tmp_path / "b", "toy-brightness", "protocol.batch_size=4")
+    test = whole.cell.data.splits.test
+    assert (maps(whole, test) == maps(halves, test)).all()
+    assert [step[1:] for step in halves.reporter.steps] == [(0, 2), (1, 2), (2, 2)]
+    halves.detector.score = None
+    assert (maps(whole, test) == maps(halves, test)).all(), "from the store"
+    assert len({spec.key for spec in halves.kept}) == 2
+
+
+def test_interrupted_scoring_resumes_at_the_next_batch(tmp_path):
+    work = scorer(tmp_path, "toy-brightness", "protocol.batch_size=2")
+    test, calls = work.cell.data.splits.test, []
+
+    def score(images):
+        calls.append(images)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return images
+
+    work.detector.score = score
+    with pytest.raises(KeyboardInterrupt):
+        work.maps(test, "test")
+    assert (maps(work, test) == test.images).all()
+    assert len(calls) == 3 + 1
+    assert torch.equal(calls[2], calls[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"seed": 1}, False),
+        ({"settings": "protocol.transferred_images=3"}, False),
+        ({"settings": "data.n_validation=7"}, False),
+        ({}, True),
+    ],
+)
+def test_kept_batches_belong_to_one_seed_config_and_data(tmp_path, change, kept):
+    first = scorer(tmp_path)
+    first.maps(first.cell.data.splits.test, "test")
+    cell: Cell = toys.cell(
+        tmp_path, "toy-brightness", *filter(None, [change.get("settings")]), seed=change.get("seed", 0)
+    )
+    second = Scorer(cell, first.detector, first.store, toys.Diary())
+    calls: list[int] = []
+    second.detector.score = lambda images: calls.append(len(images)) or images
+    second.maps(cell.data.splits.test, "test")
+    assert calls == ([] if kept else [6])
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("toy-nan", r"Scores must be finite; 1536 of 1536 are not, the first is (nan|inf)"),
+        ("toy-infinite", r"Scores must be finite; 1536 of 1536 are not, the first is inf"),
+        ("toy-misshapen", r"must have the shape \(6, 1, 16, 16\); received \(6, 1, 8, 16\)"),
+        ("toy-list", "must be a torch tensor, but toy-list returned list"),
+    ],
+)
+def test_bad_score_maps_are_refused_and_not_kept(tmp_path, method, message):
+    work = scorer(tmp_path, method)
+    with pytest.raises(ScoreError, match=message):
+        work.maps(work.cell.data.splits.test, "test")
+    assert not work.store.has(work.kept[0])
+
+
+def test_image_scores_of_the_wrong_shape_are_refused_by_their_own_name(tmp_path):
+    work = scorer(tmp_path, "toy-short")
+    with pytest.raises(ScoreError, match=r"Image scores must have the shape \(6,\), one an image, got \(6, 1\)"):
+        work.images(work.cell.data.splits.test, "test")
+
+
+def peak_bytes(tmp_path, n: int) -> int:
+    """Most bytes in use while measuring `n` images of eight subjects, beyond those in use before."""
+    images = (np.random.default_rng(0).integers(0, 64, (n, 1, 64, 64)) / 64).astype(np.float32)
+    lesions = images > 0.9
+    split = replace(toys.healthy(images, f"test{n}", lesions=lesions), subjects=[f"s{i % 8}" for i in range(n)])
+    small = toys.healthy(images[:4] / 2, f"small{n}")
+    work = scorer(tmp_path / str(n), "toy-brightness", "protocol.batch_size=8", test=split, validation=small)
+    assert work.cell.config_hash  # hashes the data once, as a run does before
+    tracemalloc.start()
+    try:
+        metrics(work)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_while_measuring_does_not_grow_with_the_score_maps(tmp_path):
+    peak_bytes(tmp_path, 8)  # what is imported on the way
+    few, many = peak_bytes(tmp_path, 32), peak_bytes(tmp_path, 160)
+    maps_bytes = (160 - 32) * 64 * 64 * 4
+    assert many - few < maps_bytes / 8
+
+
+def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
+    images, lesions = checkerboard()
+    ignores = np.zeros(images.shape, bool)
+    ignores[0, 0, H // 2 :] = True  # the lesion of the first image
+    found = metrics(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, ignores=ignores)))
+    assert [(s.lesions, s.pixels) for s in found.strata] == [(0, 0), (0, 0), (0, 0), (3, 3 * 16)]
+    assert found.strata[3].detected.value == found.strata[3].recall.value == 1
+    assert found.strata[3].detected.low == 1
+
+
+def test_without_a_lesion_that_counts_there_are_no_strata(tmp_path):
+    images, lesions = checkerboard()
+    split = toys.healthy(images, "test", lesions=lesions, ignores=lesions.copy())
+    found = metrics(scorer(tmp_path, test=split))
+    assert found.strata == []
+    assert found.best_dice.value is None
+
+
+def test_a_detector_gets_a_copy_of_the_images(tmp_path):
+    work = scorer(tmp_path)
+    test = work.cell.data.splits.test
+    before = test.images.copy()
+    work.detector.score = lambda images: images.fill_(0.5)
+    work.maps(test, "test")
+    assert (test.images == before).all()

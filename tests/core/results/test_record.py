@@ -1,0 +1,106 @@
+"""The record: immutable JSON with numbers as numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from record_factory import estimate, failed, make, metrics
+
+from adbench.errors import RecordError
+from adbench.results.record import read_record, read_records, write_record
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_record_survives_writing_and_reading(tmp_path):
+    record = make(tuning={"trials": 3}, reported={"best_dice": 0.92})
+    path = write_record(record, tmp_path)
+    assert path == tmp_path / "records/toy/ddpm/abcdef012345-seed0.json"
+    assert read_record(path) == record
+    assert read_records(tmp_path) == [record]
+
+
+def test_a_record_of_before_there_were_strata_and_training_sets_is_read(tmp_path):
+    path = write_record(make(), tmp_path)
+    old = json.loads(path.read_text())
+    del old["metrics"]["strata"], old["dataset"]["train_on"], old["detector"]["part_versions"]
+    path.write_text(json.dumps(old))
+    assert read_record(path) == make()
+
+
+def test_the_records_of_this_repository_are_read():
+    folders = [ROOT / "leaderboards", ROOT / "leaderboards/ablation"]
+    assert all(len(read_records(folder)) >= 8 for folder in folders)
+
+
+def test_undefined_values_are_null_in_the_file(tmp_path):
+    path = write_record(make(metrics=metrics(best_dice=None)), tmp_path)
+    assert json.loads(path.read_text())["metrics"]["best_dice"] == {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_and_infinity_are_refused(value):
+    with pytest.raises(ValidationError, match="finite"):
+        make(metrics={**metrics(), "auprc": estimate(value)})
+
+
+def test_a_record_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        make().seed = 1
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(ValidationError, match="colour"):
+        make(colour="blue")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100])
+def test_a_truncated_record_is_named(tmp_path, keep):
+    path = write_record(make(), tmp_path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(RecordError, match=r"abcdef012345-seed0\.json is not a record of schema version 1"):
+        read_records(tmp_path)
+
+
+def test_a_record_of_another_schema_version_is_named(tmp_path):
+    path = write_record(make(), tmp_path)
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    with pytest.raises(RecordError, match=r"seed0\.json is not a record of schema version 1: schema_version"):
+        read_record(path)
+
+
+def test_a_missing_record_is_named(tmp_path):
+    with pytest.raises(RecordError, match=r"nowhere\.json"):
+        read_record(tmp_path / "nowhere.json")
+
+
+def test_records_are_read_in_the_order_of_their_paths(tmp_path):
+    records = [failed("b"), make("a", seed=1), make("a", seed=0)]
+    for record in records:
+        write_record(record, tmp_path)
+    assert [(r.detector.name, r.seed) for r in read_records(tmp_path)] == [("a", 0), ("a", 1), ("b", 0)]
+
+
+def test_an_output_folder_that_is_a_file_gives_one_clear_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(RecordError, match="name another folder with --out"):
+        write_record(make(), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_write_that_is_cut_off_leaves_the_old_record(tmp_path, monkeypatch):
+    path = write_record(make(), tmp_path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RecordError, match="No space left on device"):
+        write_record(make(created="2025-01-01T00:00:00+00:00"), tmp_path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
