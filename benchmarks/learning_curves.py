@@ -1,50 +1,38 @@
 """How a diffusion model gets better while it trains: its snapshots scored on development sprites.
 
-    python benchmarks/learning_curves.py --data-root DATA [--preset small] [--set KEY=VALUE ...] [--figure FILE]
+    python benchmarks/learning_curves.py --data-root DATA [--preset small] [--set KEY=VALUE ...] [--table FILE.csv]
+        [--beside OTHER.csv ...] [--figure FILE]
 
-For each of the snapshots that the part kept: best Dice of the KL map, best Dice and AUPRC of step (d), and the image
-AUROC by the largest value of the smoothed KL map, beside the loss and the share of processor minutes spent till then.
-The networks come from the cache, or are trained into it. Masks are used to score and never to train.
+For each snapshot that the part kept: best Dice of the KL map, best Dice and AUPRC of step (d), and the image AUROC by
+the largest value of the smoothed KL map, beside the processor minutes and the FLOPs spent on both networks till then.
+The networks come from the cache, or are trained into it. `--beside` draws tables of other trainings too.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+import sprites
 import torch
 from adbench_baselines import unet, vqvae
 from adbench_baselines.diffusion import DDIM
 from adbench_baselines.smoothing import gaussian
-from adbench_datasets.headct_sprites import HeadCTSprites
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from adbench.cli.progress import LineReporter
-from adbench.config.options import default_cache
-from adbench.config.settings import parse_settings, resolve
-from adbench.contracts.dataset import Split
-from adbench.contracts.detector import Images, Runtime
-from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.pixels import pixel_metrics
-from adbench.storage.store import ArtifactStore
+from adbench.contracts.detector import Images
+from adbench.contracts.plan import PartPlan
+from adbench.contracts.splits import Split
+from adbench.devices.flops import count_flops
 
 matplotlib.use("agg")
 BATCH = 100
-
-
-def dice_and_auprc(scores: Tensor, lesions: Tensor) -> tuple[float, float]:
-    """Over all pixels of maps (N, 1, H, W)."""
-    maps = [(str(i), s.numpy(), t.numpy(), None) for i, (s, t) in enumerate(zip(scores, lesions, strict=True))]
-    histogram = ScoreHistogram()
-    for sample in maps:
-        histogram.add(*sample)
-    found = pixel_metrics(histogram, lambda: maps)
-    return float(found.best_dice or 0), float(found.auprc or 0)
+QUALITY = ["kl_map_dice", "d_dice", "d_auprc", "image_auroc"]
 
 
 @torch.no_grad()
@@ -59,57 +47,69 @@ def scored(detector: DDIM, validation: Tensor, test: Split) -> dict[str, float]:
     v = torch.cat([detector.kl(detector.encode(batch), detector.timesteps)[:, None] for batch in images.split(BATCH)])
     whole = torch.nn.functional.interpolate(gaussian(v, detector.config.map_sigma), images.shape[-2:], mode="bilinear")
     d = torch.cat([detector.score(batch) for batch in images[with_sprite].split(BATCH)])
-    of_map, of_d = (dice_and_auprc(maps, lesions) for maps in (whole[with_sprite], d))
+    of_map, of_d = (sprites.dice_and_auprc(maps, lesions) for maps in (whole[with_sprite], d))
     largest = gaussian(v, detector.config.image_sigma).amax((1, 2, 3))
     auroc = float(roc_auc_score(with_sprite.numpy(), largest.numpy()))
-    return {"kl_map_dice": of_map[0], "d_dice": of_d[0], "d_auprc": of_d[1], "image_auroc": auroc}
+    return dict(zip(QUALITY, (of_map[0], *of_d, auroc), strict=True))
 
 
-def draw(table: pd.DataFrame, file: Path) -> None:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for column in ("kl_map_dice", "d_dice", "d_auprc", "image_auroc"):
-        axes.plot(table["core_minutes"], table[column], marker="o", label=column)
-    axes.set(xlabel="processor minutes of the diffusion model", ylabel="on development sprites", ylim=(0, 1))
-    axes.legend()
-    figure.savefig(file, dpi=120)
+def step_flops(part: PartPlan) -> int:
+    """FLOPs of one training step."""
+    assert part.build is not None  # both parts are trained
+    return count_flops(part.build()[1])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of ddim, as for `adbench run`")
-    parser.add_argument("--seed", type=int, default=0, help="of the training")
-    parser.add_argument("--sprite-seed", type=int, default=0)
-    parser.add_argument("--validation", type=int, default=200, help="healthy images that the threshold is found on")
-    parser.add_argument("--figure", type=Path, help="PNG or SVG to draw")
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    args = parser.parse_args()
-    settings = parse_settings(args.set).detector
-    config = resolve(DDIM.Config, [DDIM.overrides, DDIM.presets[args.preset], settings], "ddim")
-    reporter = LineReporter(sys.stderr)
-    store = ArtifactStore(args.cache / "artifacts", reporter.message)
-    runtime = Runtime(seed=args.seed, store=store, progress=reporter.progress)
-    detector = DDIM(config, runtime)
-    own = HeadCTSprites(HeadCTSprites.Config(sprite_seed=args.sprite_seed, development=True), args.data_root).load()
-    train, validation = (Images(split.images, split.image_fingerprint) for split in (own.train, own.validation))
-    detector.vqvae, parent = vqvae.fetch(config.vqvae, train, runtime)
-    detector.model, spec = unet.fetch(config.unet, detector.vqvae, parent, train, runtime)
-    curve = store.beside(spec, "loss-curve")["loss-curve"][0]["loss"]
+def curve(detector: DDIM, images: tuple[Images, Images], tests: list[Split], n_validation: int) -> pd.DataFrame:
+    """One row a snapshot; figures are means over `tests`."""
+    train, validation = images
+    detector.vqvae, compression = vqvae.fetch(detector.config.vqvae, train, detector.runtime)
+    detector.model, spec = unet.fetch(detector.config.unet, detector.vqvae, compression, train, detector.runtime)
+    store = detector.runtime.store
+    first, second = (part for part in detector.plan(train, validation).parts if part.build)
     rows = []
     for tensors, meta in store.beside(spec, "snapshot-").values():
         detector.model.load_state_dict(tensors)
-        done = meta["step"] / meta["steps"]
-        loss = float(curve[max(0, int(done * len(curve)) - 5) : int(done * len(curve))].mean())
-        figures = scored(detector, validation[: args.validation], own.test)
-        rows.append({"step": meta["step"], "core_minutes": meta["core_s"] / 60, "loss": loss, **figures})
+        figures = pd.DataFrame([scored(detector, validation[:n_validation], test) for test in tests]).mean()
+        spent: dict[str, Any] = {
+            "steps": meta["step"],
+            "core_minutes": (meta["core_s"] + (store.core_s(compression.key) or 0)) / 60,
+            "tflop": (step_flops(first) * first.steps + step_flops(second) * meta["step"]) / 1e12,
+        }
+        rows.append(spent | figures.to_dict())
         print(rows[-1], file=sys.stderr, flush=True)
-    table = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def draw(tables: dict[str, pd.DataFrame], file: Path) -> None:
+    """Quality by processor minutes: a panel a measure, a line a training."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(QUALITY), figsize=(12, 3.2), layout="constrained")
+    for axis, measure in zip(axes, QUALITY, strict=True):
+        for name, table in tables.items():
+            axis.plot(table["core_minutes"], table[measure], marker="o", label=name)
+        axis.set(xlabel="processor minutes", title=measure)
+    axes[0].legend()
+    figure.savefig(file, dpi=110)
+
+
+def main() -> int:
+    parser = sprites.options(__doc__)
+    parser.add_argument("--name", default="this", help="of this training, in the figure")
+    parser.add_argument("--validation", type=int, default=200, help="healthy images that the threshold is found on")
+    parser.add_argument("--table", type=Path, help="CSV to write")
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="CSVs of other trainings, drawn too")
+    parser.add_argument("--figure", type=Path, help="PNG or SVG to draw")
+    args = parser.parse_args()
+    detector = DDIM(sprites.config_of(DDIM, args), sprites.runtime_of(args))
+    draws = [sprites.development(args.data_root, seed) for seed in args.sprite_seed]
+    train, validation = (Images(s.images, s.image_fingerprint) for s in (draws[0].train, draws[0].validation))
+    table = curve(detector, (train, validation), [splits.test for splits in draws], args.validation)
     print(table.to_csv(sep="|", index=False, float_format="%.3f"))
+    if args.table:
+        table.to_csv(args.table, index=False, float_format="%.4f")
     if args.figure:
-        draw(table, args.figure)
+        draw({args.name: table} | {path.stem: pd.read_csv(path) for path in args.beside}, args.figure)
     return 0
 
 

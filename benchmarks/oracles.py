@@ -10,12 +10,12 @@ references and not strict bounds. The VQ-VAE comes from the cache, or is trained
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import sprites
 import torch
 import torch.nn.functional as F
 from adbench_baselines import vqvae
@@ -26,23 +26,13 @@ from adbench_baselines.vqvae import VQVAE
 from adbench_datasets.headct_sprites import HeadCTSprites
 from torch import Tensor
 
-from adbench.cli.progress import LineReporter
-from adbench.config.options import default_cache
-from adbench.config.settings import parse_settings, resolve
-from adbench.contracts.detector import Images, Runtime
-from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.pixels import pixel_metrics
-from adbench.storage.store import ArtifactStore
+from adbench.contracts.detector import Images
 
 
-def development(data_root: Path, sprite_seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def pairs(data_root: Path, sprite_seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images with a sprite, the same without, and the sprites: (N, 1, H, W) each."""
-
-    def dataset(**settings: object) -> HeadCTSprites:
-        return HeadCTSprites(HeadCTSprites.Config.model_validate(settings), data_root)
-
-    test = dataset(development=True, sprite_seed=sprite_seed).load().test.pixel_level()
-    healthy = dataset().load_healthy()[1]
+    test = sprites.development(data_root, sprite_seed).test.pixel_level()
+    healthy = HeadCTSprites(HeadCTSprites.Config(), data_root).load_healthy()[1]
     clean = dict(zip(healthy.hashes, healthy.images, strict=True))
     lesions = np.stack([test[i].lesion for i in range(len(test))])
     before = np.stack([clean[name] for name in test.hashes])
@@ -68,41 +58,21 @@ def references(model: VQVAE, x: Tensor, clean: Tensor, lesion: Tensor, sigma: fl
     }
 
 
-def measured(scores: Tensor, lesion: Tensor) -> tuple[float, float]:
-    """Best Dice and AUPRC over all pixels."""
-    histogram = ScoreHistogram()
-    maps = scores.contiguous().numpy(), lesion.numpy()
-    for i, (score, truth) in enumerate(zip(*maps, strict=True)):
-        histogram.add(str(i), score, truth)
-    found = pixel_metrics(histogram, lambda: ((str(i), s, t, None) for i, (s, t) in enumerate(zip(*maps, strict=True))))
-    return float(found.best_dice or 0), float(found.auprc or 0)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of the compression model, vqvae.KEY=VALUE")
-    parser.add_argument("--seed", type=int, default=0, help="of the training")
-    parser.add_argument("--sprite-seed", type=int, nargs="*", default=[0], help="draws of sprites; the mean is printed")
+    parser = sprites.options(__doc__)
     parser.add_argument("--sigma", type=float, nargs="*", default=[2.0], help="smoothing of the mask, px")
-    parser.add_argument("--cache", type=Path, default=default_cache())
     args = parser.parse_args()
-    layers = [DDPM.overrides, DDPM.presets[args.preset], parse_settings(args.set).detector]
-    config = resolve(DDPM.Config, layers, "ddpm").vqvae  # type: ignore[attr-defined]
-    reporter = LineReporter(sys.stderr)
-    store = ArtifactStore(args.cache / "artifacts", reporter.message)
-    runtime = Runtime(seed=args.seed, store=store, progress=reporter.progress)
+    config = sprites.config_of(DDPM, args).vqvae  # type: ignore[attr-defined]
     train, _ = HeadCTSprites(HeadCTSprites.Config(), args.data_root).load_healthy()
-    model, spec = vqvae.fetch(config, Images(train.images, train.image_fingerprint), runtime)
-    draws = [development(args.data_root, seed) for seed in args.sprite_seed]
+    model, spec = vqvae.fetch(config, Images(train.images, train.image_fingerprint), sprites.runtime_of(args))
+    draws = [pairs(args.data_root, seed) for seed in args.sprite_seed]
     error = torch.stack([(clean - model.decode(model.encode(clean))).abs().mean() for _, clean, _ in draws]).mean()
     print(f"{spec.key} {dict(spec.config)}: L1 on held-out images {error:.4f}\n")
     print("| reference | sigma | ⌈DICE⌉ | AUPRC |\n| --- | ---: | ---: | ---: |")
     for sigma in args.sigma:
         maps = [references(model, *draw, sigma) for draw in draws]
         for name in maps[0]:
-            values = [measured(m[name], draw[2]) for m, draw in zip(maps, draws, strict=True)]
+            values = [sprites.dice_and_auprc(m[name], draw[2]) for m, draw in zip(maps, draws, strict=True)]
             dice, auprc = (float(np.mean(column)) for column in zip(*values, strict=True))
             print(f"| {name} | {sigma:g} | {dice:.3f} | {auprc:.3f} |")
     return 0
