@@ -4,8 +4,9 @@
 
 |x - clean| is what a perfect reconstruction would give, |x - G(E(clean))| what the compression model leaves of it (step
 (a) at its best), the mask what the grid of latents leaves of a perfect mask, and mask x residual step (c) with perfect
-mask and perfect healing: latents that a lesion touches are those of the clean image, the others those of x. All are
-references and not strict bounds. The VQ-VAE comes from the cache, or is trained into it.
+mask and perfect healing: latents that a lesion touches (healed wider: and their neighbours) are those of the clean
+image, the others those of x. All are references and not strict bounds. The VQ-VAE comes from the cache, or is trained
+into it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from adbench_baselines import vqvae
 from adbench_baselines.dae import median
 from adbench_baselines.diffusion import DDPM
-from adbench_baselines.smoothing import gaussian
+from adbench_baselines.smoothing import gaussian, grow
 from adbench_baselines.vqvae import VQVAE
 from adbench_datasets.headct_sprites import HeadCTSprites
 from torch import Tensor
@@ -47,6 +48,8 @@ def references(model: VQVAE, x: Tensor, clean: Tensor, lesion: Tensor, sigma: fl
     z_clean, z = model.encode(clean), model.encode(x)
     to_reconstruction = (x - model.decode(z_clean)).abs()
     healed = (x - model.decode(torch.where(touched, z_clean, z))).abs()
+    grown = grow(touched, 1)  # around a lesion the encoder sees it too
+    healed_wider = (x - model.decode(torch.where(grown, z_clean, z))).abs()
     return {
         "|x - clean|": (x - clean).abs(),
         "|x - G(E(clean))|": to_reconstruction,
@@ -55,6 +58,8 @@ def references(model: VQVAE, x: Tensor, clean: Tensor, lesion: Tensor, sigma: fl
         "mask x |x - clean|": soft * (x - clean).abs(),
         "mask x residual": soft * healed,
         "mask x residual, median 3": soft * median(healed, 3),
+        "mask x residual, healed wider": soft * healed_wider,
+        "mask x residual, healed wider, median 3": soft * median(healed_wider, 3),
     }
 
 

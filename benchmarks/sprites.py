@@ -34,9 +34,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the method, as for `adbench run`")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
-    parser.add_argument(
-        "--sprite-seed", type=int, nargs="*", default=[0], help="draws; their mean is reported"
-    )
+    parser.add_argument("--sprite-seed", type=int, nargs="*", default=[0], help="draws; their mean is reported")
     parser.add_argument("--cache", type=Path, default=default_cache())
     return parser
 
