@@ -223,9 +223,10 @@ def test_the_version_is_printed(command):
 
 def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harness, tmp_path):
     settings = {"f": 8, "data.kind": "tumour", "ema": True, "widths": [1, 2], "n": None}
-    record = adbench.run("ddpm", preset="smoke", settings=settings, out=tmp_path, data_root="d")
+    record = adbench.run("ddpm", preset="smoke", settings=settings, out=tmp_path, data_root="d", precision="bf16")
     assert record == make("ddpm")
     methods, dataset, options = harness.calls[0]
     assert (methods, dataset) == (["ddpm"], "phantom")
     assert options.settings == ("f=8", "data.kind=tumour", "ema=true", "widths=[1, 2]", "n=null")
     assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), default_cache())
+    assert options.precision == "bf16"
