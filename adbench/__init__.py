@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    from adbench.config.options import AskedPrecision
     from adbench.results.record import Record
 
     __version__: str
@@ -57,6 +58,7 @@ def run(
     preset: str = ...,
     seed: int = ...,
     device: str = ...,
+    precision: AskedPrecision = ...,
     settings: Mapping[str, Any] | None = ...,
     out: str | Path = ...,
     cache: str | Path | None = ...,
@@ -74,6 +76,7 @@ def run(
     preset: str = ...,
     seed: int = ...,
     device: str = ...,
+    precision: AskedPrecision = ...,
     settings: Mapping[str, Any] | None = ...,
     out: str | Path = ...,
     cache: str | Path | None = ...,
@@ -90,6 +93,7 @@ def run(
     preset: str = "small",
     seed: int = 0,
     device: str = "auto",
+    precision: AskedPrecision = "auto",
     settings: Mapping[str, Any] | None = None,
     out: str | Path = "leaderboards",
     cache: str | Path | None = None,
@@ -101,10 +105,10 @@ def run(
     With a list of datasets a list of records comes back, in the same order. `train_on` names the dataset whose
     healthy images are trained on; by default each dataset's own. `settings` are what `--set` takes: fields of the
     detector's config, `data.<field>` and `protocol.<field>`. A run that fails gives a record with status "failed" and
-    the reason. `adbench leaderboard` makes the pages anew.
+    the reason. `adbench leaderboard` makes the pages anew. `precision` is auto, float32 or bf16.
 
     Raises:
-        AdbenchError: a name, preset, setting, device or data root is wrong, or a folder cannot be written.
+        AdbenchError: a name, preset, setting, device, precision or data root is wrong, or a folder cannot be written.
     """
     from adbench.config.options import RunOptions, default_cache
     from adbench.protocol import harness
@@ -113,6 +117,7 @@ def run(
         preset=preset,
         seed=seed,
         device=device,
+        precision=precision,
         settings=tuple(_setting(key, value) for key, value in (settings or {}).items()),
         out=Path(out),
         force=force,

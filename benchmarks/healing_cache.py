@@ -26,8 +26,10 @@ from adbench_baselines.token_model import TokenModel, TokenModelConfig
 from adbench_baselines.transformer import TRANSFORMER_SIZES
 from torch import Tensor
 
+from adbench.config.options import default_cache
 from adbench.devices.clock import clocked
-from adbench.devices.device import pick_device
+from adbench.devices.device import computing, pick_device
+from adbench.devices.precision import decide
 
 LEAST = 20
 LENGTHS = (64, 256)
@@ -92,7 +94,8 @@ def main() -> int:
     device, preset = pick_device(args.device), "smoke" if args.quick else args.preset
     load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{device.type}, {torch.get_num_threads()} threads, preset {preset}, load average {load}")
-    kept = [measure(fresh(preset, length, device), args.slices, args.rate) for length in LENGTHS]
+    with computing(device, decide(device, "auto", default_cache(), print)):
+        kept = [measure(fresh(preset, length, device), args.slices, args.rate) for length in LENGTHS]
     return int(not all(kept))
 
 

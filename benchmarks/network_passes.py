@@ -26,10 +26,12 @@ from adbench_baselines.unet import LatentModel
 from adbench_baselines.vqvae import VQVAE
 from torch import Tensor
 
+from adbench.config.options import default_cache
 from adbench.config.settings import resolve
 from adbench.contracts.detector import Runtime
 from adbench.devices.clock import clocked
-from adbench.devices.device import autocast, pick_device
+from adbench.devices.device import autocast, computing, pick_device
+from adbench.devices.precision import decide
 
 LIMIT = 1.10
 SIDE_PX = 64
@@ -122,10 +124,11 @@ def main() -> int:
     device = pick_device(args.device)
     load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{device.type}, {torch.get_num_threads()} threads, preset {args.preset}, load average {load}")
-    ratios = []
+    precision, ratios = decide(device, "auto", default_cache(), print), []
     for name, cls in (("ddim", DDIM), ("ddpm", DDPM)):
         detector = fresh(cls, args.preset, device, QUICK[name] if args.quick else {})
-        ratios.append(measure(name, detector, args.slices))
+        with computing(device, precision):
+            ratios.append(measure(name, detector, args.slices))
     return int(max(ratios) > LIMIT)
 
 

@@ -54,7 +54,8 @@ def time_all(cells: Mapping[str, Cell], protocol: TimingProtocol) -> tuple[dict[
     timings, failed = {}, {}
     for name, cell in cells.items():
         try:
-            timings[name] = timed(cell, protocol)
+            with cell.computing():
+                timings[name] = timed(cell, protocol)
             print(f"{name}: {timings[name].median_s:.4f} s", file=sys.stderr, flush=True)
         except Exception as error:  # the others go on
             failed[name] = f"{type(error).__name__}: {error}"
@@ -108,7 +109,9 @@ def main() -> int:
         uncached = build_cells(slow, arguments.dataset, replace(options, settings=(*options.settings, "cache=false")))
         cells |= {f"{cell.method} (cache=false)": cell for cell in uncached}
     timings, failed = time_all(cells, protocol)
-    env = EnvironmentRecord(**environment(next(iter(cells.values())).device))
+    cell = next(iter(cells.values()))
+    with cell.computing():
+        env = EnvironmentRecord(**environment(cell.device))
     threads = f", {env.threads} threads" if env.device == "cpu" else ""
     print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; ", end="")
     print(f"`{arguments.dataset}`, preset `{arguments.preset}`\n\n{table(timings)}")

@@ -33,9 +33,10 @@ def measured(cell: Cell) -> tuple[ScoreHistogram, PixelMetrics]:
     reporter = LineReporter(sys.stderr)
     store = ArtifactStore(cell.options.cache / "artifacts", reporter.message)
     detector = cell.detector(store, reporter)
-    detector.fit(*cell.data.healthy())
     scorer, test = Scorer(cell, detector, store, reporter), cell.data.splits.test.pixel_level()
-    maps, histogram = scorer.maps(test, "test"), ScoreHistogram()
+    with cell.computing():
+        detector.fit(*cell.data.healthy())
+        maps, histogram = scorer.maps(test, "test"), ScoreHistogram()
     for sample in scored_pixels(test, maps, cell.protocol):
         histogram.add(*sample)
     found = pixel_metrics(histogram, lambda: scored_pixels(test, maps, cell.protocol))

@@ -2,4 +2,14 @@
 
 import os
 
+import pytest
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy start
+
+
+@pytest.fixture(autouse=True)
+def _float32_on_the_cpu(monkeypatch):
+    """No run measures whether bfloat16 is faster here: tests compute the same on every processor."""
+    from adbench.devices.cpu import Cpu
+
+    monkeypatch.setattr(Cpu, "has_bf16", False)

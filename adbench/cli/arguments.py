@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from adbench.config.options import AskedPrecision
 from adbench.config.presets import PRESETS
+from adbench.devices.backends import BACKENDS
 
 SPREAD = ("--method", "--dataset", "--set")
 """Options that take several values after one flag."""
@@ -23,6 +25,17 @@ Cache = Annotated[
     Path | None,
     typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts, checkpoints and prepared data."),
 ]
+PrecisionChoice = Annotated[AskedPrecision, typer.Option(help="auto takes bf16 where it is measured to be faster.")]
+
+
+def _device(name: str) -> str:
+    if name not in DEVICES:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(DEVICES)}.")
+    return name
+
+
+DEVICES = ("auto", *BACKENDS)
+Device = Annotated[str, typer.Option(parser=_device, metavar=f"<{'|'.join(DEVICES)}>", help="Where to run.")]
 
 
 class SpreadCommand(TyperCommand):

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Preset, TrainOn, split_names
+from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, TrainOn, split_names
 from adbench.config.options import RunOptions, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
@@ -21,14 +20,6 @@ from adbench.errors import UnknownPluginError
 
 if TYPE_CHECKING:
     from adbench.results.record import Record
-
-
-class Device(StrEnum):
-    """Where to run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def run(
@@ -40,7 +31,8 @@ def run(
     data_root: DataRoot = None,
     preset: Preset = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of training and scoring.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.auto,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
@@ -64,7 +56,8 @@ def run(
     options = RunOptions(
         preset=preset,
         seed=seed,
-        device=device.value,
+        device=device,
+        precision=precision,
         settings=tuple(settings or ()),
         out=out,
         data_root=data_root,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Preset
+from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset
 from adbench.config.options import default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
@@ -49,7 +49,8 @@ def tune(
     data_root: DataRoot = None,
     preset: Preset = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of training, scoring, lesions and search.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method (then not searched) or data.KEY."),
@@ -84,6 +85,7 @@ def tune(
         "settings": tuple(settings or ()),
         "seed": seed,
         "device": device,
+        "precision": precision,
         "cache": folder,
         "data_root": data_root,
     }

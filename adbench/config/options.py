@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import platformdirs
 
@@ -14,6 +14,11 @@ def default_cache() -> Path:
     """The user's cache folder for trained parts and prepared data."""
     return Path(platformdirs.user_cache_dir("adbench"))
 
+
+Precision = Literal["float32", "bf16"]
+"""In which networks compute; bf16 is PyTorch's autocast to bfloat16, whose weights stay float32."""
+AskedPrecision = Literal["auto", "float32", "bf16"]
+"""What a user may ask for; `auto` takes what was measured to be faster on the device."""
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) while a part trains or maps are computed."""
@@ -35,6 +40,7 @@ class RunOptions:
     """Dataset whose healthy images all methods are trained on; None: each dataset's own."""
     tuning: Mapping[str, Any] | None = None
     """Where tuned settings come from, for the record; None: they were not tuned."""
+    precision: AskedPrecision = "auto"
 
 
 class Reporter(Protocol):

@@ -24,6 +24,7 @@ from adbench.config.options import Progress
 from adbench.contracts.plan import Plan
 from adbench.contracts.search import SearchSpace
 from adbench.devices.clock import StageClock
+from adbench.devices.device import precision
 from adbench.storage.store import ArtifactStore
 
 
@@ -94,6 +95,10 @@ class Runtime:
     store: ArtifactStore = field(default_factory=ArtifactStore.temporary)
     progress: Progress = _silent
     clock: StageClock = field(default_factory=StageClock)
+
+    def __post_init__(self) -> None:
+        device = self.device  # and not self, which the store would then keep alive
+        self.store = self.store.computing(lambda: (device.type, precision(device)))
 
 
 ConfigT = TypeVar("ConfigT", bound=DetectorConfig)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from adbench.devices.device import synchronise
+from adbench.devices.device import backend_of
 
 
 @dataclass
@@ -26,10 +26,10 @@ class StageClock:
         if not self.running:
             yield
             return
-        synchronise(device)
+        backend_of(device).synchronise()
         start = time.perf_counter()
         yield
-        synchronise(device)
+        backend_of(device).synchronise()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
         self.passes[name] = self.passes.get(name, 0) + passes
 
@@ -39,8 +39,8 @@ class StageClock:
 
 def clocked(run: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call, device work included."""
-    synchronise(device)
+    backend_of(device).synchronise()
     start = time.perf_counter()
     run()
-    synchronise(device)
+    backend_of(device).synchronise()
     return time.perf_counter() - start

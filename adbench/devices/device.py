@@ -1,60 +1,53 @@
-"""The device that a run uses: which one, its precision, and when its work is done."""
+"""The device that a run uses: which one, its backend, and the precision in which this context computes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 import torch
 
+from adbench.config.options import Precision
+from adbench.devices.backend import Backend
+from adbench.devices.backends import BACKENDS, load_backend
 from adbench.errors import DeviceError
+
+_computing: ContextVar[tuple[str, Precision] | None] = ContextVar("computing", default=None)
+"""Kind of device and precision, within `computing`."""
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device for auto, cpu or cuda. Raises DeviceError where CUDA is asked for and absent."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"A device is auto, cpu or cuda, got {name!r}.")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise DeviceError(
-            "--device cuda needs a CUDA device, but this PyTorch "
-            f"({torch.__version__}) sees none. Use --device auto, or install a CUDA build and driver."
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    """Return the device for auto, cpu, cuda ... Raises DeviceError where that is unknown or not here."""
+    reason = None
+    for each in BACKENDS if name == "auto" else [name]:
+        reason = load_backend(each).missing()
+        if reason is None:
+            return torch.device(each)
+    raise DeviceError(f"--device {name} needs {reason}")
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until all work queued on the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-@cache
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 arithmetic of its own (emulation would be slower than float32)."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and "avx512_bf16" in _cpu_flags()
+def backend_of(device: torch.device) -> Backend:
+    """What can be asked of a device. Raises DeviceError for a kind that no backend stands for."""
+    return load_backend(device.type)(device)
 
 
 @contextmanager
-def autocast(device: torch.device) -> Iterator[None]:
-    """bf16 autocast where the device has it, else float32."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-        yield
-
-
-@cache
-def cpu_info() -> dict[str, str]:
-    """Fields of the first processor in /proc/cpuinfo; empty where there is no such file."""
+def computing(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Compute on this kind of device in `precision` within the block (of this thread or task)."""
+    token = _computing.set((device.type, precision))
     try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    except OSError:
-        return {}
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        yield
+    finally:
+        _computing.reset(token)
 
 
-def _cpu_flags() -> list[str]:
-    return cpu_info().get("flags", "").split()
+def precision(device: torch.device) -> Precision:
+    """In which precision networks compute on a device here: float32, unless `computing` says otherwise."""
+    kind, decided = _computing.get() or ("", "float32")
+    return decided if kind == device.type else "float32"
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 autocast where that was decided (`computing`), else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bf16")

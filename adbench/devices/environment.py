@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from functools import cache
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adbench.devices.device import cpu_info, has_bf16
+from adbench.devices.device import backend_of, precision
 
 CODE = (":/adbench", ":/baselines", ":/datasets", ":/pyproject.toml")
 """What decides the numbers, as paths from the root of the checkout: changes elsewhere leave a record clean."""
@@ -21,15 +20,18 @@ PACKAGES = ("brain-adbench", "monai", "numpy", "scikit-learn", "scipy", "torch")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Describe device, versions and the state of the code, field by field of `EnvironmentRecord`."""
+    """Describe device, versions and the state of the code, field by field of `EnvironmentRecord`.
+
+    The precision is that of the present context (`device.computing`).
+    """
     commit, dirty = _git_state()
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device.type,
-        "device_name": _device_name(device),
+        "device_name": backend_of(device).name,
         "threads": torch.get_num_threads(),
-        "precision": "bf16 autocast" if has_bf16(device) else "float32",
+        "precision": "bf16 autocast" if precision(device) == "bf16" else "float32",
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "git_commit": commit,
         "git_dirty": dirty,
@@ -41,12 +43,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{cpu_info().get('model name', platform.processor() or 'CPU')}, {os.cpu_count()} cores"
 
 
 @cache

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from adbench.devices.clock import StageClock, clocked
+from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
-from adbench.devices.memory import peak_memory
 
 Score = Callable[[Tensor], object]
 
@@ -121,18 +121,18 @@ def _timed(run: Callable[[], object], clock: StageClock, device: torch.device) -
 
 def _first_call(score: Score, images: Tensor) -> tuple[int, float, int]:
     """The first call: the largest batch that fits (halved until it does), its seconds and peak bytes."""
-    batch_size = len(images)
+    batch_size, backend = len(images), backend_of(images.device)
     while True:
         peak: list[int] = []
         try:
-            with peak_memory(images.device, peak):
+            with backend.peak_memory(peak):
                 first_s = clocked(lambda n=batch_size: score(images[:n]), images.device)  # type: ignore[misc]
             return batch_size, first_s * len(images) / batch_size, peak[0]
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise
             batch_size //= 2
-            torch.cuda.empty_cache()
+            backend.return_free_memory()
 
 
 def _latency(score: Score, images: Tensor, protocol: TimingProtocol) -> float:

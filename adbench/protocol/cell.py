@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -11,13 +12,14 @@ from typing import Any
 
 import torch
 
-from adbench.config.options import Reporter, RunOptions, Silent
+from adbench.config.options import Precision, Reporter, RunOptions, Silent
 from adbench.config.presets import check_preset
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Detector, DetectorConfig, Runtime
 from adbench.contracts.registry import LoadedPlugin, load_detector
-from adbench.devices.device import pick_device
+from adbench.devices.device import computing, pick_device
+from adbench.devices.precision import decide
 from adbench.errors import ConfigError
 from adbench.protocol import data
 from adbench.protocol.data import Data
@@ -36,6 +38,7 @@ class Cell:
     protocol: MeasurementProtocol
     options: RunOptions
     device: torch.device
+    precision: Precision
 
     @property
     def method(self) -> str:
@@ -91,6 +94,10 @@ class Cell:
     def record_path(self) -> Path:
         return self.options.out / record_path(self.data.name, self.method, self.config_hash, self.options.seed)
 
+    def computing(self) -> AbstractContextManager[None]:
+        """Within the block all is computed as this cell says, in its precision."""
+        return computing(self.device, self.precision)
+
     def detector(self, store: ArtifactStore, reporter: Reporter) -> Detector[Any]:
         """A fresh detector of this cell, not fitted."""
         runtime = Runtime(device=self.device, seed=self.options.seed, store=store, progress=reporter.progress)
@@ -119,7 +126,9 @@ def build_cells(
     for each, protocol in product(loaded, protocols):
         _check_region(protocol, each)
     pairs = zip(plugins, configs, strict=True)
-    return [Cell(p, c, each, protocol, options, device) for each, (p, c), protocol in product(loaded, pairs, protocols)]
+    precision = decide(device, options.precision, options.cache, (reporter or Silent()).message)
+    cells = product(loaded, pairs, protocols)
+    return [Cell(p, c, each, protocol, options, device, precision) for each, (p, c), protocol in cells]
 
 
 def _protocols(given: Mapping[str, Any], preset: Mapping[str, Any]) -> list[MeasurementProtocol]:

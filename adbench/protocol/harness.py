@@ -113,7 +113,8 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
     All are measured on the same scores and share one timing.
     """
     shared = Shared()
-    records = [_evaluate(cell, shared, reporter) for cell in cells]
+    with cells[0].computing():
+        records = [_evaluate(cell, shared, reporter) for cell in cells]
     for spec in shared.scores:  # the records hold what they were for; what failed is mended before it runs again
         _store(cells[0], reporter).remove(spec)
     return records

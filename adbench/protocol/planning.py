@@ -12,8 +12,8 @@ from pathlib import Path
 from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.plan import PartPlan, Plan, Run
 from adbench.devices.clock import clocked
+from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
-from adbench.devices.memory import peak_memory
 from adbench.errors import RecordError
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results.record import read_record
@@ -76,8 +76,11 @@ def plan(
     methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
 ) -> list[CellPlan]:
     """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
-    known = _Known({}, {}, set())
-    return [_plan_cell(cell, reporter, known) for cell in build_cells(methods, datasets, options, reporter)]
+    known, plans = _Known({}, {}, set()), []
+    for cell in build_cells(methods, datasets, options, reporter):
+        with cell.computing():
+            plans.append(_plan_cell(cell, reporter, known))
+    return plans
 
 
 def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
@@ -155,6 +158,6 @@ def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell
 def _cost(run: Run, cell: Cell) -> _Cost:
     """Time, FLOPs and memory of one call, after a first one that warms up."""
     memory: list[int] = []
-    with peak_memory(cell.device, memory):
+    with backend_of(cell.device).peak_memory(memory):
         flops = count_flops(run)
     return _Cost(clocked(run, cell.device), flops, memory[0])

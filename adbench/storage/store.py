@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,11 +150,12 @@ class Saved:
 class Checkpoint:
     """Where a part's training saves its state, and finds it again after it was cut off.
 
-    It counts the processor seconds that go into the part, those before it was cut off too.
+    It counts the processor seconds that go into the part, those before it was cut off too, and says in which precision
+    it was made: a training goes on in no other.
     """
 
-    def __init__(self, folder: Path, notify: Notify) -> None:
-        self._saved, self._notify = Saved(folder, "checkpoint"), notify
+    def __init__(self, folder: Path, notify: Notify, precision: str = "float32") -> None:
+        self._saved, self._notify, self._precision = Saved(folder, "checkpoint"), notify, precision
         self._earlier_s, self._since = 0.0, time.process_time()
 
     @property
@@ -162,24 +164,41 @@ class Checkpoint:
         return self._earlier_s + time.process_time() - self._since
 
     def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
-        self._saved.save(tensors, {**meta, "core_s": self.core_s})
+        self._saved.save(tensors, {**meta, "core_s": self.core_s, "precision": self._precision})
 
     def keep(self, name: str, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Keep tensors beside the part for good: a snapshot of the weights, a loss curve."""
         Saved(self._saved.folder, name).save(tensors, {**meta, "core_s": self.core_s})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the last saved state, or None where there is none (or it is damaged, which is said)."""
+        """Return the last saved state, or None where there is none (or it is damaged, which is said).
+
+        Raises ArtifactError where it was made in another precision.
+        """
         if not self._saved.exists():
             return None
         try:
             tensors, meta = self._saved.read()
-            self._earlier_s = float(meta.pop("core_s", 0.0))
-            return tensors, meta
         except _DamagedError as error:
             self._notify(f"checkpoint {self._saved.folder.name} is damaged ({error}): training starts again")
             self._saved.remove()
             return None
+        self._earlier_s = float(meta.pop("core_s", 0.0))
+        self._check_precision(meta.pop("precision", None))
+        return tensors, meta
+
+    def _check_precision(self, made_in: str | None) -> None:
+        """Raise ArtifactError where the state was `made_in` another precision; None: before that was said."""
+        folder = self._saved.folder
+        if made_in is None:
+            self._notify(f"checkpoint {folder.name} does not say its precision: it is taken to be float32")
+        made_in = made_in or "float32"
+        if made_in != self._precision:
+            raise ArtifactError(
+                f"A training goes on in the precision that it began in, but {folder.name} was cut off in {made_in} "
+                f"and this run computes in {self._precision}. Go on with --precision {made_in}, or remove the "
+                f"checkpoint at {folder} to train anew."
+            )
 
     def remove(self) -> None:
         self._saved.remove()
@@ -190,6 +209,7 @@ class ArtifactStore:
 
     def __init__(self, root: Path, notify: Notify = lambda message: None) -> None:
         self.root, self.notify = root, notify
+        self._computing: Callable[[], tuple[str, str]] = lambda: ("cpu", "float32")
 
     @classmethod
     def temporary(cls) -> ArtifactStore:
@@ -197,6 +217,12 @@ class ArtifactStore:
         folder = tempfile.TemporaryDirectory(prefix="adbench-")
         store = cls(Path(folder.name))
         store._folder = folder  # type: ignore[attr-defined]  # removes itself with the store
+        return store
+
+    def computing(self, how: Callable[[], tuple[str, str]]) -> ArtifactStore:
+        """The same store for parts that are made as `how()` says: kind of device, precision. Their keys do not tell."""
+        store = copy(self)
+        store._computing = how
         return store
 
     def folder(self, spec: PartSpec) -> Path:
@@ -211,7 +237,9 @@ class ArtifactStore:
 
     def get(self, spec: PartSpec, make: Callable[[Checkpoint], Tensors]) -> dict[str, Tensor]:
         """Return the part's tensors, calling `make` with its checkpoint where it is absent or damaged."""
-        saved, checkpoint = Saved(self.folder(spec), "part"), Checkpoint(self.folder(spec), self.notify)
+        saved = Saved(self.folder(spec), "part")
+        device, precision = self._computing()
+        checkpoint = Checkpoint(self.folder(spec), self.notify, precision)
         with suppress(_DamagedError):  # made again below, by whoever gets the lock
             if saved.exists():
                 found = saved.read()[0]
@@ -223,7 +251,8 @@ class ArtifactStore:
             if loaded is None:
                 saved.remove()
                 loaded = dict(make(checkpoint))
-                saved.save(loaded, {"spec": spec.as_dict(), "core_s": checkpoint.core_s})
+                made = {"core_s": checkpoint.core_s, "device": device, "precision": precision}
+                saved.save(loaded, {"spec": spec.as_dict(), **made})
             checkpoint.remove()
             return loaded
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adbench.config.options import Reporter, RunOptions
+from adbench.config.options import Precision, Reporter, RunOptions
 from adbench.config.presets import check_preset
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.contracts.dataset import Dataset
@@ -23,7 +23,8 @@ from adbench.contracts.detector import Detector, Runtime
 from adbench.contracts.registry import LoadedPlugin, load_detector
 from adbench.contracts.search import Domain
 from adbench.devices.clock import clocked
-from adbench.devices.device import pick_device
+from adbench.devices.device import computing, pick_device
+from adbench.devices.precision import decide
 from adbench.errors import ConfigError, ScoreError
 from adbench.metrics.histogram import ScoreHistogram, check_scores
 from adbench.metrics.pixels import pixel_metrics
@@ -58,6 +59,7 @@ class Objective:
     options: TuneOptions
     reporter: Reporter
     device: torch.device
+    precision: Precision
     kept: Kept | None
     """None in the training tier, where no two trials share networks."""
 
@@ -81,6 +83,7 @@ class Objective:
             "lesions": {**o.generator.record(), "images": len(self.development.lesioned), "batch": BATCH},
             "region": self.region,
             "seed": o.seed,
+            **({} if self.precision == "float32" else {"precision": self.precision}),
         }
 
     def defaults(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,8 +102,15 @@ class Objective:
             ConfigError: the values do not go together.
             ScoreError: a score map has the wrong shape, NaN or infinity.
         """
-        detector = self._detector(values)
-        detector.fit(self.development.healthy, self.development.validation)
+        with computing(self.device, self.precision):
+            detector = self._detector(values)
+            detector.fit(self.development.healthy, self.development.validation)
+            found = self._quality(detector, report)
+            if "seconds" in self.options.objectives:
+                found["seconds"] = self._seconds(detector)
+            return found
+
+    def _quality(self, detector: Detector[Any], report: Report | None) -> dict[str, float]:
         counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
         *batches, last = self._batches()
         for i, batch in enumerate(batches):
@@ -108,10 +118,7 @@ class Objective:
             if report:
                 report(i, _pooled(counts)[self.options.objectives[0]])
         self._count(detector, last, counts)
-        found = _pooled(counts)
-        if "seconds" in self.options.objectives:
-            found["seconds"] = self._seconds(detector)
-        return found
+        return _pooled(counts)
 
     def _detector(self, values: Mapping[str, Any]) -> Detector[Any]:
         config = resolve(self.plugin.cls.Config, [*self.layers, values], self.options.method)
@@ -187,8 +194,12 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
     run_options = RunOptions(preset=options.preset, cache=options.cache, data_root=options.data_root)
     dataset = data.make(source, settings.data, run_options, reporter).dataset
     development = develop(dataset, options.generator, options.images, protocol.region)
-    kept = Kept(options.cache / "tuning" / "kept", progress=reporter.progress) if options.tier == "inference" else None
-    return Objective(plugin, layers, space, dataset, development, protocol.region, options, reporter, device, kept)
+    precision = decide(device, options.precision, options.cache, reporter.message)
+    folder = options.cache / "tuning" / "kept" / f"{device.type}-{precision}"  # never mixed
+    kept = Kept(folder, progress=reporter.progress) if options.tier == "inference" else None
+    return Objective(
+        plugin, layers, space, dataset, development, protocol.region, options, reporter, device, precision, kept
+    )
 
 
 def _check_settings(settings: Settings, plugin: LoadedPlugin[Detector[Any]], options: TuneOptions) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adbench.config.options import default_cache
+from adbench.config.options import AskedPrecision, default_cache
 from adbench.contracts.detector import Detector
 from adbench.contracts.search import Choice, Domain
 from adbench.errors import TuningError
@@ -33,6 +33,7 @@ class TuneOptions:
     settings: Sequence[str] = ()
     seed: int = 0
     device: str = "auto"
+    precision: AskedPrecision = "auto"
     cache: Path = field(default_factory=default_cache)
     data_root: Path | None = None
     generator: LesionGenerator = field(default_factory=LesionGenerator)

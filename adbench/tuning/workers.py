@@ -10,7 +10,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -47,6 +47,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
     url = options.storage or storage.default_storage(options.cache)
     _check_options(options)
     objective = prepare(options, reporter)
+    options = replace(options, precision=objective.precision)  # worker processes decide nothing anew
     with storage.reaching(url):
         found = _open(url, objective)
         reporter.message(f"study {options.name} in {storage.shown(url)}")

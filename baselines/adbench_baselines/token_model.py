@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan
-from adbench.devices.device import autocast
+from adbench.devices.device import autocast, backend_of
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench_baselines.orderings import arrange
 from adbench_baselines.training import loop_options, train
@@ -229,6 +229,6 @@ def _train(
 @contextmanager
 def _dropout_drawn_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
     """Seed the global generators, which dropout draws from, and put them back afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with backend_of(device).fork_rng():
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         yield

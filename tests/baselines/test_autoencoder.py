@@ -91,7 +91,7 @@ def test_the_kl_is_that_of_torch_summed_over_the_latent():
     assert kl_to_standard_normal(torch.zeros(1, 7), torch.zeros(1, 7)).item() == 0
 
 
-def test_the_vae_s_loss_is_l1_plus_beta_kl_both_summed_then_divided_by_the_pixels(float32):
+def test_the_vae_s_loss_is_l1_plus_beta_kl_both_summed_then_divided_by_the_pixels():
     images, losses = noise(3, 1, SIDE, SIDE), {}
     for beta in (0.0, 1.0, 4.0):
         torch.manual_seed(0)
@@ -115,7 +115,7 @@ def after_dropout(mu: torch.Tensor) -> torch.Generator:
     return g
 
 
-def test_the_ae_s_loss_without_dropout_is_the_mean_absolute_error(float32):
+def test_the_ae_s_loss_without_dropout_is_the_mean_absolute_error():
     net, images = SpatialAE(AEConfig(channels=(8, 16), dropout=0.0)).eval(), noise(3, 1, SIDE, SIDE)
     torch.testing.assert_close(net.losses(images, generator()), (images - net(images)).abs().mean())
 
@@ -147,7 +147,7 @@ def test_the_score_is_the_absolute_residual_and_the_image_s_score_its_mean(cls):
 
 
 @BOTH
-def test_batch_norm_statistics_are_those_of_the_averaged_weights_on_the_training_images(cls, float32):
+def test_batch_norm_statistics_are_those_of_the_averaged_weights_on_the_training_images(cls):
     detector = fitted(cls, {**SHORT, "ema_decay": 0.9})
     first = detector.net.encoder[0] if cls is AE else detector.net.encoder[0][0]
     before_norm = first.conv(stack(16, 1)[:])

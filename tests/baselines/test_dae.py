@@ -186,7 +186,7 @@ def test_the_default_network_has_four_levels_from_64_to_512_channels():
     assert shapes == down + up
 
 
-def test_standardised_weights_do_not_depend_on_scale_or_offset_of_the_weights(float32):
+def test_standardised_weights_do_not_depend_on_scale_or_offset_of_the_weights():
     conv = StandardisedConv(4, 3, 3)
     torch.nn.init.normal_(conv.weight, generator=stream("weights", 0))
     x = torch.randn(2, 4, 8, 8, generator=stream("x", 0))

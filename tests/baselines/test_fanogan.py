@@ -106,7 +106,7 @@ def test_the_penalty_and_its_gradient_in_bfloat16_are_near_those_in_float32():
     assert F.cosine_similarity(rounded_gradient, exact_gradient, dim=0) > 0.99
 
 
-def test_the_critic_s_loss_is_minus_the_distance_plus_lambda_times_the_penalty(float32):
+def test_the_critic_s_loss_is_minus_the_distance_plus_lambda_times_the_penalty():
     module, images = seeded(WGAN, tiny(), (SIDE, SIDE)).eval(), stack(8, 1)[:]
     loss, distance = module.critic_loss(images, generator(4))
     rng = generator(4)
@@ -199,7 +199,7 @@ def test_the_critic_s_loss_gives_the_generator_no_gradient_and_the_generator_s_l
     assert all(p.grad is not None for p in module.generator.parameters())
 
 
-def test_the_generator_s_loss_is_minus_the_critic_s_mean_on_samples(float32):
+def test_the_generator_s_loss_is_minus_the_critic_s_mean_on_samples():
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval()
     samples = module.generator(torch.randn(8, 8, generator=generator(5)))
     torch.testing.assert_close(module.generator_loss(generator(5)), -module.critic(samples).mean())
@@ -224,7 +224,7 @@ def test_izi_f_is_the_pixels_mse_plus_kappa_times_the_features_mse():
         torch.testing.assert_close(found[i], F.mse_loss(images[i], x_hat[i]) + 0.7 * of_features)
 
 
-def test_image_scores_are_the_loss_that_the_encoder_descends(detector, float32):
+def test_image_scores_are_the_loss_that_the_encoder_descends(detector):
     images = sick(4)
     loss = fanogan.encoder_loss(detector.encoder, detector.wgan, images, detector.config.encoder.kappa)
     torch.testing.assert_close(detector.image_scores(images).mean(), loss)
@@ -362,7 +362,7 @@ def test_the_spread_is_the_mean_standard_deviation_of_a_pixel_over_images():
     assert wgan.spread(images) == pytest.approx(math.sqrt(0.5) / 2)
 
 
-def test_after_training_batch_statistics_are_those_of_the_samples(float32):
+def test_after_training_batch_statistics_are_those_of_the_samples():
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).train()
     wgan.settle_statistics(module, seed=3)
     first = module.generator.blocks[0].norm1

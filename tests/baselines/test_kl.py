@@ -59,7 +59,7 @@ def test_kl_terms_are_those_of_monais_likelihood(variance, monkeypatch):
 
 
 @pytest.mark.parametrize("t", STEPS)
-def test_the_kl_map_of_the_unet_is_monais_likelihood_to_float_error(t, monkeypatch, float32):
+def test_the_kl_map_of_the_unet_is_monais_likelihood_to_float_error(t, monkeypatch):
     torch.manual_seed(0)
     model = LatentModel(UNetConfig(channels=(8, 8), residual_blocks=1, head_channels=8), 3).eval()
     z = latents(dtype=torch.float32)

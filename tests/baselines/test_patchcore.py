@@ -133,7 +133,7 @@ def shared():
 
 
 @pytest.mark.parametrize(("resolution", "side"), [("finest", 16), ("coarsest", 8)])
-def test_features_are_all_levels_of_the_encoder_at_one_resolution(shared, float32, resolution, side):
+def test_features_are_all_levels_of_the_encoder_at_one_resolution(shared, resolution, side):
     detector = fitted(PatchCore, {**SETTINGS, "resolution": resolution, "neighbourhood": 1}, shared)
     x, ends = sick(), []
     for i, block in enumerate(detector.encoder.blocks):
@@ -148,7 +148,7 @@ def test_features_are_all_levels_of_the_encoder_at_one_resolution(shared, float3
         torch.testing.assert_close(found[:, :8], halved)
 
 
-def test_neighbourhoods_are_averaged_over_and_borders_count_only_what_is_there(shared, float32):
+def test_neighbourhoods_are_averaged_over_and_borders_count_only_what_is_there(shared):
     plain = fitted(PatchCore, {**SETTINGS, "neighbourhood": 1}, shared).features(sick())
     found = fitted(PatchCore, {**SETTINGS, "neighbourhood": 3}, shared).features(sick())
     torch.testing.assert_close(found[:, 5, 6, :8], plain[:, 4:7, 5:8, :8].mean((1, 2)))

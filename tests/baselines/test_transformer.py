@@ -88,7 +88,7 @@ def test_the_score_is_the_softened_mask_times_the_residual_to_the_healed_image(r
     torch.testing.assert_close(d.score(images), expected)
 
 
-def test_tokens_are_the_codes_that_the_vqvae_decodes(runtime, float32):
+def test_tokens_are_the_codes_that_the_vqvae_decodes(runtime):
     d, images = detector(Transformer, runtime), sick()
     torch.testing.assert_close(d.vqvae.quantiser.embed(d.encode(images)), d.vqvae.encode(images))
 

@@ -113,13 +113,13 @@ def test_latents_are_smaller_by_the_factor_and_decode_to_the_image_size(factor):
     assert torch.equal(module.decode(z + 1e-4, requantise=True), x_hat)
 
 
-def test_the_reconstruction_s_gradient_goes_straight_through_to_the_encoder(float32):
+def test_the_reconstruction_s_gradient_goes_straight_through_to_the_encoder():
     module, images = tiny(commitment=0.0).train(), sick(2)
     module.losses(images, generator()).backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.encoder.parameters())
 
 
-def test_the_gradient_at_the_encoder_s_output_is_that_at_the_decoder_s_input(float32):
+def test_the_gradient_at_the_encoder_s_output_is_that_at_the_decoder_s_input():
     module, images = tiny(commitment=0.0).eval(), sick(2)
     module.quantiser.start(module.encoder(images).detach(), generator())
     z = module.encode(images).requires_grad_()
@@ -130,7 +130,7 @@ def test_the_gradient_at_the_encoder_s_output_is_that_at_the_decoder_s_input(flo
     torch.testing.assert_close(z_e[0], z.grad)
 
 
-def test_the_loss_is_l1_plus_beta_times_the_commitment(float32):
+def test_the_loss_is_l1_plus_beta_times_the_commitment():
     module, images = tiny(commitment=0.25).eval(), sick(2)
     z_e = module.encoder(images).detach()
     module.quantiser.start(z_e, generator())

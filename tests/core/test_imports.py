@@ -34,6 +34,7 @@ LIGHT = (
         "config.presets",
         "config.settings",
         "contracts.registry",
+        "devices.backends",
     ),
     *("results.formats", "results.markdown", "results.pages", "results.record"),
 )

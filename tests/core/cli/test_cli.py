@@ -52,6 +52,12 @@ def test_all_options_reach_the_harness(harness, command, tmp_path):
     assert harness.calls == [(["ddpm"], ["toy"], options)]
 
 
+def test_the_precision_reaches_the_harness(harness, command):
+    code, _, _ = command("run", "--method", "ddpm", "--precision", "bf16")
+    assert code == 0
+    assert harness.calls == [(["ddpm"], ["phantom"], RunOptions(precision="bf16"))]
+
+
 @pytest.mark.parametrize("args", ["--dataset toy other", "--dataset toy --dataset other", "--dataset toy,other,toy"])
 def test_datasets_may_be_given_in_three_ways(harness, command, args):
     code, _, _ = command("run", "--method", "ddpm", *args.split())
@@ -144,7 +150,8 @@ def test_a_dry_run_as_json_is_an_array_of_plans(harness, command):
         ("run --method ddpm --train-on phantm", "no dataset 'phantm'; did you mean 'phantom'?"),
         ("run", "--method"),
         ("run --method ddpm --out x y", "y"),
-        ("run --method ddpm --device tpu", "tpu"),
+        ("run --method ddpm --device tpu", "'tpu' is not one of auto, cuda, cpu"),
+        ("run --method ddpm --precision f16", "f16"),
         ("run --method ddpm --seed -1", "--seed"),
         ("info phantm", "no method or dataset 'phantm'; did you mean 'phantom'?"),
         ("list nonsense", "nonsense"),
@@ -216,9 +223,10 @@ def test_the_version_is_printed(command):
 
 def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harness, tmp_path):
     settings = {"f": 8, "data.kind": "tumour", "ema": True, "widths": [1, 2], "n": None}
-    record = adbench.run("ddpm", preset="smoke", settings=settings, out=tmp_path, data_root="d")
+    record = adbench.run("ddpm", preset="smoke", settings=settings, out=tmp_path, data_root="d", precision="bf16")
     assert record == make("ddpm")
     methods, dataset, options = harness.calls[0]
     assert (methods, dataset) == (["ddpm"], "phantom")
     assert options.settings == ("f=8", "data.kind=tumour", "ema=true", "widths=[1, 2]", "n=null")
     assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), default_cache())
+    assert options.precision == "bf16"

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adbench.devices import clock
 from adbench.devices.clock import StageClock, clocked
+from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
-from adbench.devices.memory import peak_memory
 from adbench.devices.timing import Timing, TimingProtocol, measure, plan_repeats
 from adbench.results.record import TimingRecord
 
@@ -184,7 +184,7 @@ def test_flops_of_a_timed_scorer_are_those_of_all_slices():
 def test_peak_memory_is_what_the_block_takes_above_what_was_in_use():
     peak: list[int] = []
     size = 96 * 2**20
-    with peak_memory(CPU, peak):
+    with backend_of(CPU).peak_memory(peak):
         held = torch.ones(size // 4)
         clocked(lambda: held.sum(), CPU)
         until_sampled = [clocked(lambda: held.add_(1), CPU) for _ in range(8)]
@@ -196,7 +196,7 @@ def test_peak_memory_is_appended_when_the_block_fails():
     peak: list[int] = []
 
     def fail():
-        with peak_memory(CPU, peak):
+        with backend_of(CPU).peak_memory(peak):
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):

@@ -254,3 +254,53 @@ def test_what_a_training_keeps_outlasts_its_checkpoint_and_is_checked(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(ArtifactError, match=SPEC.key):
         store.beside(SPEC, "snapshot-")
+
+
+def cut_off(store: ArtifactStore) -> None:
+    def make(checkpoint):
+        checkpoint.save({"w": torch.ones(1)}, {"step": 1})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get(SPEC, make)
+
+
+def go_on(checkpoint) -> dict[str, torch.Tensor]:
+    tensors, meta = checkpoint.load()
+    assert meta == {"step": 1}
+    return tensors
+
+
+def test_a_part_says_what_it_was_made_on_and_has_the_same_key_everywhere(store):
+    def on_a_gpu() -> tuple[str, str]:
+        return "cuda", "bf16"
+
+    store.computing(on_a_gpu).get(SPEC, lambda checkpoint: TENSORS)
+    meta = Saved(store.folder(SPEC), "part").read_meta()
+    assert (meta["device"], meta["precision"]) == ("cuda", "bf16")
+    assert equal(store.get(SPEC, never))
+
+
+def test_a_training_that_was_cut_off_does_not_go_on_in_another_precision(store, said):
+    cut_off(store.computing(lambda: ("cpu", "bf16")))
+    with pytest.raises(
+        ArtifactError, match=r"in bf16 and this run computes in float32.*--precision bf16, or remove"
+    ) as told:
+        store.get(SPEC, go_on)
+    assert str(store.folder(SPEC)) in str(told.value)
+    assert not store.has(SPEC)
+    assert equal(store.computing(lambda: ("cuda", "bf16")).get(SPEC, go_on), {"w": torch.ones(1)})
+    assert said == []
+
+
+def test_a_checkpoint_that_does_not_say_its_precision_is_of_float32_which_is_said(store, said):
+    cut_off(store)
+    index = store.folder(SPEC) / "checkpoint.json"
+    content = json.loads(index.read_text())
+    del content["meta"]["precision"]
+    content["meta_sha256"] = canonical_hash(content["meta"])
+    index.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="--precision float32"):
+        store.computing(lambda: ("cpu", "bf16")).get(SPEC, go_on)
+    assert equal(store.get(SPEC, go_on), {"w": torch.ones(1)})
+    assert said == [f"checkpoint {SPEC.key} does not say its precision: it is taken to be float32"] * 2
