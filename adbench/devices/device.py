@@ -39,6 +39,11 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and "avx512_bf16" in _cpu_flags()
 
 
+def precision(device: torch.device) -> str:
+    """What networks compute in on the device, in words."""
+    return "bf16 autocast" if has_bf16(device) else "float32"
+
+
 @contextmanager
 def autocast(device: torch.device) -> Iterator[None]:
     """bf16 autocast where the device has it, else float32."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from adbench.devices.device import cpu_info, has_bf16
+from adbench.devices.device import cpu_info, precision
 
 CODE = (":/adbench", ":/baselines", ":/datasets", ":/pyproject.toml")
 """What decides the numbers, as paths from the root of the checkout: changes elsewhere leave a record clean."""
@@ -29,7 +29,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "device_name": _device_name(device),
         "threads": torch.get_num_threads(),
-        "precision": "bf16 autocast" if has_bf16(device) else "float32",
+        "precision": precision(device),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "git_commit": commit,
         "git_dirty": dirty,

@@ -58,8 +58,6 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
     cells = build_cells(methods, datasets, options, reporter)
     if options.tuning:
         _check_tuned(options.tuning, cells)
-    for cell in cells:
-        check_suits(cell, reporter)
     check_writable(options)
     groups = groupby(cells, key=lambda cell: (cell.data.name, cell.method))
     return [record for _, regions in groups for record in evaluate(list(regions), reporter)]
@@ -69,16 +67,6 @@ def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
     """Raise TuningError where a cell trains on other images than those that its settings were tuned on."""
     for cell in cells:
         check_same_images(tuning, cell.data.splits.train, cell.data.splits.validation)
-
-
-def check_suits(cell: Cell, reporter: Reporter) -> None:
-    """Raise AdbenchError where the method does not suit the data: its plan knows at once, its training in hours."""
-    try:
-        cell.detector(_store(cell, reporter), reporter).plan(*cell.data.healthy())
-    except AdbenchError:
-        raise
-    except Exception:  # a fault of the detector, which its run meets again and records
-        return
 
 
 def check_writable(options: RunOptions) -> None:
@@ -115,7 +103,7 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
     shared = Shared()
     records = [_evaluate(cell, shared, reporter) for cell in cells]
     for spec in shared.scores:  # the records hold what they were for; what failed is mended before it runs again
-        _store(cells[0], reporter).remove(spec)
+        cells[0].store(reporter).remove(spec)
     return records
 
 
@@ -127,10 +115,6 @@ def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
         write_manifest(cell)
         write_record_file(record, cell.options.out)
         return record
-
-
-def _store(cell: Cell, reporter: Reporter) -> ArtifactStore:
-    return ArtifactStore(cell.options.cache / "artifacts", reporter.message)
 
 
 @contextmanager
@@ -195,7 +179,7 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
 
 
 def _run(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
-    store = _store(cell, reporter)
+    store = cell.store(reporter)
     detector = cell.detector(store, reporter)
     healthy, validation = cell.data.healthy()
     of = f" of {cell.data.train_on.source.name}" if cell.data.train_on else ""

@@ -192,6 +192,11 @@ class ArtifactStore:
         self.root, self.notify = root, notify
 
     @classmethod
+    def below(cls, cache: Path, notify: Notify = lambda message: None) -> ArtifactStore:
+        """The store of a cache folder."""
+        return cls(cache / "artifacts", notify)
+
+    @classmethod
     def temporary(cls) -> ArtifactStore:
         """A store in a temporary folder, removed when the store is."""
         folder = tempfile.TemporaryDirectory(prefix="adbench-")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from adbench.config.options import Reporter, RunOptions
 from adbench.config.presets import check_preset
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.contracts.dataset import Dataset
-from adbench.contracts.detector import Detector, Runtime
+from adbench.contracts.detector import Detector, DetectorConfig, Runtime
+from adbench.contracts.plan import Plan
 from adbench.contracts.registry import LoadedPlugin, load_detector
 from adbench.contracts.search import Domain
 from adbench.devices.clock import clocked
@@ -28,6 +30,7 @@ from adbench.errors import ConfigError, ScoreError
 from adbench.metrics.histogram import ScoreHistogram, check_scores
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import data
+from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.kept import KeepsStages, Kept
 from adbench.storage.store import ArtifactStore
@@ -96,9 +99,11 @@ class Objective:
         `report` is called after each batch but the last: what is wholly scored is not worth ending early.
 
         Raises:
-            ConfigError: the values do not go together.
+            ConfigError: the values do not go together, or do not suit the images.
+            PluginError: the plan breaks.
             ScoreError: a score map has the wrong shape, NaN or infinity.
         """
+        self.plan(values)  # knows at once what training would in hours
         detector = self._detector(values)
         detector.fit(self.development.healthy, self.development.validation)
         counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
@@ -113,11 +118,18 @@ class Objective:
             found["seconds"] = self._seconds(detector)
         return found
 
-    def _detector(self, values: Mapping[str, Any]) -> Detector[Any]:
+    def plan(self, values: Mapping[str, Any]) -> Plan:
+        """What a trial will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
+        development = self.development
+        return plan_of(self.plugin, *self._config_and_runtime(values), development.healthy, development.validation)
+
+    def _config_and_runtime(self, values: Mapping[str, Any]) -> tuple[DetectorConfig, Runtime]:
+        store = ArtifactStore.below(self.options.cache, self.reporter.message)
         config = resolve(self.plugin.cls.Config, [*self.layers, values], self.options.method)
-        store = ArtifactStore(self.options.cache / "artifacts", self.reporter.message)
-        runtime = Runtime(self.device, self.options.seed, store, self.reporter.progress)
-        detector = self.plugin.cls(config, runtime)
+        return config, Runtime(self.device, self.options.seed, store, self.reporter.progress)
+
+    def _detector(self, values: Mapping[str, Any]) -> Detector[Any]:
+        detector = self.plugin.cls(*self._config_and_runtime(values))
         if isinstance(detector, KeepsStages):
             detector.kept = self.kept
         return detector
@@ -168,10 +180,10 @@ def _pooled(counts: Mapping[str, ScoreHistogram]) -> dict[str, float]:
 
 
 def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
-    """Check every name and setting, load the healthy images and draw the lesions.
+    """Check every name and setting, load the healthy images, draw the lesions and ask for the plan.
 
     Raises:
-        AdbenchError: anything is wrong with what the user gave, or there is nothing to search.
+        AdbenchError: anything is wrong with what the user gave, there is nothing to search, or the plan breaks.
     """
     check_preset(options.preset)
     device = pick_device(options.device)
@@ -188,7 +200,10 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
     dataset = data.make(source, settings.data, run_options, reporter).dataset
     development = develop(dataset, options.generator, options.images, protocol.region)
     kept = Kept(options.cache / "tuning" / "kept", progress=reporter.progress) if options.tier == "inference" else None
-    return Objective(plugin, layers, space, dataset, development, protocol.region, options, reporter, device, kept)
+    objective = Objective(plugin, layers, space, dataset, development, protocol.region, options, reporter, device, kept)
+    with suppress(ConfigError):  # other values of the space may suit the images where these do not
+        objective.plan({})
+    return objective
 
 
 def _check_settings(settings: Settings, plugin: LoadedPlugin[Detector[Any]], options: TuneOptions) -> None:
