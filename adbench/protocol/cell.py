@@ -135,7 +135,7 @@ def build_cells(
     configs = _detector_configs(plugins, settings, options.preset)
     protocols = _protocols(settings.protocol, PROTOCOL_PRESETS.get(options.preset, {}))
     sources = [data.make(plugin, settings.data, options, reporter or Silent()) for plugin in involved]
-    loaded = [Data.of(each) for each in data.load(sources, names, options.train_on)]
+    loaded = data.load(sources, names, options.train_on)
     for each, protocol in product(loaded, protocols):
         _check_region(protocol, each)
     pairs = zip(plugins, configs, strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -382,21 +381,6 @@ def test_a_method_sees_images_and_nothing_else(tmp_path, monkeypatch):
     batch = seen[0][np.array([0, 1])]
     batch.fill_(9)
     assert seen[0][np.array([0, 1])].max() < 1, "a copy"
-
-
-def test_the_check_for_writing_leaves_nothing_but_the_folders(tmp_path):
-    options = toys.options(tmp_path)
-    harness.check_writable(options)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and "site" not in path.parts] == []
-
-
-def test_the_check_for_writing_removes_only_the_folders_that_it_made(tmp_path):
-    (tmp_path / "cache").write_text("a file")
-    (tmp_path / "old").mkdir()
-    options = toys.options(tmp_path, out=tmp_path / "old/new/out")
-    with pytest.raises(AdbenchError, match="--cache"):
-        harness.check_writable(options)
-    assert os.listdir(tmp_path / "old") == []
 
 
 def test_cells_of_one_run_share_the_data(tmp_path):
