@@ -90,7 +90,7 @@ def main() -> int:
     settings = parse_settings(args.set).detector
     config = resolve(DDIM.Config, [DDIM.overrides, DDIM.presets[args.preset], settings], "ddim")
     reporter = LineReporter(sys.stderr)
-    store = ArtifactStore(args.cache / "artifacts", reporter.message)
+    store = ArtifactStore.below(args.cache, reporter.message)
     runtime = Runtime(seed=args.seed, store=store, progress=reporter.progress)
     detector = DDIM(config, runtime)
     own = HeadCTSprites(HeadCTSprites.Config(sprite_seed=args.sprite_seed, development=True), args.data_root).load()

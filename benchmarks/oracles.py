@@ -91,7 +91,7 @@ def main() -> int:
     layers = [DDPM.overrides, DDPM.presets[args.preset], parse_settings(args.set).detector]
     config = resolve(DDPM.Config, layers, "ddpm").vqvae  # type: ignore[attr-defined]
     reporter = LineReporter(sys.stderr)
-    store = ArtifactStore(args.cache / "artifacts", reporter.message)
+    store = ArtifactStore.below(args.cache, reporter.message)
     runtime = Runtime(seed=args.seed, store=store, progress=reporter.progress)
     train, _ = HeadCTSprites(HeadCTSprites.Config(), args.data_root).load_healthy()
     model, spec = vqvae.fetch(config, Images(train.images, train.image_fingerprint), runtime)

@@ -25,7 +25,8 @@ from adbench.protocol.data import Data
 from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
 from adbench.results.record import record_path
-from adbench.storage.store import ArtifactStore, canonical_hash, changed_fields
+from adbench.storage.spec import canonical_hash, changed_fields
+from adbench.storage.store import ArtifactStore
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from adbench.results.record import (
     write_text,
 )
 from adbench.results.record import write_record as write_record_file
-from adbench.storage.store import PartSpec
+from adbench.storage.spec import PartSpec
 
 
 def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter) -> list[Record]:

@@ -23,7 +23,8 @@ from adbench.errors import ScoreError
 from adbench.metrics.histogram import check_scores
 from adbench.protocol.cell import Cell
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 
 Floats = NDArray[np.float32]
 Score = Callable[[Tensor], Floats]
@@ -65,7 +66,7 @@ class Scorer:
 
     def maps(self, split: Split, name: str) -> ScoreMaps:
         """Score all images of a split. Raises ScoreError where a map has the wrong shape, NaN or infinity."""
-        batches = self._batches(split, "maps", self._map_scores)
+        batches = self._batches(split, "maps", self._map_scores, 4)
         for _ in self._scored(batches, f"{name} maps"):
             pass
         return ScoreMaps(batches)
@@ -73,17 +74,18 @@ class Scorer:
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
         scores = np.empty(len(split), np.float32)  # filled in place: kept results of batches would fragment the heap
-        batches = self._batches(split, "image scores", self._image_scores)
+        batches = self._batches(split, "image scores", self._image_scores, 1)
         for batch, values in zip(batches, self._scored(batches, f"{name} image scores"), strict=True):
             scores[batch.where] = values
         return scores
 
-    def _batches(self, split: Split, what: str, score: Score) -> list[Batch]:
+    def _batches(self, split: Split, what: str, score: Score, dimensions: int) -> list[Batch]:
+        """Cut a split; scores have as many of the dimensions of images."""
         size, n = self.cell.protocol.batch_size, len(split)
         places = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-        return [self._batch(split, place, what, score) for place in places]
+        return [self._batch(split, place, what, score, dimensions) for place in places]
 
-    def _batch(self, split: Split, where: slice, what: str, score: Score) -> Batch:
+    def _batch(self, split: Split, where: slice, what: str, score: Score, dimensions: int) -> Batch:
         """A batch is known by its images and by what decides their scores, wherever in a split it stands."""
         config = {"cell": self.cell.scores_hash, "what": what}
         parents, data = dict(self.detector.artifacts()), split.take(where).image_fingerprint
@@ -93,7 +95,8 @@ class Scorer:
             images = torch.from_numpy(np.array(split.images[where])).to(self.cell.device)
             return {"scores": torch.from_numpy(score(images))}
 
-        return Batch(where, spec, lambda: self.store.get(spec, make)["scores"].numpy())
+        shapes = {"scores": split.images[where].shape[:dimensions]}
+        return Batch(where, spec, lambda: self.store.get(spec, make, shapes)["scores"].numpy())
 
     def _scored(self, batches: Sequence[Batch], what: str) -> Iterator[Floats]:
         """Yield the scores of each batch, and say how far it is."""

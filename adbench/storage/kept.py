@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adbench.config.options import Progress, Silent
 from adbench.errors import ArtifactError
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 
 T = TypeVar("T")
 Planes = NDArray[np.float32]

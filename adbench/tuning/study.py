@@ -22,7 +22,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from adbench.errors import TuningError, suggestion
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 from adbench.tuning import storage
 
 IDENTITY, WORKER, REASON, RETRIES, RETRY_OF = "identity", "worker", "reason", "retries", "retry of"

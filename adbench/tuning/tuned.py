@@ -17,7 +17,7 @@ from adbench.config.settings import parse_settings, resolve
 from adbench.contracts.registry import load_detector
 from adbench.errors import TuningError
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 from adbench.tuning import storage as places
 from adbench.tuning import study
 

@@ -15,7 +15,9 @@ from torch import nn
 
 from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
-from adbench.storage.store import ArtifactStore, Checkpoint, PartSpec
+from adbench.storage.saved import Checkpoint
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 
 
 class CutOffError(Exception):

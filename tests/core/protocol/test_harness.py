@@ -17,7 +17,7 @@ from adbench.protocol import harness
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import pages
 from adbench.results.record import Record, read_record, read_records
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 
 
 @pytest.fixture(autouse=True)
