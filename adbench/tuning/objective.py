@@ -113,10 +113,10 @@ class Objective:
             if report:
                 report(i, _pooled(counts)[self.options.objectives[0]])
         self._count(detector, last, counts)
-        found = _pooled(counts)
+        results = _pooled(counts)
         if "seconds" in self.options.objectives:
-            found["seconds"] = self._seconds(detector)
-        return found
+            results["seconds"] = self._seconds(detector)
+        return results
 
     def plan(self, values: Mapping[str, Any]) -> Plan:
         """What a trial will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
@@ -169,14 +169,14 @@ class Objective:
 
 def _pooled(counts: Mapping[str, ScoreHistogram]) -> dict[str, float]:
     """`dice` and `auprc` of each kind counted so far, and their means over kinds; an undefined one counts 0."""
-    found: dict[str, float] = {}
+    pooled: dict[str, float] = {}
     for kind, count in counts.items():
         if count.subjects:
             metrics = pixel_metrics(count)
-            found[f"dice {kind}"], found[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
+            pooled[f"dice {kind}"], pooled[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
     for name in ("dice", "auprc"):
-        found[name] = statistics.fmean(v for key, v in found.items() if key.startswith(f"{name} "))
-    return found
+        pooled[name] = statistics.fmean(v for key, v in pooled.items() if key.startswith(f"{name} "))
+    return pooled
 
 
 def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
