@@ -110,7 +110,9 @@ class ArtifactStore:
             raise self._unwritable(error) from error
 
     def remove(self, spec: PartSpec) -> None:
-        shutil.rmtree(self.folder(spec), ignore_errors=True)
+        """Remove a part, after whoever is making it at the moment."""
+        with self._locked(spec):
+            shutil.rmtree(self.folder(spec), ignore_errors=True)
 
     def _load(self, saved: Saved, shapes: Shapes | None) -> dict[str, Tensor] | None:
         """Return the tensors, or None where there are none (or they are damaged, which is said)."""

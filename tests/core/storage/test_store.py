@@ -157,6 +157,23 @@ def test_a_removed_part_is_gone(store):
     store.remove(SPEC)
 
 
+def test_a_part_is_not_removed_under_whoever_is_making_it(store):
+    making, go_on = threading.Event(), threading.Event()
+
+    def make(checkpoint):
+        making.set()
+        assert go_on.wait(20)
+        return TENSORS
+
+    maker = threading.Thread(target=store.get, args=(SPEC, make))
+    maker.start()
+    assert making.wait(20)
+    other = ArtifactStore(store.root, lambda message: go_on.set())
+    other.remove(SPEC)
+    maker.join(20)
+    assert not store.folder(SPEC).exists()
+
+
 def test_a_temporary_store_removes_itself():
     store = ArtifactStore.temporary()
     store.get(SPEC, lambda checkpoint: TENSORS)
