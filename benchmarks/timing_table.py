@@ -28,7 +28,6 @@ from adbench.devices.timing import Timing, TimingProtocol, measure
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import formats
 from adbench.results.record import EnvironmentRecord
-from adbench.storage.store import ArtifactStore
 
 REFERENCE = "ddim"
 
@@ -41,7 +40,7 @@ def first_party() -> list[str]:
 def timed(cell: Cell, protocol: TimingProtocol) -> Timing:
     """Fit from the cache and time scoring on test images."""
     reporter = LineReporter(sys.stderr)
-    detector = cell.detector(ArtifactStore(cell.options.cache / "artifacts", reporter.message), reporter)
+    detector = cell.detector(cell.store(reporter), reporter)
     detector.fit(*cell.data.healthy())
     test = cell.data.splits.test.images
     chosen = np.resize(np.arange(len(test)), protocol.slices)

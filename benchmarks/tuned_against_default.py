@@ -22,7 +22,6 @@ from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.data import check_same_images
 from adbench.protocol.scoring import Scorer, scored_pixels
 from adbench.results import formats
-from adbench.storage.store import ArtifactStore
 from adbench.tuning.tuned import settings_for_run
 
 METRICS = {"best_dice": "⌈DICE⌉", "auprc": "AUPRC", "auroc": "AUROC"}
@@ -31,7 +30,7 @@ METRICS = {"best_dice": "⌈DICE⌉", "auprc": "AUPRC", "auroc": "AUROC"}
 def measured(cell: Cell) -> tuple[ScoreHistogram, PixelMetrics]:
     """Fit, score the test images, and return the counts and the exact metrics."""
     reporter = LineReporter(sys.stderr)
-    store = ArtifactStore(cell.options.cache / "artifacts", reporter.message)
+    store = cell.store(reporter)
     detector = cell.detector(store, reporter)
     scorer, test = Scorer(cell, detector, store, reporter), cell.data.splits.test.pixel_level()
     with cell.computing():

@@ -30,7 +30,7 @@ from adbench_baselines.diffusion_config import SIZES
 from adbench.config.options import Silent
 from adbench.contracts.search import Integer
 from adbench.devices.device import pick_device
-from adbench.tuning import storage, study
+from adbench.tuning import places, studies
 from adbench.tuning.objective import Objective, prepare
 from adbench.tuning.space import TuneOptions
 from adbench.tuning.trials import work
@@ -82,11 +82,11 @@ def fill(o: Objective) -> float:
 
 def studied(o: Objective) -> tuple[float, list[tuple[Mapping[str, Any], float]]]:
     """Seconds a trial of a study, none of them pruned, and the settings and Dice of each."""
-    found = study.open_study(storage.default_storage(o.options.cache), "benchmark", o.identity, ["maximize"])
+    found = studies.open_study(places.default_storage(o.options.cache), "benchmark", o.identity, ["maximize"])
     found.sampler, found.pruner = optuna.samplers.TPESampler(multivariate=True, seed=0), optuna.pruners.NopPruner()
     start = time.perf_counter()
     work(found, o, None)
-    seconds, trials = time.perf_counter() - start, study.complete(study.trials_of(found))
+    seconds, trials = time.perf_counter() - start, studies.complete(studies.trials_of(found))
     return seconds / len(trials), [(trial.params, trial.values[0]) for trial in trials]
 
 

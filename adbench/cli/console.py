@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adbench.contracts.dataset import Problem
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
-    from adbench.protocol.planning import CellPlan
+    from adbench.protocol.forecast import CellForecast
     from adbench.results.record import Record
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -180,10 +180,10 @@ def _result_cells(record: Record) -> list[str]:
     ]
 
 
-def show_plans(plans: Sequence[CellPlan]) -> None:
-    """Print what a run would do: the parts first (shared ones once), then the scoring of each method."""
-    todo = [plan for plan in plans if not plan.record_exists]
-    parts = {part.key: part for plan in todo for part in plan.parts}
+def show_forecast(cells: Sequence[CellForecast]) -> None:
+    """Print what a run would take: the parts first (shared ones once), then the scoring of each method."""
+    todo = [cell for cell in cells if not cell.record_exists]
+    parts = {part.key: part for cell in todo for part in cell.parts}
     columns = ("part", "kind", "status", "steps", "parameters", "FLOPs", "memory", "time")
     table = _table(*columns, left=3, title="To train")
     for part in parts.values():
@@ -193,21 +193,21 @@ def show_plans(plans: Sequence[CellPlan]) -> None:
         out().print(table)
     scoring = ("method", "dataset", "network passes", "FLOPs / 100", "time", "memory", "record")
     table = _table(*scoring, left=2, title="To score")
-    for plan in plans:
+    for cell in cells:
         table.add_row(
-            plan.method,
-            plan.dataset,
-            formats.counts(plan.passes),
-            formats.si(plan.flops_per_100),
-            formats.duration(plan.estimated_score_s),
-            formats.mebibytes(plan.estimated_memory_bytes),
-            "exists" if plan.record_exists else "new",
+            cell.method,
+            cell.dataset,
+            formats.counts(cell.passes),
+            formats.si(cell.flops_per_100),
+            formats.duration(cell.estimated_score_s),
+            formats.mebibytes(cell.estimated_memory_bytes),
+            "exists" if cell.record_exists else "new",
         )
     out().print(table)
-    times = [part.estimated_s for part in parts.values()] + [plan.estimated_score_s for plan in todo]
+    times = [part.estimated_s for part in parts.values()] + [cell.estimated_score_s for cell in todo]
     say(f"estimated time on this device: {formats.duration(sum(time or 0.0 for time in times))}")
-    for plan in plans:
-        say(f"{plan.method} on {plan.dataset}: {plan.record}")
+    for cell in cells:
+        say(f"{cell.method} on {cell.dataset}: {cell.record}")
 
 
 def show_findings(name: str, facts: Mapping[str, str], problems: Sequence[Problem], shown: int) -> None:

@@ -95,7 +95,7 @@ def prepare(
     with _working() as reporter:
         loaded = data.load(_sources(plugins, options, reporter), names, train_on)
     for each in loaded:
-        console.show_prepared(each.source.name, each.train_on.source.name if each.train_on else None, each.splits)
+        console.show_prepared(each.name, each.train_on.source.name if each.train_on else None, each.splits)
     console.say(f"kept below {options.cache / data.FOLDER}, where a dataset keeps anything")
 
 

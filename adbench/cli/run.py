@@ -40,7 +40,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
     cache: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a run would take and do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
     tuned: Annotated[
         str | None, typer.Option(metavar="STUDY[#TRIAL]", help="Use the settings that a study found.")
@@ -71,7 +71,7 @@ def run(
         texts, tuning = settings_for_run(tuned, storage, options, methods, datasets)
         options = replace(options, settings=texts, tuning=tuning)
     if dry_run:
-        _plan(methods, datasets, options, as_json)
+        _forecast(methods, datasets, options, as_json)
     else:
         _run(methods, datasets, options, as_json)
 
@@ -86,16 +86,16 @@ def _named(given: Sequence[str], kind: str, group: str) -> list[str]:
     return names
 
 
-def _plan(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
+def _forecast(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
     from adbench.cli import progress
-    from adbench.protocol import planning
+    from adbench.protocol import forecast
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        plans = planning.plan(methods, datasets, options, reporter)
+        cells = forecast.forecast(methods, datasets, options, reporter)
     if as_json:
-        console.say_json([asdict(plan) for plan in plans])
+        console.say_json([asdict(cell) for cell in cells])
     else:
-        console.show_plans(plans)
+        console.show_forecast(cells)
 
 
 def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:

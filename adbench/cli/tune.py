@@ -106,13 +106,13 @@ def _tune(method: str, dataset: str, given: dict[str, Any]) -> None:
 
 def _show(outcome: Outcome, options: TuneOptions) -> None:
     """Print the best trial (of several objectives the Pareto front), and how to go on."""
-    from adbench.tuning import study, trials, tuned
+    from adbench.tuning import studies, trials, tuned
 
-    name, found = outcome.study.study_name, study.trials_of(outcome.study)
-    ranked = study.ranked(outcome.study.directions, found)
+    name, all_trials = outcome.study.study_name, studies.trials_of(outcome.study)
+    ranked = studies.ranked(outcome.study.directions, all_trials)
     shown = outcome.study.best_trials if len(options.objectives) > 1 else ranked[:1]
     for trial in shown:
         console.say(trials.describe(trial, options.objectives))
-    console.say(f"{len(study.finished(found))} trials of study {name} in {outcome.storage}")
+    console.say(f"{len(studies.finished(all_trials))} trials of study {name} in {outcome.storage}")
     where = f" --storage {outcome.storage}" if options.storage else ""
     console.say(f"use them: {tuned.command(outcome.study)}{where}; look at them: adbench tune --report {name}{where}")

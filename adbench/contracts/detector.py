@@ -135,7 +135,10 @@ class Detector(ABC, Generic[ConfigT]):
         return self.score(images).mean(dim=(1, 2, 3))
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
-        """Say what `fit` and `score` will do, without doing it."""
+        """Say what `fit` and `score` will do, without doing it; asked of a detector of its own, before a run begins.
+
+        Raises ConfigError where the images do not suit; anything else that it raises ends the run too.
+        """
         return Plan()
 
     def artifacts(self) -> Mapping[str, str]:

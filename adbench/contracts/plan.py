@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from adbench.storage.store import PartSpec
+from adbench.storage.spec import PartSpec
 
 Run = Callable[[], object]
 

@@ -52,18 +52,18 @@ def names(group: str) -> list[PluginEntry]:
     Raises:
         PluginError: two distributions register the same name.
     """
-    found: dict[str, PluginEntry] = {}
+    by_name: dict[str, PluginEntry] = {}
     for point in entry_points(group=group):
         entry = _entry(point)
         # A distribution that is seen twice (installed, and again on PYTHONPATH) is the same plugin: the first
         # on the path is kept, as Python's import keeps it.
-        first = found.setdefault(entry.name, entry)
+        first = by_name.setdefault(entry.name, entry)
         if _canonical(first.distribution) != _canonical(entry.distribution):
             raise PluginError(
                 f"Every {KINDS[group]} needs a name of its own, but {entry.name!r} is registered by both "
                 f"{first.distribution} and {entry.distribution}. Uninstall one of them."
             )
-    return sorted(found.values(), key=lambda entry: entry.name)
+    return sorted(by_name.values(), key=lambda entry: entry.name)
 
 
 def _entry(point: EntryPoint) -> PluginEntry:

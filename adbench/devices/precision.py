@@ -23,7 +23,7 @@ from adbench.devices.clock import clocked
 from adbench.devices.device import autocast, backend_of, computing
 from adbench.errors import ArtifactError, DeviceError
 from adbench.storage.files import write_atomic
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 
 CHANNELS, SIDE, BATCH = 64, 16, 4
 ENOUGH_S, MOST = 0.01, 4096

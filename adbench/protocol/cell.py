@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -17,15 +17,18 @@ from adbench.config.presets import check_preset
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Detector, DetectorConfig, Runtime
+from adbench.contracts.plan import Plan
 from adbench.contracts.registry import LoadedPlugin, load_detector
 from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import ConfigError
 from adbench.protocol import data
 from adbench.protocol.data import Data
+from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
 from adbench.results.record import record_path
-from adbench.storage.store import ArtifactStore, canonical_hash, changed_fields
+from adbench.storage.spec import canonical_hash, changed_fields
+from adbench.storage.store import ArtifactStore
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,14 @@ class Cell:
         return self.plugin.entry.name
 
     @cached_property
-    def part_versions(self) -> dict[str, int]:
-        """Kind -> code version of the parts that the method is made of, from its plan.
+    def plan(self) -> Plan:
+        """What the detector will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
+        return plan_of(self.plugin, self.config, self._runtime(self.store(), Silent()), *self.data.healthy())
 
-        Empty where the plan breaks: the run meets that fault again and says it.
-        """
-        try:
-            plan = self.detector(ArtifactStore(self.options.cache / "artifacts"), Silent()).plan(*self.data.healthy())
-            return {part.spec.kind: part.spec.version for part in plan.parts}
-        except Exception:
-            return {}
+    @property
+    def part_versions(self) -> dict[str, int]:
+        """Kind -> code version of the parts that the method is made of."""
+        return {part.spec.kind: part.spec.version for part in self.plan.parts}
 
     @cached_property
     def config_hash(self) -> str:
@@ -86,9 +87,22 @@ class Cell:
 
     @cached_property
     def scores_hash(self) -> str:
-        """12 hex digits of everything that decides the score maps: the region measured does not."""
-        protocol = self.protocol.model_copy(update={"region": "image"})
-        return replace(self, protocol=protocol).config_hash
+        """12 hex digits of all that decides the score of an image, but for the image itself and the seed.
+
+        Neither the rest of the protocol nor the names, versions and configs of datasets or of a study do: what they
+        change is in the config, in the images or not in the scores.
+        """
+        healthy, validation = self.data.healthy()
+        identity = {
+            "method": self.method,
+            "code": self.plugin.cls.info.version,
+            "config": changed_fields(self.config),
+            "parts": [part.spec.key for part in self.plan.parts],
+            "fitted on": [healthy.fingerprint, validation.fingerprint],
+            "protocol": self.protocol.deciding_scores(),
+            "device": [self.device.type, self.precision],
+        }
+        return canonical_hash(identity)[:12]
 
     @property
     def record_path(self) -> Path:
@@ -98,19 +112,26 @@ class Cell:
         """Within the block all is computed as this cell says, in its precision."""
         return computing(self.device, self.precision)
 
+    def store(self, reporter: Reporter | None = None) -> ArtifactStore:
+        """Where the parts and the scored batches of this cell are kept."""
+        return ArtifactStore.below(self.options.cache, (reporter or Silent()).message)
+
     def detector(self, store: ArtifactStore, reporter: Reporter) -> Detector[Any]:
         """A fresh detector of this cell, not fitted."""
-        runtime = Runtime(device=self.device, seed=self.options.seed, store=store, progress=reporter.progress)
-        return self.plugin.cls(self.config, runtime)
+        return self.plugin.cls(self.config, self._runtime(store, reporter))
+
+    def _runtime(self, store: ArtifactStore, reporter: Reporter) -> Runtime:
+        return Runtime(device=self.device, seed=self.options.seed, store=store, progress=reporter.progress)
 
 
 def build_cells(
     methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter | None = None
 ) -> list[Cell]:
-    """Check names and settings, load the data once, return a cell for each dataset, method and region, in this order.
+    """Check names and settings, load the data once, plan, return a cell for each dataset, method and region, in order.
 
     Raises:
-        AdbenchError: anything is wrong with what the user gave; no result has been written then.
+        AdbenchError: anything is wrong with what the user gave, a method does not suit the data, or its plan breaks;
+            nothing has been written then.
     """
     check_preset(options.preset)
     device = pick_device(options.device)
@@ -122,13 +143,16 @@ def build_cells(
     configs = _detector_configs(plugins, settings, options.preset)
     protocols = _protocols(settings.protocol, PROTOCOL_PRESETS.get(options.preset, {}))
     sources = [data.make(plugin, settings.data, options, reporter or Silent()) for plugin in involved]
-    loaded = [Data.of(each) for each in data.load(sources, names, options.train_on)]
+    loaded = data.load(sources, names, options.train_on)
     for each, protocol in product(loaded, protocols):
         _check_region(protocol, each)
     pairs = zip(plugins, configs, strict=True)
     precision = decide(device, options.precision, options.cache, (reporter or Silent()).message)
-    cells = product(loaded, pairs, protocols)
-    return [Cell(p, c, each, protocol, options, device, precision) for each, (p, c), protocol in cells]
+    whole = product(loaded, pairs, protocols)
+    cells = [Cell(p, c, each, protocol, options, device, precision) for each, (p, c), protocol in whole]
+    for cell in cells:
+        cell.plan  # noqa: B018  # what it raises is said before hours are spent on the others
+    return cells
 
 
 def _protocols(given: Mapping[str, Any], preset: Mapping[str, Any]) -> list[MeasurementProtocol]:

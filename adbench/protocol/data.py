@@ -57,31 +57,12 @@ class TrainedOn:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Data(Source):
     """A dataset with the images that a run uses."""
 
-    source: Source
-    splits: Splits
-    train_on: TrainedOn | None = None
-
-
-@dataclass(frozen=True)
-class Data:
-    """A dataset as loaded for a run."""
-
-    plugin: LoadedPlugin[Dataset[Any]]
-    dataset: Dataset[Any]
     splits: Splits
     train_on: TrainedOn | None = None
     """The other dataset that the healthy images come from; None: this one."""
-
-    @classmethod
-    def of(cls, loaded: Loaded) -> Data:
-        return cls(loaded.source.plugin, loaded.source.dataset, loaded.splits, loaded.train_on)
-
-    @property
-    def name(self) -> str:
-        return self.plugin.entry.name
 
     def healthy(self) -> tuple[Images, Images]:
         """Training and validation images, as a detector sees them."""
@@ -140,7 +121,7 @@ def _instance(
     return cls(config, data_root, runtime)
 
 
-def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) -> list[Loaded]:
+def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) -> list[Data]:
     """Load and check the data of a run, in the order of `names`; `sources` are all datasets involved.
 
     Raises:
@@ -159,20 +140,20 @@ def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) 
     return [_own(elsewhere) if name == train_on else _combined(by_name[name], trained, healthy) for name in names]
 
 
-def _own(source: Source) -> Loaded:
+def _own(source: Source) -> Data:
     splits = source.dataset.load()
     splits.check()
-    return Loaded(source, splits)
+    return Data(source.plugin, source.dataset, splits)
 
 
-def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) -> Loaded:
+def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) -> Data:
     splits = Splits(*healthy, source.dataset.load_test())
     _check_size(trained.source, source, splits)
     try:
         splits.check()
     except DataError as error:
         raise DataError(f"Trained on {trained.source.name}, tested on {source.name}: {error}") from error
-    return Loaded(source, splits, trained)
+    return Data(source.plugin, source.dataset, splits, trained)
 
 
 def _check_modality(train: Source, test: Source) -> None:

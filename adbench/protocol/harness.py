@@ -8,11 +8,9 @@ becomes a record with status "failed" and the reason, and the other cells go on.
 from __future__ import annotations
 
 import json
-import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -21,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.detector import Detector
@@ -29,9 +26,10 @@ from adbench.devices.clock import clocked
 from adbench.devices.environment import environment
 from adbench.devices.timing import TimingProtocol
 from adbench.devices.timing import measure as measure_time
-from adbench.errors import AdbenchError, ArtifactError, RecordError, ScoreError, TrainingError
+from adbench.errors import AdbenchError, RecordError, ScoreError, TrainingError
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.data import check_same_images
+from adbench.protocol.folders import check_writable, only_one
 from adbench.protocol.measure import measure, prevalence
 from adbench.protocol.scoring import Scorer
 from adbench.results.record import (
@@ -46,7 +44,7 @@ from adbench.results.record import (
     write_text,
 )
 from adbench.results.record import write_record as write_record_file
-from adbench.storage.store import PROBE_BYTES, ArtifactStore, PartSpec
+from adbench.storage.spec import PartSpec
 
 
 def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter) -> list[Record]:
@@ -58,8 +56,6 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
     cells = build_cells(methods, datasets, options, reporter)
     if options.tuning:
         _check_tuned(options.tuning, cells)
-    for cell in cells:
-        check_suits(cell, reporter)
     check_writable(options)
     groups = groupby(cells, key=lambda cell: (cell.data.name, cell.method))
     return [record for _, regions in groups for record in evaluate(list(regions), reporter)]
@@ -71,35 +67,9 @@ def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
         check_same_images(tuning, cell.data.splits.train, cell.data.splits.validation)
 
 
-def check_suits(cell: Cell, reporter: Reporter) -> None:
-    """Raise AdbenchError where the method does not suit the data: its plan knows at once, its training in hours."""
-    try:
-        cell.detector(_store(cell, reporter), reporter).plan(*cell.data.healthy())
-    except AdbenchError:
-        raise
-    except Exception:  # a fault of the detector, which its run meets again and records
-        return
-
-
-def check_writable(options: RunOptions) -> None:
-    """Raise AdbenchError where results or parts cannot be written, before hours are spent; leave nothing then."""
-    folders = (options.out, options.cache / "artifacts")
-    made = [path for folder in folders for path in (folder, *folder.parents) if not os.path.lexists(path)]
-    probe = options.out / ".adbench-probe"
-    try:
-        write_text(probe, " " * PROBE_BYTES)
-        probe.unlink(missing_ok=True)
-        ArtifactStore(options.cache / "artifacts").check_writable()
-    except AdbenchError:
-        for path in sorted(made, reverse=True):  # the deepest first
-            with suppress(OSError):
-                path.rmdir()
-        raise
-
-
 @dataclass
 class Shared:
-    """What cells share that differ only in the region measured."""
+    """What cells share that are scored alike."""
 
     scores: list[PartSpec] = field(default_factory=list)
     """Scored batches that the store keeps until all their records are written."""
@@ -108,7 +78,7 @@ class Shared:
 
 
 def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
-    """Return the records of cells that differ only in the region measured, those that exist or those of a run.
+    """Return the records of cells that differ only in what is measured, those that exist or those of a run.
 
     All are measured on the same scores and share one timing.
     """
@@ -116,45 +86,18 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
     with cells[0].computing():
         records = [_evaluate(cell, shared, reporter) for cell in cells]
     for spec in shared.scores:  # the records hold what they were for; what failed is mended before it runs again
-        _store(cells[0], reporter).remove(spec)
+        cells[0].store(reporter).remove(spec)
     return records
 
 
 def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
-    with _only_one(cell, reporter):
-        if not cell.options.force and (found := _existing(cell, reporter)) is not None:
-            return found
+    with only_one(cell, reporter):
+        if not cell.options.force and (existing := _existing(cell, reporter)) is not None:
+            return existing
         record = _run_or_fail(cell, shared, reporter)
         write_manifest(cell)
         write_record_file(record, cell.options.out)
         return record
-
-
-def _store(cell: Cell, reporter: Reporter) -> ArtifactStore:
-    return ArtifactStore(cell.options.cache / "artifacts", reporter.message)
-
-
-@contextmanager
-def _only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
-    """Hold the lock of this cell; a second run of the same cell says that it waits."""
-    folder = cell.options.cache / "cells"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            reporter.message(f"{cell.method}: another process runs this very cell: waiting for its record")
-            lock.acquire()
-    except OSError as error:
-        raise ArtifactError(
-            f"The cache must be a writable folder, but {cell.options.cache} is not ({error.strerror}). "
-            "Name another with --cache."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _existing(cell: Cell, reporter: Reporter) -> Record | None:
@@ -196,7 +139,7 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
 
 
 def _run(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
-    store = _store(cell, reporter)
+    store = cell.store(reporter)
     detector = cell.detector(store, reporter)
     healthy, validation = cell.data.healthy()
     of = f" of {cell.data.train_on.source.name}" if cell.data.train_on else ""

@@ -1,8 +1,4 @@
-"""From a fitted detector and a dataset to metrics: score in batches, keep what is scored, measure.
-
-Every scored batch goes to the artifact store, so that a run that is cut off goes on at its next batch. Maps are read
-back from there whenever they are needed, a batch at a time: memory does not grow with the number of images.
-"""
+"""From the scores of a fitted detector to metrics with intervals."""
 
 from __future__ import annotations
 

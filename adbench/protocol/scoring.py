@@ -1,17 +1,20 @@
-"""From a fitted detector and a dataset to metrics: score in batches, keep what is scored, measure.
+"""From a fitted detector to scores, batch by batch.
 
-Every scored batch goes to the artifact store, so that a run that is cut off goes on at its next batch. Maps are read
-back from there whenever they are needed, a batch at a time: memory does not grow with the number of images.
+Every scored batch goes to the artifact store, so that a run that is cut off goes on at its next batch, and what is
+measured in several ways is scored once. It stays there until the records are written: the maps of a set of scans take
+gigabytes. They are read back whenever they are needed, a batch at a time: memory does not grow with the number of
+images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adbench.config.options import Reporter
 from adbench.contracts.detector import Detector
@@ -20,22 +23,34 @@ from adbench.errors import ScoreError
 from adbench.metrics.histogram import check_scores
 from adbench.protocol.cell import Cell
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 
 Floats = NDArray[np.float32]
+Score = Callable[[Tensor], Floats]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that are scored together."""
+
+    where: slice
+    """In their split."""
+    spec: PartSpec
+    read: Callable[[], Floats]
+    """Returns their scores, from the store where it has them."""
 
 
 @dataclass(frozen=True)
 class ScoreMaps:
     """The score maps of a split, one batch in memory at a time."""
 
-    batches: list[slice]
-    read: Callable[[slice], Floats]
+    batches: Sequence[Batch]
 
     def __iter__(self) -> Iterator[Floats]:
         """Yield (1, H, W) scores of each image in order, from the store."""
         for batch in self.batches:
-            yield from self.read(batch)
+            yield from batch.read()
 
 
 @dataclass
@@ -51,53 +66,58 @@ class Scorer:
 
     def maps(self, split: Split, name: str) -> ScoreMaps:
         """Score all images of a split. Raises ScoreError where a map has the wrong shape, NaN or infinity."""
-        what = f"{name} maps"
-        for _ in self._score(split, what):
+        batches = self._batches(split, "maps", self._map_scores, 4)
+        for _ in self._scored(batches, f"{name} maps"):
             pass
-        return ScoreMaps(self._batches(split), lambda batch: self._batch(split, what, batch))
+        return ScoreMaps(batches)
 
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
         scores = np.empty(len(split), np.float32)  # filled in place: kept results of batches would fragment the heap
-        for batch, found in zip(self._batches(split), self._score(split, f"{name} image scores"), strict=True):
-            scores[batch] = found
+        batches = self._batches(split, "image scores", self._image_scores, 1)
+        for batch, values in zip(batches, self._scored(batches, f"{name} image scores"), strict=True):
+            scores[batch.where] = values
         return scores
 
-    def _batches(self, split: Split) -> list[slice]:
+    def _batches(self, split: Split, what: str, score: Score, dimensions: int) -> list[Batch]:
+        """Cut a split; scores have as many of the dimensions of images."""
         size, n = self.cell.protocol.batch_size, len(split)
-        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+        places = [slice(start, min(start + size, n)) for start in range(0, n, size)]
+        return [self._batch(split, place, what, score, dimensions) for place in places]
 
-    def _score(self, split: Split, what: str) -> Iterator[Floats]:
+    def _batch(self, split: Split, where: slice, what: str, score: Score, dimensions: int) -> Batch:
+        """A batch is known by its images and by what decides their scores, wherever in a split it stands."""
+        config = {"cell": self.cell.scores_hash, "what": what}
+        parents, data = dict(self.detector.artifacts()), split.take(where).image_fingerprint
+        spec = PartSpec("scores", 2, config, data, self.cell.options.seed, parents)
+
+        def make(checkpoint: object) -> dict[str, Tensor]:
+            images = torch.from_numpy(np.array(split.images[where])).to(self.cell.device)
+            return {"scores": torch.from_numpy(score(images))}
+
+        shapes = {"scores": split.images[where].shape[:dimensions]}
+        return Batch(where, spec, lambda: self.store.get(spec, make, shapes)["scores"].numpy())
+
+    def _scored(self, batches: Sequence[Batch], what: str) -> Iterator[Floats]:
         """Yield the scores of each batch, and say how far it is."""
-        batches = self._batches(split)
         self.reporter.progress(f"{self.cell.method}: {what}", 0, len(batches))
         for i, batch in enumerate(batches):
-            self.kept.append(self._spec(split, what, batch))
-            yield self._batch(split, what, batch)
+            self.kept.append(batch.spec)
+            yield batch.read()
             self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
 
-    def _spec(self, split: Split, what: str, batch: slice) -> PartSpec:
-        config = {"cell": self.cell.scores_hash, "what": what, "start": batch.start, "stop": batch.stop}
-        parents = dict(self.detector.artifacts())
-        return PartSpec("scores", 1, config, split.image_fingerprint, self.cell.options.seed, parents)
+    def _map_scores(self, images: Tensor) -> Floats:
+        return check_scores(_as_array(self.detector.score(images), self.cell.method), tuple(images.shape))
 
-    def _batch(self, split: Split, what: str, batch: slice) -> Floats:
-        def make(checkpoint: object) -> dict[str, torch.Tensor]:
-            images = torch.from_numpy(np.array(split.images[batch])).to(self.cell.device)
-            verb = self.detector.score if what.endswith("maps") else self.detector.image_scores
-            expected = images.shape if what.endswith("maps") else images.shape[:1]
-            scores = _as_array(verb(images), self.cell.method)
-            if what.endswith("image scores") and scores.shape != expected:
-                raise ScoreError(
-                    f"Image scores must have the shape {tuple(expected)}, one an image, got {scores.shape}."
-                )
-            return {"scores": torch.from_numpy(check_scores(scores, tuple(expected)))}
-
-        return self.store.get(self._spec(split, what, batch), make)["scores"].numpy()
+    def _image_scores(self, images: Tensor) -> Floats:
+        scores, expected = _as_array(self.detector.image_scores(images), self.cell.method), tuple(images.shape[:1])
+        if scores.shape != expected:
+            raise ScoreError(f"Image scores must have the shape {expected}, one an image, got {scores.shape}.")
+        return check_scores(scores, expected)
 
 
 def _as_array(scores: object, method: str) -> Floats:
-    if not isinstance(scores, torch.Tensor):
+    if not isinstance(scores, Tensor):
         raise ScoreError(f"Scores must be a torch tensor, but {method} returned {type(scores).__name__}.")
     return np.asarray(scores.detach().float().cpu().numpy())
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adbench.config.options import Progress, Silent
 from adbench.errors import ArtifactError
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 
 T = TypeVar("T")
 Planes = NDArray[np.float32]
@@ -60,12 +60,12 @@ class Kept:
         """Return `make()`, or what it returned before for the same key. Nobody may change it in place."""
         name = _name(key)
         if name not in self._memory:
-            value = make()
-            self._memory[name] = value, value.nbytes if isinstance(value, Tensor) else 0
+            made = make()
+            self._memory[name] = made, made.nbytes if isinstance(made, Tensor) else 0
             self._forget()
         self._memory.move_to_end(name)
-        found: T = self._memory[name][0]
-        return found
+        value: T = self._memory[name][0]
+        return value
 
     def _forget(self) -> None:
         used = sum(size for _, size in self._memory.values())
@@ -131,9 +131,9 @@ class Kept:
 
         They are written by calls and not through the map: a full disk is then an error and no SIGBUS.
         """
-        made = np.ascontiguousarray(make(indices), np.float32)
+        planes = np.ascontiguousarray(make(indices), np.float32)
         with open(self.folder / f"{name}.npy", "r+b") as file:
-            for index, plane in zip(indices, made, strict=True):
+            for index, plane in zip(indices, planes, strict=True):
                 file.seek(stack.offset + index * plane.nbytes)  # type: ignore[attr-defined]  # a memmap
                 file.write(plane.data)
         have[indices] = True

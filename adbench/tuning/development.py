@@ -71,7 +71,7 @@ def develop(dataset: Dataset[Any], generator: LesionGenerator, images: int, regi
     """
     train, validation = development_images(dataset)
     first, second = halves(validation, generator.seed)
-    order = np.array(_spread(first.subjects, generator.seed))
+    order = np.array(_subjects_in_turn(first.subjects, generator.seed))
     first = first.take(np.sort(order[:MOST_VALIDATION]))
     return Development(
         healthy=Images(train.images, train.image_fingerprint),
@@ -100,7 +100,7 @@ def draw_lesions(healthy: Split, generator: LesionGenerator, count: int, region:
 
     Where there are fewer images than `count`, an image comes back with a lesion of another kind, up to once a kind.
     """
-    heads = _heads(healthy, _spread(healthy.subjects, generator.seed), count)
+    heads = _heads(healthy, _subjects_in_turn(healthy.subjects, generator.seed), count)
     if not heads:
         raise TuningError(
             f"Lesions are drawn on the head, but none of {len(healthy)} validation images shows one that stands out "
@@ -122,11 +122,11 @@ def draw_lesions(healthy: Split, generator: LesionGenerator, count: int, region:
 
 def _heads(split: Split, order: Sequence[int], count: int) -> dict[int, NDArray[np.bool_]]:
     """Position -> head (H, W) of up to `count` images that have one large enough, in the order given."""
-    found: dict[int, NDArray[np.bool_]] = {}
+    heads: dict[int, NDArray[np.bool_]] = {}
     for i in order:
-        if len(found) < count and large_enough(head := _head(split, i)):
-            found[i] = head
-    return found
+        if len(heads) < count and large_enough(head := _head(split, i)):
+            heads[i] = head
+    return heads
 
 
 def _head(split: Split, i: int) -> NDArray[np.bool_]:
@@ -136,7 +136,7 @@ def _head(split: Split, i: int) -> NDArray[np.bool_]:
     return find_head(np.array(split.images[i, 0]))
 
 
-def _spread(subjects: Sequence[str], seed: int) -> list[int]:
+def _subjects_in_turn(subjects: Sequence[str], seed: int) -> list[int]:
     """All positions in an order that takes one of every subject before a second of any."""
     turns: dict[str, int] = {}
     keyed: list[tuple[int, int, int]] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from adbench.config.options import Precision, Reporter, RunOptions
 from adbench.config.presets import check_preset
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.contracts.dataset import Dataset
-from adbench.contracts.detector import Detector, Runtime
+from adbench.contracts.detector import Detector, DetectorConfig, Runtime
+from adbench.contracts.plan import Plan
 from adbench.contracts.registry import LoadedPlugin, load_detector
 from adbench.contracts.search import Domain
 from adbench.devices.clock import clocked
@@ -29,6 +31,7 @@ from adbench.errors import ConfigError, ScoreError
 from adbench.metrics.histogram import ScoreHistogram, check_scores
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import data
+from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.kept import KeepsStages, Kept
 from adbench.storage.store import ArtifactStore
@@ -99,16 +102,18 @@ class Objective:
         `report` is called after each batch but the last: what is wholly scored is not worth ending early.
 
         Raises:
-            ConfigError: the values do not go together.
+            ConfigError: the values do not go together, or do not suit the images.
+            PluginError: the plan breaks.
             ScoreError: a score map has the wrong shape, NaN or infinity.
         """
+        self.plan(values)  # knows at once what training would in hours
         with computing(self.device, self.precision):
             detector = self._detector(values)
             detector.fit(self.development.healthy, self.development.validation)
-            found = self._quality(detector, report)
+            results = self._quality(detector, report)
             if "seconds" in self.options.objectives:
-                found["seconds"] = self._seconds(detector)
-            return found
+                results["seconds"] = self._seconds(detector)
+            return results
 
     def _quality(self, detector: Detector[Any], report: Report | None) -> dict[str, float]:
         counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
@@ -120,11 +125,18 @@ class Objective:
         self._count(detector, last, counts)
         return _pooled(counts)
 
-    def _detector(self, values: Mapping[str, Any]) -> Detector[Any]:
+    def plan(self, values: Mapping[str, Any]) -> Plan:
+        """What a trial will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
+        development = self.development
+        return plan_of(self.plugin, *self._config_and_runtime(values), development.healthy, development.validation)
+
+    def _config_and_runtime(self, values: Mapping[str, Any]) -> tuple[DetectorConfig, Runtime]:
+        store = ArtifactStore.below(self.options.cache, self.reporter.message)
         config = resolve(self.plugin.cls.Config, [*self.layers, values], self.options.method)
-        store = ArtifactStore(self.options.cache / "artifacts", self.reporter.message)
-        runtime = Runtime(self.device, self.options.seed, store, self.reporter.progress)
-        detector = self.plugin.cls(config, runtime)
+        return config, Runtime(self.device, self.options.seed, store, self.reporter.progress)
+
+    def _detector(self, values: Mapping[str, Any]) -> Detector[Any]:
+        detector = self.plugin.cls(*self._config_and_runtime(values))
         if isinstance(detector, KeepsStages):
             detector.kept = self.kept
         return detector
@@ -164,21 +176,21 @@ class Objective:
 
 def _pooled(counts: Mapping[str, ScoreHistogram]) -> dict[str, float]:
     """`dice` and `auprc` of each kind counted so far, and their means over kinds; an undefined one counts 0."""
-    found: dict[str, float] = {}
+    pooled: dict[str, float] = {}
     for kind, count in counts.items():
         if count.subjects:
             metrics = pixel_metrics(count)
-            found[f"dice {kind}"], found[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
+            pooled[f"dice {kind}"], pooled[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
     for name in ("dice", "auprc"):
-        found[name] = statistics.fmean(v for key, v in found.items() if key.startswith(f"{name} "))
-    return found
+        pooled[name] = statistics.fmean(v for key, v in pooled.items() if key.startswith(f"{name} "))
+    return pooled
 
 
 def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
-    """Check every name and setting, load the healthy images and draw the lesions.
+    """Check every name and setting, load the healthy images, draw the lesions and ask for the plan.
 
     Raises:
-        AdbenchError: anything is wrong with what the user gave, or there is nothing to search.
+        AdbenchError: anything is wrong with what the user gave, there is nothing to search, or the plan breaks.
     """
     check_preset(options.preset)
     device = pick_device(options.device)
@@ -197,9 +209,12 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
     precision = decide(device, options.precision, options.cache, reporter.message)
     folder = options.cache / "tuning" / "kept" / f"{device.type}-{precision}"  # never mixed
     kept = Kept(folder, progress=reporter.progress) if options.tier == "inference" else None
-    return Objective(
+    objective = Objective(
         plugin, layers, space, dataset, development, protocol.region, options, reporter, device, precision, kept
     )
+    with suppress(ConfigError):  # other values of the space may suit the images where these do not
+        objective.plan({})
+    return objective
 
 
 def _check_settings(settings: Settings, plugin: LoadedPlugin[Detector[Any]], options: TuneOptions) -> None:

@@ -17,8 +17,7 @@ from adbench.errors import RecordError
 from adbench.results import formats, markdown
 from adbench.results.record import write_text
 from adbench.storage.files import write_atomic
-from adbench.tuning import storage as places
-from adbench.tuning import study, tuned
+from adbench.tuning import places, studies, tuned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,46 +34,46 @@ def write_report(name: str, storage: str | None, cache: Path, out: Path) -> list
         RecordError: the folder cannot be written.
     """
     with places.reaching(url := storage or places.default_storage(cache)):
-        found = study.load_study(url, name)
-        best = tuned.chosen(found, name)
-        text, figures = page(found, best), list(_figures(found))
+        study = studies.load_study(url, name)
+        best = tuned.chosen(study, name)
+        text, figures = page(study, best), list(_figures(study))
     paths = []
     for file, title, image in figures:
-        path = out / f"{found.study_name}-{file}.png"
+        path = out / f"{study.study_name}-{file}.png"
         _write_image(path, image)
         paths.append(path)
         text += f"\n## {title}\n\n![{title}]({path.name})\n"
-    write_text(out / f"{found.study_name}.md", text)
-    return [out / f"{found.study_name}.md", *paths]
+    write_text(out / f"{study.study_name}.md", text)
+    return [out / f"{study.study_name}.md", *paths]
 
 
-def page(found: optuna.Study, best: FrozenTrial) -> str:
+def page(study: optuna.Study, best: FrozenTrial) -> str:
     """The text of the page, without figures."""
-    identity = found.user_attrs[study.IDENTITY]
+    identity = study.user_attrs[studies.IDENTITY]
     objectives = identity["objectives"]
-    facts = tuned.record(found, best)
+    facts = tuned.record(study, best)
     shown = {key: facts[key] for key in ("dataset", "fingerprint", "preset", "tier", "trials", "pruned", "seed")}
     shown |= {"time of all trials": formats.duration(facts["budget_s"]), "lesions": _lesions(facts["generator"])}
-    shown |= {"failed": len(_of(found, TrialState.FAIL))}
+    shown |= {"failed": len(_of(study, TrialState.FAIL))}
     rows = [[key, str(value)] for key, value in shown.items()]
     parts = [
-        f"# Study {found.study_name}\n",
+        f"# Study {study.study_name}\n",
         f"Settings of `{identity['method']}`, tuned on synthetic lesions drawn on healthy validation images. No test "
         f"image and no test label was seen: the values below say which settings are better, not how good they are on "
-        f"real lesions. Use them with `{tuned.command(found)}`.\n",
+        f"real lesions. Use them with `{tuned.command(study)}`.\n",
         markdown.table(["", ""], rows, left=2),
         f"\n## Best: trial {best.number}\n",
         markdown.table(["field", "value", "searched in"], _fields(best, identity), left=3),
         *_by_kind(best, objectives),
         "\n## Trials\n",
-        markdown.table(["trial", "settings", *objectives, "s"], _rows(found), left=2),
+        markdown.table(["trial", "settings", *objectives, "s"], _rows(study), left=2),
         "",
     ]
     return "\n".join(parts)
 
 
-def _of(found: optuna.Study, state: TrialState) -> list[FrozenTrial]:
-    return found.get_trials(deepcopy=False, states=(state,))
+def _of(study: optuna.Study, state: TrialState) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(state,))
 
 
 def _lesions(generator: dict[str, Any]) -> str:
@@ -83,7 +82,7 @@ def _lesions(generator: dict[str, Any]) -> str:
 
 
 def _fields(best: FrozenTrial, identity: dict[str, Any]) -> list[list[str]]:
-    values = study.values_of(best)
+    values = studies.values_of(best)
     return [
         [f"`{key}`", formats.short(value), _domain(identity["space"].get(key, ""))] for key, value in values.items()
     ]
@@ -98,51 +97,51 @@ def _domain(text: str) -> str:
 
 
 def _by_kind(best: FrozenTrial, objectives: Sequence[str]) -> list[str]:
-    values = best.user_attrs.get("found", {})
+    values = best.user_attrs.get(studies.RESULTS, {})
     kinds = [key.removeprefix("dice ") for key in values if key.startswith("dice ")]
     rows = [[kind, *(formats.number(values.get(f"{name} {kind}")) for name in ("dice", "auprc"))] for kind in kinds]
     return ["\n", markdown.table(["kind of lesion", "⌈DICE⌉", "AUPRC"], rows, left=1)] if rows else []
 
 
-def _rows(found: optuna.Study) -> list[list[str]]:
+def _rows(study: optuna.Study) -> list[list[str]]:
     """The best complete trials, in the first objective."""
     return [
         [
             str(trial.number),
-            ", ".join(f"`{key}={formats.short(value)}`" for key, value in study.values_of(trial).items()),
+            ", ".join(f"`{key}={formats.short(value)}`" for key, value in studies.values_of(trial).items()),
             *(formats.number(value, 4) for value in trial.values),
             formats.seconds(trial.duration.total_seconds() if trial.duration else None),
         ]
-        for trial in study.ranked(found.directions, study.trials_of(found))[:SHOWN]
+        for trial in studies.ranked(study.directions, studies.trials_of(study))[:SHOWN]
     ]
 
 
-def _figures(found: optuna.Study) -> list[tuple[str, str, bytes]]:
+def _figures(study: optuna.Study) -> list[tuple[str, str, bytes]]:
     """(file, title, PNG) of each figure that the trials suffice for."""
     import matplotlib
 
     matplotlib.use("Agg")
     from optuna.visualization import matplotlib as draw
 
-    identity = found.user_attrs[study.IDENTITY]
+    identity = study.user_attrs[studies.IDENTITY]
     objectives, searched = identity["objectives"], sorted(identity["space"])
     wanted: list[tuple[str, str, Callable[[], Any]]] = []
     for i, name in enumerate(objectives):
         given: dict[str, Any] = {"target_name": name}
         if len(objectives) > 1:
             given["target"] = lambda t, i=i: t.values[i]
-        importance = partial(draw.plot_param_importances, found, params=searched, **given)
+        importance = partial(draw.plot_param_importances, study, params=searched, **given)
         wanted += [
-            (f"history-{name}", f"History of {name}", partial(draw.plot_optimization_history, found, **given)),
+            (f"history-{name}", f"History of {name}", partial(draw.plot_optimization_history, study, **given)),
             (f"importance-{name}", f"Importance for {name}", importance),
-            (f"slices-{name}", f"Slices of {name}", partial(draw.plot_slice, found, **given)),
+            (f"slices-{name}", f"Slices of {name}", partial(draw.plot_slice, study, **given)),
         ]
     if len(objectives) > 1:
-        wanted.append(("pareto", "Pareto front", partial(draw.plot_pareto_front, found, target_names=objectives)))
+        wanted.append(("pareto", "Pareto front", partial(draw.plot_pareto_front, study, target_names=objectives)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # importance compares trials that drew all fields: with fewer there is nothing to say
-        drawn = [t for t in study.complete(study.trials_of(found)) if t.params.keys() >= set(searched)]
+        drawn = [t for t in studies.complete(studies.trials_of(study)) if t.params.keys() >= set(searched)]
         enough = len(drawn) > 2
         return [
             (file, title, _png(make)) for file, title, make in wanted if enough or not file.startswith("importance")

@@ -15,7 +15,7 @@ from adbench.config.options import Reporter
 from adbench.contracts.search import Choice, Domain, Integer
 from adbench.errors import AdbenchError, ConfigError, ScoreError, TrainingError
 from adbench.results import formats
-from adbench.tuning import study
+from adbench.tuning import studies
 from adbench.tuning.objective import Objective
 from adbench.tuning.space import TuneOptions
 
@@ -25,20 +25,20 @@ GIVE_UP_AFTER = 10
 """Failures at the beginning of a study that end it."""
 
 
-def choose_sampling(found: optuna.Study, options: TuneOptions, first: bool) -> None:
+def choose_sampling(study: optuna.Study, options: TuneOptions, first: bool) -> None:
     """Give a process its sampler and the pruner.
 
     The `first` of a study draws by the study's seed, and so the same again. Any that joins later draws by chance, since
     two that had the same random numbers would try the same values.
     """
-    drawn = np.random.SeedSequence([options.seed, len(study.trials_of(found))] if first else None)
+    drawn = np.random.SeedSequence([options.seed, len(studies.trials_of(study))] if first else None)
     seed = int(drawn.generate_state(1)[0])
-    found.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_FIRST, multivariate=True, seed=seed)
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_FIRST, multivariate=True, seed=seed)
     several = len(options.objectives) > 1  # what they are by batches cannot be compared then
-    found.pruner = optuna.pruners.NopPruner() if several else optuna.pruners.MedianPruner(n_startup_trials=RANDOM_FIRST)
+    study.pruner = optuna.pruners.NopPruner() if several else optuna.pruners.MedianPruner(n_startup_trials=RANDOM_FIRST)
 
 
-def work(found: optuna.Study, objective: Objective, deadline: float | None) -> None:
+def work(study: optuna.Study, objective: Objective, deadline: float | None) -> None:
     """Run trials until the study has enough, counting those that other processes work on.
 
     Raises:
@@ -46,23 +46,23 @@ def work(found: optuna.Study, objective: Objective, deadline: float | None) -> N
     """
     o, reporter = objective.options, objective.reporter
     several = len(o.objectives) > 1
-    shown = Progress(found, o, reporter)
+    shown = Progress(study, o, reporter)
     while True:
-        optuna.storages.fail_stale_trials(found)  # else those of dead machines would count as under way for ever
-        trials = study.trials_of(found)
-        done = study.finished(trials)
+        optuna.storages.fail_stale_trials(study)  # else those of dead machines would count as under way for ever
+        trials = studies.trials_of(study)
+        done = studies.finished(trials)
         shown.update(trials, len(done))
         if len(done) >= GIVE_UP_AFTER:
-            study.check_some_succeeded(o.name, done)
-        if len(done) + study.under_way(trials) >= o.trials or _left_alone():
+            studies.check_some_succeeded(o.name, done)
+        if len(done) + studies.under_way(trials) >= o.trials or _left_alone():
             return
         if deadline is not None and time.monotonic() >= deadline:
             reporter.message(f"the time is spent after {len(done)} trials; the same command goes on")
             return
-        _one(found, objective, several)
+        _one(study, objective, several)
 
 
-def _one(found: optuna.Study, objective: Objective, several: bool) -> None:
+def _one(study: optuna.Study, objective: Objective, several: bool) -> None:
     """Run one trial. Another process may take it for dead meanwhile, as after a suspend: it is tried again then."""
     begun: list[int] = []
 
@@ -71,9 +71,9 @@ def _one(found: optuna.Study, objective: Objective, several: bool) -> None:
         return _run(trial, objective, several)
 
     try:
-        found.optimize(run, n_trials=1, catch=(_CountedError,))
+        study.optimize(run, n_trials=1, catch=(_CountedError,))
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # Optuna's words for a trial that has ended
-        if not begun or not study.was_cut_off(study.trials_of(found)[begun[0]]):
+        if not begun or not studies.was_cut_off(studies.trials_of(study)[begun[0]]):
             raise
         objective.reporter.message(f"trial {begun[0]} was taken for dead by another process, and is tried again")
 
@@ -90,13 +90,13 @@ class _CountedError(Exception):
 
 def _run(trial: optuna.Trial, objective: Objective, several: bool) -> tuple[float, ...]:
     """Run one trial. A failure of the detector's ends this trial alone."""
-    trial.set_user_attr(study.WORKER, study.this_process())
+    trial.set_user_attr(studies.WORKER, studies.this_process())
     try:
-        values = {**trial.user_attrs.get(study.UNSEARCHED, {})}
+        values = {**trial.user_attrs.get(studies.UNSEARCHED, {})}
         values |= {name: _suggest(trial, name, d) for name, d in objective.space.items() if name not in values}
-        found = objective.evaluate(values, None if several else lambda step, value: _report(trial, step, value))
+        results = objective.evaluate(values, None if several else lambda step, value: _report(trial, step, value))
     except ConfigError as error:  # values that do not go together: the sampler learns to leave them
-        trial.set_user_attr(study.REASON, str(error))
+        trial.set_user_attr(studies.REASON, str(error))
         raise optuna.TrialPruned(str(error)) from error
     except (ScoreError, TrainingError) as error:
         _fail(trial, objective, str(error))
@@ -105,13 +105,13 @@ def _run(trial: optuna.Trial, objective: Objective, several: bool) -> tuple[floa
     except (Exception, SystemExit) as error:
         objective.reporter.message(traceback.format_exc())
         _fail(trial, objective, f"{type(error).__name__}: {error}")
-    trial.set_user_attr("found", found)
-    return tuple(found[name] for name in objective.options.objectives)
+    trial.set_user_attr(studies.RESULTS, results)
+    return tuple(results[name] for name in objective.options.objectives)
 
 
 def _fail(trial: optuna.Trial, objective: Objective, reason: str) -> None:
     reason = " ".join(reason.split())
-    trial.set_user_attr(study.REASON, reason)
+    trial.set_user_attr(studies.REASON, reason)
     objective.reporter.message(f"trial {trial.number} failed: {reason}")
     raise _CountedError(reason)
 
@@ -133,13 +133,13 @@ def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
 class Progress:
     """Says how far a study is, and each new best."""
 
-    def __init__(self, found: optuna.Study, options: TuneOptions, reporter: Reporter) -> None:
-        self._study, self._options, self._reporter = found, options, reporter
+    def __init__(self, study: optuna.Study, options: TuneOptions, reporter: Reporter) -> None:
+        self._study, self._options, self._reporter = study, options, reporter
         self._said: int | None = None
         self._done = -1
 
-    def update(self, trials: study.Trials, done: int) -> None:
-        best = study.ranked(self._study.directions, trials)[:1]
+    def update(self, trials: studies.Trials, done: int) -> None:
+        best = studies.ranked(self._study.directions, trials)[:1]
         if best and best[0].number != self._said:
             self._said = best[0].number
             self._reporter.message(f"best so far, {describe(best[0], self._options.objectives)}")
@@ -153,7 +153,7 @@ def describe(trial: optuna.trial.FrozenTrial, objectives: tuple[str, ...]) -> st
     values = ", ".join(
         f"{name} {formats.number(value, 4)}" for name, value in zip(objectives, trial.values, strict=True)
     )
-    return f"trial {trial.number}: {values} with {settings_text(study.values_of(trial))}"
+    return f"trial {trial.number}: {values} with {settings_text(studies.values_of(trial))}"
 
 
 def settings_text(params: Mapping[str, Any]) -> str:

@@ -17,9 +17,8 @@ from adbench.config.settings import parse_settings, resolve
 from adbench.contracts.registry import load_detector
 from adbench.errors import TuningError
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.storage.store import canonical_hash
-from adbench.tuning import storage as places
-from adbench.tuning import study
+from adbench.storage.spec import canonical_hash
+from adbench.tuning import places, studies
 
 
 @dataclass(frozen=True)
@@ -45,21 +44,21 @@ def tuned_settings(
             dataset, preset or region, or of other settings of the method.
     """
     with places.reaching(url := storage or places.default_storage(cache)):
-        found = study.load_study(url, name.partition("#")[0])
-        trial = chosen(found, name)
-    identity = found.user_attrs[study.IDENTITY]
+        study = studies.load_study(url, name.partition("#")[0])
+        trial = chosen(study, name)
+    identity = study.user_attrs[studies.IDENTITY]
     asked = parse_settings(given)
     code, region = load_detector(method).cls.info.version, asked.protocol.get("region", MeasurementProtocol().region)
     ours = {"method": method, "code": code, "dataset": dataset, "preset": preset, "region": region}
     for what, now in ours.items():
         if identity[what] != now:
             raise TuningError(
-                f"Tuned settings are for what they were tuned for, but study {found.study_name!r} has the {what} "
+                f"Tuned settings are for what they were tuned for, but study {study.study_name!r} has the {what} "
                 f"{identity[what]}, and this run {now}. Run with that one, or tune for this one."
             )
-    values = {**identity["set"], **study.values_of(trial)}
-    _check_settings(found, trial, [values, asked.detector])
-    return Tuned(values, record(found, trial))
+    values = {**identity["set"], **studies.values_of(trial)}
+    _check_settings(study, trial, [values, asked.detector])
+    return Tuned(values, record(study, trial))
 
 
 def settings_for_run(
@@ -76,48 +75,48 @@ def settings_for_run(
             f"A study is of one method, trained on one dataset, but this run has {', '.join(methods)} on "
             f"{', '.join(sources)}. Run one at a time with --tuned."
         )
-    found = tuned_settings(name, storage, options.cache, methods[0], sources[0], options.preset, options.settings)
-    texts = (f"{key}={json.dumps(value)}" for key, value in found.values.items())
-    return (*texts, *options.settings), found.record
+    tuned = tuned_settings(name, storage, options.cache, methods[0], sources[0], options.preset, options.settings)
+    texts = (f"{key}={json.dumps(value)}" for key, value in tuned.values.items())
+    return (*texts, *options.settings), tuned.record
 
 
-def chosen(found: optuna.Study, name: str) -> FrozenTrial:
+def chosen(study: optuna.Study, name: str) -> FrozenTrial:
     """The trial that `STUDY#NUMBER` names, or the best one. Raises TuningError where it has no values."""
     _, hash_sign, number = name.partition("#")
-    trials = study.trials_of(found)
-    ranked = study.ranked(found.directions, trials)
+    trials = studies.trials_of(study)
+    ranked = studies.ranked(study.directions, trials)
     if hash_sign:
         for trial in ranked:
             if str(trial.number) == number:
                 return trial
-        raise TuningError(f"No trial {number!r} of study {found.study_name!r} is complete: see adbench tune --report.")
+        raise TuningError(f"No trial {number!r} of study {study.study_name!r} is complete: see adbench tune --report.")
     if not ranked:
-        study.check_some_succeeded(found.study_name, study.finished(trials))
-        raise TuningError(f"Study {found.study_name!r} has no complete trial yet: run adbench tune to go on with it.")
+        studies.check_some_succeeded(study.study_name, studies.finished(trials))
+        raise TuningError(f"Study {study.study_name!r} has no complete trial yet: run adbench tune to go on with it.")
     return ranked[0]
 
 
-def command(found: optuna.Study) -> str:
+def command(study: optuna.Study) -> str:
     """The command that uses what a study found."""
-    identity = found.user_attrs[study.IDENTITY]
+    identity = study.user_attrs[studies.IDENTITY]
     options = " ".join(f"--{name} {identity[name]}" for name in ("method", "dataset", "preset"))
-    return f"adbench run {options} --tuned {found.study_name}"
+    return f"adbench run {options} --tuned {study.study_name}"
 
 
-def record(found: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+def record(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     """All that is needed to believe, or repeat, a tuned run."""
-    identity = found.user_attrs[study.IDENTITY]
-    trials = study.trials_of(found)
+    identity = study.user_attrs[studies.IDENTITY]
+    trials = studies.trials_of(study)
     spent = [t.duration.total_seconds() for t in trials if t.duration]
     return {
-        "study": found.study_name,
+        "study": study.study_name,
         "identity": canonical_hash(identity)[:12],
         "trial": trial.number,
         "objectives": dict(zip(identity["objectives"], trial.values, strict=True)),
-        "trials": len(study.finished(trials)),
+        "trials": len(studies.finished(trials)),
         "pruned": sum(t.state == TrialState.PRUNED for t in trials),
         "budget_s": round(sum(spent), 3),
-        "values": study.values_of(trial),
+        "values": studies.values_of(trial),
         "set": identity["set"],
         "tier": identity["tier"],
         "preset": identity["preset"],
@@ -129,15 +128,15 @@ def record(found: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _check_settings(found: optuna.Study, trial: FrozenTrial, layers: Sequence[Mapping[str, Any]]) -> None:
+def _check_settings(study: optuna.Study, trial: FrozenTrial, layers: Sequence[Mapping[str, Any]]) -> None:
     """Raise TuningError where a run's settings of the method are not the trial's: `layers` lie on its preset."""
-    identity = found.user_attrs[study.IDENTITY]
+    identity = study.user_attrs[studies.IDENTITY]
     cls = load_detector(identity["method"]).cls
     config = resolve(cls.Config, [cls.overrides, cls.presets.get(identity["preset"], {}), *layers], identity["method"])
     ours = flat(config.model_dump(mode="json"))
-    for key, value in {**flat(identity["settings"]), **study.values_of(trial)}.items():
+    for key, value in {**flat(identity["settings"]), **studies.values_of(trial)}.items():
         if key in ours and ours[key] != value:
             raise TuningError(
-                f"A tuned run has its study's settings of the method, but {key} of study {found.study_name!r} is "
+                f"A tuned run has its study's settings of the method, but {key} of study {study.study_name!r} is "
                 f"{value}, and of this run {ours[key]}. Leave it out of --set, or tune with it."
             )

@@ -18,7 +18,7 @@ import torch
 
 from adbench.config.options import Reporter, Silent
 from adbench.errors import AdbenchError, TuningError
-from adbench.tuning import storage, study
+from adbench.tuning import places, studies
 from adbench.tuning.objective import DIRECTIONS, Objective, prepare
 from adbench.tuning.space import TuneOptions
 from adbench.tuning.trials import Progress, choose_sampling, work
@@ -44,32 +44,32 @@ def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
         AdbenchError: anything is wrong with what the user gave, or all trials failed.
         KeyboardInterrupt: all is kept, and the same command goes on.
     """
-    url = options.storage or storage.default_storage(options.cache)
+    url = options.storage or places.default_storage(options.cache)
     _check_options(options)
     objective = prepare(options, reporter)
     options = replace(options, precision=objective.precision)  # worker processes decide nothing anew
-    with storage.reaching(url):
-        found = _open(url, objective)
-        reporter.message(f"study {options.name} in {storage.shown(url)}")
-        numbers = study.requeue_dead(found)
+    with places.reaching(url):
+        study = _open(url, objective)
+        reporter.message(f"study {options.name} in {places.shown(url)}")
+        numbers = studies.requeue_dead(study)
         if numbers:
             reporter.message(f"trials {', '.join(map(str, numbers))} were cut off and are tried again")
-        first = _queue_defaults(found, objective)
+        first = _queue_defaults(study, objective)
         deadline = time.monotonic() + options.timeout_s if options.timeout_s else None
         try:
             if options.jobs == 1:
-                choose_sampling(found, options, first)
-                work(found, objective, deadline)
+                choose_sampling(study, options, first)
+                work(study, objective, deadline)
             else:
-                _spread(found, options, reporter, deadline)
+                _work_in_processes(study, options, reporter, deadline)
         finally:
-            study.requeue_dead(found)
-        study.check_some_succeeded(options.name, study.finished(study.trials_of(found)))
-    return Outcome(found, storage.shown(url))
+            studies.requeue_dead(study)
+        studies.check_some_succeeded(options.name, studies.finished(studies.trials_of(study)))
+    return Outcome(study, places.shown(url))
 
 
 def _check_options(options: TuneOptions) -> None:
-    study.check_name(options.name)
+    studies.check_name(options.name)
     unknown = [name for name in options.objectives if name not in DIRECTIONS]
     if unknown or not options.objectives or len(set(options.objectives)) < len(options.objectives):
         raise TuningError(
@@ -86,28 +86,28 @@ def _check_options(options: TuneOptions) -> None:
 
 def _open(url: str, objective: Objective) -> optuna.Study:
     directions = [DIRECTIONS[name] for name in objective.options.objectives]
-    return study.open_study(url, objective.options.name, objective.identity, directions)
+    return studies.open_study(url, objective.options.name, objective.identity, directions)
 
 
-def _queue_defaults(found: optuna.Study, objective: Objective) -> bool:
+def _queue_defaults(study: optuna.Study, objective: Objective) -> bool:
     """Let the first trial be the settings without tuning, so that the best is never worse than they are.
 
     Return whether this process queued it: of several that begin at once, that is one.
     """
-    if not study.trials_of(found):
+    if not studies.trials_of(study):
         values, unsearched = objective.defaults()
-        attrs = {study.QUEUED_BY: study.this_process(), study.UNSEARCHED: unsearched}
-        found.enqueue_trial(values, user_attrs=attrs, skip_if_exists=True)
-    return bool(study.trials_of(found)[0].user_attrs.get(study.QUEUED_BY) == study.this_process())
+        attrs = {studies.QUEUED_BY: studies.this_process(), studies.UNSEARCHED: unsearched}
+        study.enqueue_trial(values, user_attrs=attrs, skip_if_exists=True)
+    return bool(studies.trials_of(study)[0].user_attrs.get(studies.QUEUED_BY) == studies.this_process())
 
 
-def _spread(found: optuna.Study, options: TuneOptions, reporter: Reporter, deadline: float | None) -> None:
+def _work_in_processes(study: optuna.Study, options: TuneOptions, reporter: Reporter, deadline: float | None) -> None:
     """Work on the study in `options.jobs` processes; one that dies is replaced a few times, its trial tried again."""
     context = multiprocessing.get_context("forkserver")  # not fork: CUDA and threads do not survive it
     context.set_forkserver_preload(["adbench.tuning.workers"])
     ends = time.time() + deadline - time.monotonic() if deadline else None
     failures = context.SimpleQueue()
-    shown, restarts = Progress(found, options, reporter), 0
+    shown, restarts = Progress(study, options, reporter), 0
 
     def start() -> Any:
         process = context.Process(target=_process, args=(options, ends, failures), daemon=True)
@@ -118,8 +118,8 @@ def _spread(found: optuna.Study, options: TuneOptions, reporter: Reporter, deadl
     try:
         while processes:
             time.sleep(POLL_S)
-            trials = study.trials_of(found)
-            shown.update(trials, len(study.finished(trials)))
+            trials = studies.trials_of(study)
+            shown.update(trials, len(studies.finished(trials)))
             for process in list(processes):
                 if process.is_alive():
                     continue
@@ -136,7 +136,7 @@ def _spread(found: optuna.Study, options: TuneOptions, reporter: Reporter, deadl
                         "Look for what kills them, such as too little memory, or lower --jobs."
                     )
                 reporter.message(f"a worker process died (exit code {process.exitcode}): its trial is tried again")
-                study.requeue_dead(found)
+                studies.requeue_dead(study)
                 processes.append(start())
     finally:
         _end(processes)
@@ -162,14 +162,14 @@ def _process(options: TuneOptions, ends: float | None, failures: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(max(1, torch.get_num_threads() // options.jobs))
-    url = options.storage or storage.default_storage(options.cache)
+    url = options.storage or places.default_storage(options.cache)
     try:
         objective = prepare(options, Silent())
         deadline = time.monotonic() + ends - time.time() if ends else None
-        with storage.reaching(url):
-            found = _open(url, objective)
-            choose_sampling(found, options, first=False)
-            work(found, objective, deadline)
+        with places.reaching(url):
+            study = _open(url, objective)
+            choose_sampling(study, options, first=False)
+            work(study, objective, deadline)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except AdbenchError as error:

@@ -45,7 +45,8 @@ from adbench.contracts.detector import Detector, DetectorInfo, Images
 from adbench.contracts.plan import PartPlan, Plan
 from adbench.errors import ConfigError
 from adbench.storage.kept import Kept
-from adbench.storage.store import Checkpoint, PartSpec
+from adbench.storage.saved import Checkpoint
+from adbench.storage.spec import PartSpec
 from adbench_baselines import unet, vqvae
 from adbench_baselines.diffusion_config import (
     DIFFUSION_SPACE,
@@ -229,7 +230,8 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
                 self.runtime.progress("validation KL maps", i + 1, len(batches))
             return {"v": v}
 
-        return self.runtime.store.get(self._maps_spec(validation, self._specs["unet"]), make)["v"]
+        shapes = {"v": (len(validation), *self._latent_shape(validation)[1:])}
+        return self.runtime.store.get(self._maps_spec(validation, self._specs["unet"]), make, shapes)["v"]
 
     def limits_of(self, v: Tensor) -> Tensor:
         """Return (h, w), the percentile of the smoothed maps (N, h, w) at each position, or over all."""

@@ -25,7 +25,8 @@ from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, I
 from adbench.contracts.plan import PartPlan, Plan, Run
 from adbench.contracts.search import Real, SearchSpace
 from adbench.devices.device import autocast
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.saved import Checkpoint, shapes_of
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines.reconstruction import check_depends_on_image
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, stream, train
 from adbench_baselines.wgan import WGAN, draw, fetch, part_plan, prepare
@@ -134,7 +135,8 @@ class FAnoGAN(Detector[FAnoGANConfig]):
         def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
             return train_encoder(self.config.encoder, self.encoder, self.wgan, healthy, self.runtime, checkpoint)
 
-        self.encoder.load_state_dict(self.runtime.store.get(second, make))
+        tensors = self.runtime.store.get(second, make, shapes_of(self.encoder.state_dict()))
+        self.encoder.load_state_dict(tensors)
         prepare(self.encoder, self.runtime).eval().requires_grad_(False)
         self._specs = {"wgan": first, "fanogan-encoder": second}
 

@@ -38,7 +38,7 @@ from adbench.contracts.plan import PartPlan, Plan
 from adbench.contracts.search import Choice, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError
-from adbench.storage.store import PartSpec, changed_fields
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.smoothing import gaussian

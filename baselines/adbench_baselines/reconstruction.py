@@ -26,7 +26,8 @@ from torch.optim.swa_utils import update_bn
 from adbench.contracts.detector import Detector, DetectorConfig, Images
 from adbench.contracts.plan import PartPlan, Plan
 from adbench.errors import ConfigError, TrainingError
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.saved import Checkpoint, shapes_of
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
 from adbench_baselines.vqvae import augment
 
@@ -97,7 +98,8 @@ class Reconstruction(Detector[ConfigT]):
         self._take_size(healthy)
         self._spec = self._part_spec(healthy)
         net = self._fresh()
-        tensors = self.runtime.store.get(self._spec, lambda checkpoint: self._train(net, healthy, checkpoint))
+        shapes = shapes_of(net.state_dict())
+        tensors = self.runtime.store.get(self._spec, lambda checkpoint: self._train(net, healthy, checkpoint), shapes)
         self._use(net, tensors)
 
     @torch.no_grad()

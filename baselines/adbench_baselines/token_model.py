@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast, backend_of
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.saved import Checkpoint, shapes_of
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines.orderings import arrange
 from adbench_baselines.training import loop_options, train
 
@@ -203,7 +204,10 @@ def fetch(
     torch.manual_seed(runtime.seed)
     module = TokenModel(config, codes, len(order))
     name = f"transformer {spec.config['ordering']}"
-    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, name, order, grids(), runtime, checkpoint))
+    shapes = shapes_of(module.state_dict())
+    tensors = runtime.store.get(
+        spec, lambda checkpoint: _train(module, name, order, grids(), runtime, checkpoint), shapes
+    )
     module.load_state_dict(tensors)
     return module.to(runtime.device).eval().requires_grad_(False)
 

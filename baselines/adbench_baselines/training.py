@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adbench.contracts.detector import Progress
 from adbench.errors import TrainingError
-from adbench.storage.store import Checkpoint
+from adbench.storage.saved import Checkpoint, shapes_of
 
 Loss = Callable[[int, torch.Generator], Tensor]
 """loss(step, generator) -> scalar to descend."""
@@ -186,8 +186,14 @@ class TrainingState:
         checkpoint.save(tensors, {"step": step})
 
     def restore(self, checkpoint: Checkpoint) -> int:
-        """Load the last state saved, where there is one, and return the number of steps already done."""
-        found = checkpoint.load()
+        """Load the last state saved, where there is one, and return the number of steps already done.
+
+        Raises ArtifactError where it is of other networks.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, module in self.modules.items():
+            shapes |= shapes_of(module.state_dict(), f"{name}.")
+        found = checkpoint.load(shapes)
         if found is None:
             return 0
         tensors, meta = found

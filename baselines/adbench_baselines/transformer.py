@@ -39,7 +39,8 @@ from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, I
 from adbench.contracts.plan import PartPlan, Plan, Run
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.errors import ConfigError, DataError
-from adbench.storage.store import Checkpoint, PartSpec
+from adbench.storage.saved import Checkpoint
+from adbench.storage.spec import PartSpec
 from adbench_baselines import token_model, vqvae
 from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.orderings import COUNT, arrange, ordering, restore
@@ -196,7 +197,8 @@ class Transformer(Detector[TransformerConfig]):
                 self.runtime.progress("validation likelihoods", b + 1, len(batches))
             return {"log_likelihood": torch.cat(rows)}
 
-        return self.runtime.store.get(self._likelihoods_spec(validation, member), make)["log_likelihood"]
+        shapes = {"log_likelihood": (len(validation), len(self.order(i)))}
+        return self.runtime.store.get(self._likelihoods_spec(validation, member), make, shapes)["log_likelihood"]
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

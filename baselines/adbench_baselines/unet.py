@@ -17,7 +17,8 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.devices.graphs import Replayed, graph_training
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.saved import Checkpoint, shapes_of
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines.schedule import Schedule, q_sample
 from adbench_baselines.training import loop_options, stream, train
 from adbench_baselines.vqvae import VQVAE, augment
@@ -145,7 +146,8 @@ def fetch(
     spec = part_spec(config, healthy, runtime.seed, vqvae_spec)
     torch.manual_seed(runtime.seed)
     module = LatentModel(config, vqvae.config.latent_channels)
-    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, vqvae, healthy, runtime, checkpoint))
+    shapes = shapes_of(module.state_dict())
+    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, vqvae, healthy, runtime, checkpoint), shapes)
     module.load_state_dict(tensors)
     return module.to(runtime.device).eval().requires_grad_(False), spec
 

@@ -26,7 +26,8 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError, TrainingError
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.saved import Checkpoint, shapes_of
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
 
 VERSION = 2
@@ -228,7 +229,8 @@ def fetch(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> tuple[VQVAE
     spec = part_spec(config, healthy, runtime.seed)
     torch.manual_seed(runtime.seed)
     module = VQVAE(config)
-    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, healthy, runtime, checkpoint))
+    shapes = shapes_of(module.state_dict())
+    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, healthy, runtime, checkpoint), shapes)
     module.load_state_dict(tensors)
     return module.to(runtime.device).eval().requires_grad_(False), spec
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
 from adbench.contracts.plan import Plan
 from adbench.contracts.search import SearchSpace
-from adbench.storage.store import PartSpec
+from adbench.storage.spec import PartSpec
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion_config import SIZES, VQVAE_SEARCH
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig

@@ -26,7 +26,8 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan, Run
 from adbench.devices.device import autocast
 from adbench.errors import TrainingError
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.saved import Checkpoint, shapes_of
+from adbench.storage.spec import PartSpec, changed_fields
 from adbench_baselines.training import (
     LOOK_EVERY,
     TRIVIAL_STEPS,
@@ -123,7 +124,8 @@ def fetch(config: WGANConfig, healthy: Images, runtime: Runtime) -> tuple[WGAN, 
     spec = wgan_spec(config, healthy, runtime.seed)
     torch.manual_seed(runtime.seed)
     module = WGAN(config, healthy.shape[-2:])
-    tensors = runtime.store.get(spec, lambda checkpoint: train_wgan(module, healthy, runtime, checkpoint))
+    shapes = shapes_of(module.state_dict())
+    tensors = runtime.store.get(spec, lambda checkpoint: train_wgan(module, healthy, runtime, checkpoint), shapes)
     module.load_state_dict(tensors)
     return prepare(module, runtime).eval().requires_grad_(False), spec
 

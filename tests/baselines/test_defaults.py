@@ -11,7 +11,7 @@ import pytest
 from adbench_baselines import autoencoder, dae, fanogan, patchcore, token_model, unet, vqvae, wgan
 from pydantic import BaseModel
 
-from adbench.storage.store import PartSpec, changed_fields
+from adbench.storage.spec import PartSpec, changed_fields
 
 KNOWN = Path(__file__).parent / "golden" / "defaults.json"
 """Part and version -> its defaults when that version was first trained. A new version adds an entry."""

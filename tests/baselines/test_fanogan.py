@@ -21,7 +21,8 @@ from torch import nn
 from adbench.contracts.detector import Images, Runtime
 from adbench.devices.flops import count_flops
 from adbench.errors import ConfigError, TrainingError
-from adbench.storage.store import ArtifactStore, Checkpoint
+from adbench.storage.saved import Checkpoint
+from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract
 
 SETTINGS = {

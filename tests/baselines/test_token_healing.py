@@ -12,7 +12,8 @@ from adbench_baselines.token_model import TokenModel, TokenModelConfig
 from torch import Tensor
 
 from adbench.contracts.detector import Runtime
-from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 
 CODES, LENGTH = 7, 24
 

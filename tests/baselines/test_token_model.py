@@ -14,7 +14,8 @@ from torch import nn
 
 from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
-from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 
 CODES, LENGTH = 7, 12
 TINY = {"dim": 16, "layers": 2, "heads": 2, "steps": 6, "batch_size": 4, "ema_decay": 0.0, "augmented_copies": 0}

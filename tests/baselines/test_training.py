@@ -14,8 +14,10 @@ from tiny_nets import UNET_SETTINGS, VQVAE_SETTINGS, stack
 from torch import nn
 
 from adbench.contracts.detector import Runtime
-from adbench.errors import TrainingError
-from adbench.storage.store import ArtifactStore, Checkpoint, PartSpec
+from adbench.errors import ArtifactError, TrainingError
+from adbench.storage.saved import Checkpoint
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 
 
 class CutOffError(Exception):
@@ -264,3 +266,11 @@ def test_a_stream_depends_on_name_seed_and_index_alone():
     assert len(draws) == len(keys)
     same = [torch.rand(3, generator=stream("a", 4, 9)) for _ in range(2)]
     assert torch.equal(*same)
+
+
+def test_the_state_of_another_network_is_refused_by_name(checkpoint):
+    with pytest.raises(CutOffError):
+        run(net(), checkpoint, stop_at=5)
+    other = nn.Sequential(nn.Linear(4, 9), nn.BatchNorm1d(9), nn.Tanh(), nn.Linear(9, 1))
+    with pytest.raises(ArtifactError, match=r"module\.0\.bias is \(8,\) in the file and \(9,\) here.+of other code"):
+        run(other, checkpoint)

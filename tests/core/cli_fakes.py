@@ -16,7 +16,7 @@ NAMES = {DETECTORS: ("ddpm", "ddim", "broken"), DATASETS: ("other", "phantom", "
 
 
 @dataclass(frozen=True)
-class PartRow:
+class PartForecast:
     key: str = "unet-1"
     kind: str = "unet"
     status: str = "train"
@@ -28,14 +28,14 @@ class PartRow:
 
 
 @dataclass(frozen=True)
-class CellPlan:
+class CellForecast:
     method: str
     dataset: str = "toy"
     config_hash: str = "abc"
     seed: int = 0
     record: Path = Path("records/x.json")
     record_exists: bool = False
-    parts: list[PartRow] = field(default_factory=lambda: [PartRow()])
+    parts: list[PartForecast] = field(default_factory=lambda: [PartForecast()])
     passes: dict[str, int] = field(default_factory=lambda: {"unet": 50})
     flops_per_100: int | None = 10**12
     estimated_score_s: float | None = 20.0
@@ -65,6 +65,6 @@ class FakeHarness(ModuleType):
         given = {"dataset": dataset(name="toy" if data == "phantom" else data, train_on=elsewhere)}
         return failed("broken", "it\nbroke", **given) if method == "broken" else make(method, **given)
 
-    def plan(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[CellPlan]:
+    def forecast(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[CellForecast]:
         self.calls.append((list(methods), datasets, options))
-        return [CellPlan(name) for name in methods]
+        return [CellForecast(name) for name in methods]

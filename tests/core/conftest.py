@@ -19,7 +19,7 @@ def harness(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADBENCH_DATA", raising=False)
     monkeypatch.delenv("ADBENCH_CACHE", raising=False)
-    for name in ("harness", "planning"):
+    for name in ("forecast", "harness"):
         monkeypatch.setitem(sys.modules, f"adbench.protocol.{name}", fake)
         monkeypatch.setattr(protocol, name, fake, raising=False)
     entries = {group: [PluginEntry(n, "toys", "1.0", "json:loads") for n in ns] for group, ns in NAMES.items()}

@@ -19,7 +19,8 @@ from adbench.contracts.plan import PartPlan, Plan
 from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
 from adbench.protocol.cell import Cell, build_cells
-from adbench.storage.store import Checkpoint, PartSpec
+from adbench.storage.saved import Checkpoint
+from adbench.storage.spec import PartSpec
 
 DETECTORS = (
     *("constant", "brightness", "trained", "twin"),

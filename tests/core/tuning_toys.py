@@ -24,7 +24,7 @@ from adbench.contracts.splits import Split, Splits
 from adbench.errors import AdbenchError, ConfigError, TuningError
 from adbench.storage.kept import Kept
 from adbench.testing import toy_split
-from adbench.tuning import storage, workers
+from adbench.tuning import places, workers
 from adbench.tuning.space import TuneOptions
 from adbench.tuning.tuned import tuned_settings
 
@@ -182,7 +182,7 @@ def tune(given: TuneOptions, reporter=None) -> optuna.Study:
 
 def url_of(folder: Path) -> str:
     """The storage of the studies that `options(folder)` makes."""
-    return storage.default_storage(options(folder).cache)
+    return places.default_storage(options(folder).cache)
 
 
 def counts(found: optuna.Study) -> dict[str, int]:

@@ -14,7 +14,7 @@ from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
 from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo
 from adbench.contracts.plan import PartPlan, Plan
 from adbench.contracts.splits import Splits
-from adbench.storage.store import PartSpec
+from adbench.storage.spec import PartSpec
 from adbench.testing import DatasetContract, DetectorContract, toy_split
 
 

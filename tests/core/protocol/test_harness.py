@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +11,13 @@ import toys
 
 import adbench
 from adbench.contracts.dataset import DatasetInfo
-from adbench.errors import AdbenchError, ConfigError, PluginError
+from adbench.errors import AdbenchError, PluginError
+from adbench.protocol import cell as cell_module
 from adbench.protocol import harness
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import pages
 from adbench.results.record import Record, read_record, read_records
-from adbench.storage.store import canonical_hash
+from adbench.storage.spec import canonical_hash
 
 
 @pytest.fixture(autouse=True)
@@ -182,12 +182,6 @@ def test_failed_runs_are_on_the_page_with_their_reason_and_leave_no_scores(tmp_p
     assert list((tmp_path / "cache/artifacts").glob("*")) == []
 
 
-def test_a_detector_that_cannot_be_made_is_a_failed_record_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(toys.Brightness, "__init__", lambda *args: 1 / 0)
-    (record,) = run(tmp_path, "toy-brightness")
-    assert record.reason == "ZeroDivisionError: division by zero"
-
-
 def test_a_failed_record_is_run_again_and_replaced(tmp_path, monkeypatch):
     (failed,) = run(tmp_path, "toy-raising")
     monkeypatch.setattr(toys.Raising, "fit", toys.Brightness.fit)
@@ -223,6 +217,82 @@ def test_two_regions_are_measured_on_the_same_scores_and_timed_once(tmp_path, mo
     assert list((tmp_path / "both/cache/artifacts").glob("scores-*")) == []
 
 
+def count_scored(monkeypatch) -> list[int]:
+    """The number of images of each call of `score` from now on; as yet there are none."""
+    sizes: list[int] = []
+    score = toys.Brightness.score
+
+    def counted(self, images):
+        sizes.append(len(images))
+        return score(self, images)
+
+    monkeypatch.setattr(toys.Brightness, "score", counted)
+    return sizes
+
+
+OTHERWISE_MEASURED = ["transferred_quantile=0.9", "transferred_images=8", "resamples=30", "timing_repeats=2"]
+IN_FOURS, TIMED = ("protocol.batch_size=4", "protocol.transferred_images=4", "protocol.timing_slices=3"), (1, 3)
+"""Scored four by four, but timed one by one and three by three: a test can tell them apart."""
+
+
+@pytest.mark.parametrize("setting", OTHERWISE_MEASURED)
+def test_what_is_measured_otherwise_is_scored_once(tmp_path, monkeypatch, setting):
+    alone = [
+        run(tmp_path / str(i), "toy-brightness", settings=[*IN_FOURS, *more])[0].metrics
+        for i, more in enumerate([[], [f"protocol.{setting}"]])
+    ]
+    cells = [
+        build_cells(["toy-brightness"], "toy", toys.options(tmp_path / "both", *IN_FOURS, *more))[0]
+        for more in ([], [f"protocol.{setting}"])
+    ]
+    assert cells[0].config_hash != cells[1].config_hash
+    sizes = count_scored(monkeypatch)
+    records = harness.evaluate(cells, toys.Diary())
+    assert [record.metrics for record in records] == alone
+    scored = [size for size in sizes if size not in TIMED]
+    validation, test = [4], [4, 2]
+    assert scored == [*validation, *test, *test, *([4] if setting == "transferred_images=8" else [])]
+    assert list((tmp_path / "both/cache/artifacts").glob("scores-*")) == []
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_scores_when_it_is_measured_otherwise(tmp_path, monkeypatch):
+    def cut(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness, "write_record_file", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, "toy-brightness", settings=IN_FOURS)
+    sizes = count_scored(monkeypatch)
+    (record,) = run(tmp_path, "toy-brightness", settings=[*IN_FOURS, "protocol.transferred_quantile=0.9"], force=True)
+    assert record.metrics.transferred_quantile == 0.9
+    assert [size for size in sizes if size not in TIMED] == []
+
+
+def test_scores_belong_to_the_marked_fields_of_the_protocol_and_to_all_of_the_method(tmp_path, monkeypatch):
+    def scores_hash(*settings: str, **given) -> str:
+        return build_cells(["toy-trained"], "toy", toys.options(tmp_path, *settings, **given))[0].scores_hash
+
+    base = scores_hash()
+    same = {change for change in CHANGES if scores_hash(change) == base}
+    decided_by_images = {"data.n_test=7"}
+    assert same == {c for c in CHANGES if c.startswith("protocol.")} - {"protocol.batch_size=50"} | decided_by_images
+    assert scores_hash(tuning={"identity": "x", "trial": 1, "fingerprint": "y"}) == base
+    assert scores_hash(preset="paper") != base, "it trains for longer"
+    assert scores_hash(seed=3) != base, "other parts"
+    changed = [
+        (toys.Trained, "info", replace(toys.Trained.info, version="2")),
+        (cell_module, "precision", lambda device: "float16"),
+    ]
+    for owner, name, value in changed:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, value)
+            assert scores_hash() != base
+    monkeypatch.setattr(cell_module, "precision", lambda device: "float32")
+    on_cpu = toys.cell(tmp_path, "toy-trained")
+    assert replace(on_cpu, device=toys.torch.device("cuda")).scores_hash != on_cpu.scores_hash
+
+
 def test_what_fails_for_one_region_is_not_tried_for_the_other(tmp_path, monkeypatch):
     fits: list[object] = []
     monkeypatch.setattr(toys.Raising, "fit", lambda *given: fits.append(given) or 1 / 0)
@@ -249,23 +319,6 @@ def test_image_scores_are_timed_in_the_batches_that_fit(tmp_path, monkeypatch):
     assert record.status == "ok", record.reason
     assert record.timing.batch_size == 2
     assert max(sizes) == 2
-
-
-def test_what_does_not_suit_the_data_is_said_before_anything_is_trained_or_written(tmp_path, monkeypatch):
-    def plan(self, healthy, validation):
-        raise ConfigError("The toy needs more images.")
-
-    monkeypatch.setattr(toys.Trained, "plan", plan)
-    monkeypatch.setattr(toys.Brightness, "fit", None)
-    with pytest.raises(ConfigError, match="needs more images"):
-        run(tmp_path, "toy-brightness", "toy-trained")
-    assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "cache").exists()
-
-
-def test_a_plan_that_breaks_does_not_stop_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(toys.Brightness, "plan", lambda *args: 1 / 0)
-    assert run(tmp_path, "toy-brightness")[0].status == "ok"
 
 
 def test_an_error_of_the_users_while_running_stops_the_run_and_writes_no_record(tmp_path, monkeypatch):
@@ -328,21 +381,6 @@ def test_a_method_sees_images_and_nothing_else(tmp_path, monkeypatch):
     batch = seen[0][np.array([0, 1])]
     batch.fill_(9)
     assert seen[0][np.array([0, 1])].max() < 1, "a copy"
-
-
-def test_the_check_for_writing_leaves_nothing_but_the_folders(tmp_path):
-    options = toys.options(tmp_path)
-    harness.check_writable(options)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and "site" not in path.parts] == []
-
-
-def test_the_check_for_writing_removes_only_the_folders_that_it_made(tmp_path):
-    (tmp_path / "cache").write_text("a file")
-    (tmp_path / "old").mkdir()
-    options = toys.options(tmp_path, out=tmp_path / "old/new/out")
-    with pytest.raises(AdbenchError, match="--cache"):
-        harness.check_writable(options)
-    assert os.listdir(tmp_path / "old") == []
 
 
 def test_cells_of_one_run_share_the_data(tmp_path):

@@ -13,7 +13,7 @@ from processes import Moment, Process, run, until
 from adbench.protocol import harness
 from adbench.results.pages import MARKER
 from adbench.results.record import read_record
-from adbench.storage.store import Saved
+from adbench.storage.saved import Saved
 
 TINY = [
     *("vqvae.steps=4", "vqvae.batch_size=8", "vqvae.channels=8", "vqvae.codes=8"),

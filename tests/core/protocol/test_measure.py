@@ -211,12 +211,13 @@ def test_interrupted_scoring_resumes_at_the_next_batch(tmp_path):
     ("change", "kept"),
     [
         ({"seed": 1}, False),
-        ({"settings": "protocol.transferred_images=3"}, False),
+        ({"settings": "protocol.batch_size=50"}, False),
+        ({"settings": "protocol.transferred_images=3"}, True),
         ({"settings": "data.n_validation=7"}, False),
         ({}, True),
     ],
 )
-def test_kept_batches_belong_to_one_seed_config_and_data(tmp_path, change, kept):
+def test_kept_batches_belong_to_one_seed_config_batch_size_and_images(tmp_path, change, kept):
     first = scorer(tmp_path)
     first.maps(first.cell.data.splits.test, "test")
     cell: Cell = toys.cell(

@@ -11,7 +11,7 @@ from adbench.devices.cpu import Cpu
 from adbench.devices.device import precision
 from adbench.errors import ArtifactError
 from adbench.protocol import harness, planning
-from adbench.storage.store import Saved
+from adbench.storage.saved import Saved
 
 CPU = torch.device("cpu")
 

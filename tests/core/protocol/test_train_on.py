@@ -13,8 +13,9 @@ import adbench
 from adbench.config.options import RunOptions
 from adbench.contracts.splits import Split
 from adbench.errors import AdbenchError, ConfigError, DataError
-from adbench.protocol import data, harness, planning
+from adbench.protocol import data, harness
 from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.forecast import forecast
 from adbench.results import pages
 from adbench.results.record import Record, read_record, read_records
 
@@ -177,11 +178,11 @@ def test_several_datasets_without_train_on_are_trained_on_their_own(tmp_path):
     ]
 
 
-def test_a_plan_trains_once_for_all_test_sets_and_names_each(tmp_path):
-    plans = planning.plan(["toy-trained"], ["toy-sick", "toy-large"], options(tmp_path, "data.size=16"), toys.Diary())
-    assert [plan.dataset for plan in plans] == ["toy-sick", "toy-large"]
-    assert plans[0].parts == plans[1].parts
-    assert plans[0].record != plans[1].record
+def test_a_dry_run_trains_once_for_all_test_sets_and_names_each(tmp_path):
+    cells = forecast(["toy-trained"], ["toy-sick", "toy-large"], options(tmp_path, "data.size=16"), toys.Diary())
+    assert [cell.dataset for cell in cells] == ["toy-sick", "toy-large"]
+    assert cells[0].parts == cells[1].parts
+    assert cells[0].record != cells[1].record
 
 
 def test_a_dataset_gets_cache_progress_and_messages_from_the_run(tmp_path, monkeypatch):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import gc
+import hashlib
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +19,9 @@ from filelock import FileLock
 
 from adbench.errors import ArtifactError
 from adbench.storage.files import write_atomic
-from adbench.storage.store import ArtifactStore, PartSpec, Saved, canonical_hash
+from adbench.storage.saved import Saved, shapes_of
+from adbench.storage.spec import PartSpec, canonical_hash
+from adbench.storage.store import ArtifactStore
 
 SPEC = PartSpec("net", 1, {"width": 8, "inner": {"a": 1, "b": (1, 2)}}, "data", 0, {"parent": "p-1"})
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
@@ -121,11 +125,12 @@ def test_a_checkpoint_that_outlived_its_part_is_removed(store):
     assert not store.has_checkpoint(SPEC)
 
 
-def test_an_index_names_its_file_and_both_hashes(store):
+def test_an_index_names_its_file_with_size_and_both_hashes(store):
     store.get(SPEC, lambda checkpoint: TENSORS)
     index = json.loads((store.folder(SPEC) / "part.json").read_text())
     assert index["meta"]["spec"]["config"] == {"width": 8, "inner": {"a": 1, "b": [1, 2]}}
     assert index["file"] == f"part-{index['sha256'][:16]}.safetensors"
+    assert index["bytes"] == (store.folder(SPEC) / index["file"]).stat().st_size
     assert index["meta_sha256"] == canonical_hash(index["meta"])
 
 
@@ -150,6 +155,23 @@ def test_a_removed_part_is_gone(store):
     store.remove(SPEC)
     assert not store.folder(SPEC).exists()
     store.remove(SPEC)
+
+
+def test_a_part_is_not_removed_under_whoever_is_making_it(store):
+    making, go_on = threading.Event(), threading.Event()
+
+    def make(checkpoint):
+        making.set()
+        assert go_on.wait(20)
+        return TENSORS
+
+    maker = threading.Thread(target=store.get, args=(SPEC, make))
+    maker.start()
+    assert making.wait(20)
+    other = ArtifactStore(store.root, lambda message: go_on.set())
+    other.remove(SPEC)
+    maker.join(20)
+    assert not store.folder(SPEC).exists()
 
 
 def test_a_temporary_store_removes_itself():
@@ -304,3 +326,72 @@ def test_a_checkpoint_that_does_not_say_its_precision_is_of_float32_which_is_sai
         store.computing(lambda: ("cpu", "bf16")).get(SPEC, go_on)
     assert equal(store.get(SPEC, go_on), {"w": torch.ones(1)})
     assert said == [f"checkpoint {SPEC.key} does not say its precision: it is taken to be float32"] * 2
+
+
+OTHER_SHAPES = {
+    "another shape": ({"weight": (3, 2), "count": ()}, r"weight is \(2, 3\) in the file and \(3, 2\) here"),
+    "one more": ({"weight": (2, 3), "count": (), "bias": (2,)}, r"bias is missing in the file and \(2,\) here"),
+    "one less": ({"weight": (2, 3)}, r"count is \(\) in the file and missing here"),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_SHAPES)
+def test_a_part_that_does_not_fit_what_it_is_loaded_into_is_refused_by_name_and_stays(store, change):
+    shapes, message = OTHER_SHAPES[change]
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    with pytest.raises(ArtifactError, match=rf"The part of {SPEC.key} must fit .+ {message}.+ Remove .+{SPEC.key} to"):
+        store.get(SPEC, never, shapes)
+    assert equal(store.get(SPEC, never, shapes_of(TENSORS)))
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name_and_what_is_not_asked_for_does_not_matter(store):
+    def cut(checkpoint):
+        checkpoint.save({"module.weight": torch.ones(2, 3), "optimiser.0.step": torch.ones(1)}, {"step": 1})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get(SPEC, cut)
+    right, wrong = (shapes_of({"weight": torch.ones(shape)}, "module.") for shape in ((2, 3), (3, 2)))
+    with pytest.raises(ArtifactError, match=rf"The checkpoint of {SPEC.key} must fit .+ module\.weight is \(2, 3\)"):
+        store.get(SPEC, lambda checkpoint: checkpoint.load(wrong))
+    with pytest.raises(ArtifactError, match=r"module\.bias is missing in the file"):
+        store.get(SPEC, lambda checkpoint: checkpoint.load({**right, "module.bias": (3,)}))
+    assert store.get(SPEC, lambda checkpoint: checkpoint.load(right)[0])["optimiser.0.step"] == 1
+
+
+DAMAGE = {
+    "shorter": (lambda data: data[:-5], r"part-\w+\.safetensors has \d+ bytes and not \d+"),
+    "flipped": (lambda data: data[:-1] + bytes([data[-1] ^ 1]), r"part-\w+\.safetensors does not match its hash"),
+}
+
+
+@pytest.mark.parametrize("change", DAMAGE)
+def test_a_damaged_file_is_named_with_its_part_and_made_again(store, said, change):
+    damage, message = DAMAGE[change]
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    (file,) = store.folder(SPEC).glob("part-*.safetensors")
+    file.write_bytes(damage(file.read_bytes()))
+    assert equal(store.get(SPEC, lambda checkpoint: TENSORS, shapes_of(TENSORS)))
+    assert len(said) == 1
+    assert re.fullmatch(rf"part {SPEC.key} is damaged \({message}\): it is made again", said[0])
+
+
+def test_a_file_with_the_right_hash_that_holds_no_tensors_is_damaged(store, said):
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    index_file = store.folder(SPEC) / "part.json"
+    index = json.loads(index_file.read_text())
+    data = b"not safetensors"
+    (store.folder(SPEC) / index["file"]).write_bytes(data)
+    index |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    index_file.write_text(json.dumps(index))
+    assert equal(store.get(SPEC, lambda checkpoint: TENSORS))
+    assert "is damaged" in said[0]
+
+
+def test_a_part_of_before_sizes_were_written_is_used(store):
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    index_file = store.folder(SPEC) / "part.json"
+    index = json.loads(index_file.read_text())
+    del index["bytes"]
+    index_file.write_text(json.dumps(index))
+    assert equal(store.get(SPEC, never))

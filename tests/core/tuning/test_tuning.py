@@ -14,7 +14,7 @@ from tuning_toys import Heads, HeadsConfig, Keeping, Levels, Poison, counts, opt
 
 from adbench.config.options import Silent
 from adbench.contracts.search import Integer, Real
-from adbench.tuning import study, trials, workers
+from adbench.tuning import studies, trials, workers
 from adbench.tuning.development import develop, halves
 from adbench.tuning.objective import prepare
 from adbench.tuning.synthetic import LesionGenerator
@@ -118,7 +118,7 @@ def test_a_default_outside_of_the_space_is_kept_in_the_first_trial_and_after_an_
     assert seen[:2] == [(0.9, None), (0.9, None)]
     assert all(level <= 0.5 and depth is not None for level, depth in seen[2:])
     first = found.get_trials()[1]
-    assert (first.params, study.values_of(first)) == ({}, {"level": 0.9, "depth": None})
+    assert (first.params, studies.values_of(first)) == ({}, {"level": 0.9, "depth": None})
     assert "level=0.9, depth=None" in trials.describe(first, ("dice",))
     tuned = use(tmp_path, "s#1")
     assert tuned.values == tuned.record["values"] == {"level": 0.9, "depth": None}
@@ -131,7 +131,7 @@ def test_a_seed_gives_the_same_trials_again_and_processes_that_join_draw_others(
 
     once, again = ([t.params for t in tune(options(tmp_path / name)).get_trials()] for name in "ab")
     assert once == again
-    given, found = options(tmp_path / "a"), study.load_study(url_of(tmp_path / "a"), "s")
+    given, found = options(tmp_path / "a"), studies.load_study(url_of(tmp_path / "a"), "s")
     assert levels(found, first=True) != levels(found, first=False) != levels(found, first=False)
 
 
@@ -139,7 +139,7 @@ def test_of_processes_that_begin_a_study_at_once_one_is_the_first(tmp_path, monk
     given, chosen = options(tmp_path, trials=1), []
     monkeypatch.setattr(workers, "choose_sampling", lambda found, options, first: chosen.append(first))
     tune(given)
-    monkeypatch.setattr(study, "this_process", lambda: {"host": "elsewhere", "pid": 1, "began": 0.0})
+    monkeypatch.setattr(studies, "this_process", lambda: {"host": "elsewhere", "pid": 1, "began": 0.0})
     tune(replace(given, trials=2))
     assert chosen == [True, False]
 
@@ -201,7 +201,7 @@ def test_two_objectives_give_a_pareto_front(tmp_path):
     found = tune(options(tmp_path, objectives=("auprc", "seconds")))
     assert [direction.name for direction in found.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert len(found.best_trials) >= 1
-    best = study.ranked(found.directions, found.get_trials())[0]
+    best = studies.ranked(found.directions, found.get_trials())[0]
     assert best.values[0] == max(trial.values[0] for trial in found.get_trials())
 
 

@@ -16,7 +16,7 @@ from tuning_toys import Heads, Levels, Poison, counts, fails, options, tune, url
 from adbench.contracts.splits import Splits
 from adbench.errors import ConfigError, DataError, TuningError
 from adbench.testing import toy_split
-from adbench.tuning import storage, study, trials
+from adbench.tuning import places, studies, trials
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_values_that_do_not_go_together_are_no_end_of_a_study_unless_none_does(t
     fails(options(tmp_path, settings=("trouble=refuse",)), "all 4 .* the first: level and power do not go together")
     found = tune(options(tmp_path, study="t", trials=8, settings=("trouble=above half",)))
     assert counts(found)["COMPLETE"] >= 1
-    assert all("RuntimeError" in t.user_attrs[study.REASON] for t in found.get_trials(states=(TrialState.FAIL,)))
+    assert all("RuntimeError" in t.user_attrs[studies.REASON] for t in found.get_trials(states=(TrialState.FAIL,)))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_changed_data_under_an_old_study_are_refused(tmp_path, monkeypatch):
 
 def test_a_study_of_someone_else_is_refused(tmp_path):
     given = options(tmp_path)
-    opened = storage.open_storage(storage.default_storage(given.cache), study.try_again)
+    opened = places.open_storage(places.default_storage(given.cache), studies.try_again)
     optuna.create_study(storage=opened, study_name="s").add_trial(optuna.create_trial(value=1.0))
     fails(given, "Study 's' was not made by adbench tune")
 
@@ -151,7 +151,7 @@ def test_a_name_that_would_do_for_no_file_is_an_error(tmp_path, name):
     if name:
         fails(options(tmp_path, study=name), "name has letters, digits and")
     with pytest.raises(TuningError, match="name has letters, digits and"):
-        study.load_study(url_of(tmp_path), name)
+        studies.load_study(url_of(tmp_path), name)
 
 
 def test_times_are_not_measured_beside_other_processes(tmp_path):

@@ -17,7 +17,7 @@ from tuning_toys import Levels, counts, options, tune, url_of
 
 from adbench.config.options import Silent
 from adbench.errors import ArtifactError
-from adbench.tuning import study, workers
+from adbench.tuning import studies, workers
 from adbench.tuning.space import TuneOptions
 
 
@@ -42,7 +42,7 @@ def test_a_trial_that_was_interrupted_is_tried_again_with_the_same_values(tmp_pa
     _, _, cut_off, again, _ = found.get_trials()
     assert cut_off.state == TrialState.FAIL
     assert again.params == cut_off.params
-    assert again.user_attrs[study.RETRY_OF] == cut_off.number
+    assert again.user_attrs[studies.RETRY_OF] == cut_off.number
 
 
 def test_a_trial_that_was_interrupted_while_its_result_was_written_is_tried_again(tmp_path, monkeypatch):
@@ -82,8 +82,8 @@ def test_what_was_tried_again_is_not_queued_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(Levels, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tune(options(tmp_path))
-    found = study.load_study(url_of(tmp_path), "s")
-    assert study.requeue_dead(found) == []
+    found = studies.load_study(url_of(tmp_path), "s")
+    assert studies.requeue_dead(found) == []
     assert counts(found) == {"FAIL": 1, "WAITING": 1}
 
 
@@ -98,7 +98,7 @@ def test_ctrl_c_in_a_terminal_loses_no_trial_of_several_processes(tmp_path):
     process = CONTEXT.Process(target=_tune_in_group, args=(given,))
     process.start()
     until((tmp_path / "began").exists)
-    found = study.load_study(url_of(tmp_path), "s")
+    found = studies.load_study(url_of(tmp_path), "s")
     until(lambda: [len(trial.params) for trial in found.get_trials(states=(TrialState.RUNNING,))] == [3, 3])
     os.killpg(process.pid, signal.SIGINT)
     process.join(60)
@@ -110,7 +110,7 @@ def test_ctrl_c_in_a_terminal_loses_no_trial_of_several_processes(tmp_path):
 def test_the_trial_of_a_process_that_died_on_another_machine_is_tried_again(tmp_path):
     found = tune(options(tmp_path, trials=1))
     trial = found.ask()
-    trial.set_user_attr(study.WORKER, {"host": "elsewhere", "pid": 1, "began": 0.0})
+    trial.set_user_attr(studies.WORKER, {"host": "elsewhere", "pid": 1, "began": 0.0})
     trial.suggest_float("level", 0, 1)
     connection = sqlite3.connect(tmp_path / "cache" / "tuning" / "studies.db")
     with connection:
@@ -127,9 +127,9 @@ def test_a_process_that_was_taken_for_dead_goes_on(tmp_path, monkeypatch):
 
     def suspended(self, images):
         monkeypatch.setattr(Levels, "score", plain)
-        found = study.load_study(url_of(tmp_path), "s")
+        found = studies.load_study(url_of(tmp_path), "s")
         found.tell(0, state=TrialState.FAIL)  # as another process does after so long
-        study.try_again(found, found.get_trials()[0])
+        studies.try_again(found, found.get_trials()[0])
         return plain(self, images)
 
     monkeypatch.setattr(Levels, "score", suspended)
@@ -167,17 +167,17 @@ def test_a_trial_that_another_process_works_on_is_left_alone(tmp_path):
     assert counts(found) == {"RUNNING": 1}
     process.kill()
     process.join()
-    assert study.requeue_dead(found) == [0]
+    assert studies.requeue_dead(found) == [0]
     assert counts(found) == {"FAIL": 1, "WAITING": 1}
 
 
 def test_a_trial_is_not_tried_again_for_ever(tmp_path):
     found = tune(options(tmp_path, trials=1))
-    for _ in range(study.MOST_RETRIES + 3):
+    for _ in range(studies.MOST_RETRIES + 3):
         waiting = [t for t in found.get_trials() if t.state == TrialState.WAITING]
-        study.try_again(found, waiting[-1] if waiting else found.get_trials()[0])
-    retries = [t.user_attrs[study.RETRIES] for t in found.get_trials() if study.RETRIES in t.user_attrs]
-    assert max(retries) == study.MOST_RETRIES
+        studies.try_again(found, waiting[-1] if waiting else found.get_trials()[0])
+    retries = [t.user_attrs[studies.RETRIES] for t in found.get_trials() if studies.RETRIES in t.user_attrs]
+    assert max(retries) == studies.MOST_RETRIES
 
 
 def test_processes_share_a_study_and_one_that_is_killed_is_replaced(tmp_path):
@@ -186,9 +186,11 @@ def test_processes_share_a_study_and_one_that_is_killed_is_replaced(tmp_path):
     given = options(tmp_path, trials=6, jobs=2, settings=(f"kill={tmp_path / 'kill'}",))
     found = tune(given, diary)
     assert counts(found)["FAIL"] == 1
-    assert 6 <= len(study.finished(found.get_trials())) <= 7  # two may begin the last one at once
+    assert 6 <= len(studies.finished(found.get_trials())) <= 7  # two may begin the last one at once
     assert "a worker process died (exit code -9): its trial is tried again" in diary.text
-    pids = {trial.user_attrs[study.WORKER]["pid"] for trial in found.get_trials() if study.WORKER in trial.user_attrs}
+    pids = {
+        trial.user_attrs[studies.WORKER]["pid"] for trial in found.get_trials() if studies.WORKER in trial.user_attrs
+    }
     assert os.getpid() not in pids
     assert len(pids) >= 2
 

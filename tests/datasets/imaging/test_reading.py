@@ -279,6 +279,6 @@ def test_an_empty_lesion_mask_is_a_finding_and_an_empty_brain_mask_a_fault(tmp_p
 
 
 def test_errors_travel_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(CaseError("a.nii", "is empty.")))
+    error = pickle.loads(pickle.dumps(CaseError("a.nii", "is empty.")))  # noqa: S301  # as it comes from a worker
     assert (str(error), error.file, error.what) == ("a.nii: is empty.", "a.nii", "is empty.")
     assert isinstance(error, DataError)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
 from adbench.contracts.plan import PartPlan, Plan
-from adbench.storage.store import Checkpoint, PartSpec
+from adbench.storage.saved import Checkpoint
+from adbench.storage.spec import PartSpec
 
 
 class MeanDistanceConfig(DetectorConfig):

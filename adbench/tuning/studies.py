@@ -22,12 +22,14 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from adbench.errors import TuningError, suggestion
-from adbench.storage.store import canonical_hash
-from adbench.tuning import storage
+from adbench.storage.spec import canonical_hash
+from adbench.tuning import places
 
 IDENTITY, WORKER, REASON, RETRIES, RETRY_OF = "identity", "worker", "reason", "retries", "retry of"
 UNSEARCHED = "outside of the space"
 """Field -> value of what a trial takes though it could not be drawn: defaults that lie outside of the space."""
+RESULTS = "found"
+"""What a trial came to: every objective, and `dice` and `auprc` by kind of lesion."""
 QUEUED_BY = "queued by"
 """The process that queued the first trial."""
 MOST_RETRIES = 3
@@ -50,7 +52,7 @@ def open_study(url: str, name: str, identity: Mapping[str, Any], directions: Seq
         TuningError: it belongs to another method, space, dataset or objective, or its data have changed.
     """
     check_name(name)
-    opened = storage.open_storage(url, try_again)
+    opened = places.open_storage(url, try_again)
     better = [optuna.study.StudyDirection[direction.upper()] for direction in directions]
     study = optuna.create_study(storage=opened, study_name=name, directions=better, load_if_exists=True)
     if IDENTITY not in study.user_attrs:
@@ -64,13 +66,13 @@ def open_study(url: str, name: str, identity: Mapping[str, Any], directions: Seq
 def load_study(url: str, name: str) -> optuna.Study:
     """Return a study that exists. Raises TuningError where there is none, or it is none of ours."""
     check_name(name)
-    with storage.reaching(url, opening=True):
-        file = storage.local_file(url)
+    with places.reaching(url, opening=True):
+        file = places.local_file(url)
     if file is not None and not file.is_file():
         raise TuningError(
-            f"no study {name!r}: {storage.shown(url)} holds none yet. Make one with adbench tune, or see --storage."
+            f"no study {name!r}: {places.shown(url)} holds none yet. Make one with adbench tune, or see --storage."
         )
-    opened = storage.open_storage(url, try_again)
+    opened = places.open_storage(url, try_again)
     known = [summary.study_name for summary in optuna.get_all_study_summaries(opened)]
     if name not in known:
         listed = f" Studies are {', '.join(sorted(known))}." if known else " The storage holds none."

@@ -1,6 +1,7 @@
-"""What a run would do, found out without doing it: `adbench run --dry-run`.
+"""What a run would take, found out without doing it: `adbench run --dry-run`.
 
-Times come from one real training step and one real forward pass on this device, FLOPs from PyTorch's counter.
+What would be done is each cell's plan. Times come from one real training step and one real forward pass on this device,
+FLOPs from PyTorch's counter.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adbench.config.options import Reporter, RunOptions
-from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.contracts.plan import PartPlan, Run
 from adbench.devices.clock import clocked
 from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
 from adbench.errors import RecordError
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results.record import read_record
-from adbench.storage.store import ArtifactStore
 
 
 @dataclass(frozen=True)
-class PartRow:
-    """One part of a plan; None where a figure does not apply."""
+class PartForecast:
+    """What one part would take; None where a figure does not apply."""
 
     key: str
     kind: str
@@ -37,8 +37,8 @@ class PartRow:
 
 
 @dataclass(frozen=True)
-class CellPlan:
-    """What one run would do."""
+class CellForecast:
+    """What one cell would take."""
 
     method: str
     dataset: str
@@ -46,7 +46,7 @@ class CellPlan:
     seed: int
     record: Path
     record_exists: bool
-    parts: list[PartRow]
+    parts: list[PartForecast]
     passes: dict[str, int]
     flops_per_100: int | None
     estimated_score_s: float | None
@@ -63,38 +63,36 @@ class _Cost:
 
 @dataclass(frozen=True)
 class _Known:
-    """What other cells of the same plan have already measured."""
+    """What other cells of the same run have already shown."""
 
-    rows: dict[str, PartRow]
+    parts: dict[str, PartForecast]
     passes: dict[tuple[str, ...], _Cost]
     """Cost of one network pass by the keys of the trained parts, which name the network."""
-    scored: set[str]
-    """Hashes of the scores that are planned: another region is measured on the same."""
+    scored: set[tuple[str, str]]
+    """Dataset and hash of the scores that are planned: another region is measured on the same."""
 
 
-def plan(
+def forecast(
     methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
-) -> list[CellPlan]:
-    """Return the plan of each cell. Raises AdbenchError where the run itself would, on the user's input."""
-    known, plans = _Known({}, {}, set()), []
+) -> list[CellForecast]:
+    """Return what each cell would take. Raises AdbenchError where the run itself would, on the user's input."""
+    known, forecasts = _Known({}, {}, set()), []
     for cell in build_cells(methods, datasets, options, reporter):
         with cell.computing():
-            plans.append(_plan_cell(cell, reporter, known))
-    return plans
+            forecasts.append(_of_cell(cell, known))
+    return forecasts
 
 
-def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
-    store = ArtifactStore(cell.options.cache / "artifacts")
-    made = cell.detector(store, reporter).plan(*cell.data.healthy())
-    batch = cell.protocol.batch_size
-    forward = _forward(made, cell, known)
-    parts = [_row(part, store, forward, cell, known) for part in made.parts]
-    passes = sum(made.passes.values())
-    seconds = forward.seconds * _all_passes(made, cell) if forward else None
-    if cell.scores_hash in known.scored:
+def _of_cell(cell: Cell, known: _Known) -> CellForecast:
+    forward = _forward(cell, known)
+    parts = [_of_part(part, forward, cell, known) for part in cell.plan.parts]
+    passes, batch = cell.plan.passes, cell.protocol.batch_size
+    seconds = forward.seconds * _all_passes(cell) if forward else None
+    scores = cell.data.name, cell.scores_hash
+    if scores in known.scored:
         seconds = 0.0
-    known.scored.add(cell.scores_hash)
-    return CellPlan(
+    known.scored.add(scores)
+    return CellForecast(
         method=cell.method,
         dataset=cell.data.name,
         config_hash=cell.config_hash,
@@ -102,8 +100,8 @@ def _plan_cell(cell: Cell, reporter: Reporter, known: _Known) -> CellPlan:
         record=cell.record_path,
         record_exists=_is_done(cell),
         parts=parts,
-        passes=dict(made.passes),
-        flops_per_100=int(forward.flops / batch * 100 * passes) if forward else None,
+        passes=dict(passes),
+        flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
         estimated_score_s=seconds,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
     )
@@ -117,20 +115,21 @@ def _is_done(cell: Cell) -> bool:
         return False
 
 
-def _forward(made: Plan, cell: Cell, known: _Known) -> _Cost | None:
+def _forward(cell: Cell, known: _Known) -> _Cost | None:
     """Cost of one network pass on a scoring batch; measured once where methods share the network."""
-    if not made.forward or not made.passes:
+    plan = cell.plan
+    if not plan.forward or not plan.passes:
         return None
-    network = tuple(part.spec.key for part in made.parts if part.build)
+    network = tuple(part.spec.key for part in plan.parts if part.build)
     if network not in known.passes:
-        known.passes[network] = _cost(made.forward(cell.protocol.batch_size), cell)
+        known.passes[network] = _cost(plan.forward(cell.protocol.batch_size), cell)
     return known.passes[network]
 
 
-def _all_passes(made: Plan, cell: Cell) -> int:
+def _all_passes(cell: Cell) -> int:
     """Network passes of all that a run scores: maps, and image-level scores of the test images."""
     image_batches = -(-len(cell.data.splits.test) // cell.protocol.batch_size)
-    return sum(made.passes.values()) * _batches(cell) + made.image_passes * image_batches
+    return sum(cell.plan.passes.values()) * _batches(cell) + cell.plan.image_passes * image_batches
 
 
 def _batches(cell: Cell) -> int:
@@ -140,9 +139,9 @@ def _batches(cell: Cell) -> int:
     return sum(-(-n // protocol.batch_size) for n in counts)
 
 
-def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell, known: _Known) -> PartRow:
-    key = part.spec.key
-    if key not in known.rows:
+def _of_part(part: PartPlan, forward: _Cost | None, cell: Cell, known: _Known) -> PartForecast:
+    key, store = part.spec.key, cell.store()
+    if key not in known.parts:
         parameters, step, memory = None, forward, None
         if part.build:
             module, run = part.build()
@@ -151,8 +150,8 @@ def _row(part: PartPlan, store: ArtifactStore, forward: _Cost | None, cell: Cell
         status = "reuse" if store.has(part.spec) else "resume" if store.has_checkpoint(part.spec) else "train"
         flops = step.flops * part.steps if step else None
         seconds = 0.0 if status == "reuse" else step.seconds * part.steps if step else None
-        known.rows[key] = PartRow(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
-    return known.rows[key]
+        known.parts[key] = PartForecast(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
+    return known.parts[key]
 
 
 def _cost(run: Run, cell: Cell) -> _Cost:

@@ -1,0 +1,55 @@
+"""The folders of a run: known to be writable before it begins, and a cell for one process at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import FileLock, Timeout
+
+from adbench.config.options import Reporter, RunOptions
+from adbench.errors import AdbenchError, ArtifactError
+from adbench.protocol.cell import Cell
+from adbench.results.record import write_text
+from adbench.storage.store import PROBE_BYTES, ArtifactStore
+
+
+def check_writable(options: RunOptions) -> None:
+    """Raise AdbenchError where results or parts cannot be written, before hours are spent; leave nothing then."""
+    store = ArtifactStore.below(options.cache)
+    folders = (options.out, store.root)
+    made = [path for folder in folders for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    probe = options.out / ".adbench-probe"
+    try:
+        write_text(probe, " " * PROBE_BYTES)
+        probe.unlink(missing_ok=True)
+        store.check_writable()
+    except AdbenchError:
+        for path in sorted(made, reverse=True):  # the deepest first
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
+    """Hold the lock of this cell; a second run of the same cell says that it waits."""
+    folder = cell.options.cache / "cells"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            reporter.message(f"{cell.method}: another process runs this very cell: waiting for its record")
+            lock.acquire()
+    except OSError as error:
+        raise ArtifactError(
+            f"The cache must be a writable folder, but {cell.options.cache} is not ({error.strerror}). "
+            "Name another with --cache."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,190 @@
+"""Tensors in files that say what they should be: safetensors beside a JSON file that names them, their size and hash.
+
+The JSON file is written last, so a kill at any moment leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from adbench.errors import ArtifactError
+from adbench.storage.files import write_atomic
+from adbench.storage.spec import canonical_hash
+
+Tensors = Mapping[str, Tensor]
+Shapes = Mapping[str, Sequence[int]]
+Notify = Callable[[str], None]
+
+
+def shapes_of(tensors: Tensors, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Name -> shape of tensors, such as those of `module.state_dict()`; `prefix` goes before the names."""
+    return {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+class DamagedError(Exception):
+    """A file does not match its hash, or cannot be parsed."""
+
+
+class Saved:
+    """One named set of tensors with JSON metadata in a folder: `<name>.json` naming `<name>-<sha>.safetensors`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self._index = folder / f"{name}.json"
+
+    def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Replace what was saved. Raises ArtifactError where the folder cannot be written."""
+        data = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+        meta = dict(meta)
+        sha = hashlib.sha256(data).hexdigest()
+        file = self.folder / f"{self.name}-{sha[:16]}.safetensors"
+        try:
+            write_atomic(file, data)
+            index = {"file": file.name, "bytes": len(data), "sha256": sha}
+            index |= {"meta": meta, "meta_sha256": canonical_hash(meta)}
+            write_atomic(self._index, json.dumps(index, indent=1, sort_keys=True).encode())
+        except OSError as error:
+            raise ArtifactError(
+                f"Trained parts must be saved, but {self.folder} cannot be written ({error.strerror}). "
+                "Free space there, or name another folder with --cache."
+            ) from error
+        for old in self.folder.glob(f"{self.name}-*.safetensors"):
+            if old != file:
+                old.unlink(missing_ok=True)
+
+    def exists(self) -> bool:
+        return self._index.is_file()
+
+    def read(self, shapes: Shapes | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and metadata, checked by size and hash, and by `shapes` where they are given.
+
+        Raises:
+            DamagedError: they are not what was written.
+            ArtifactError: they are, but not as `shapes` says.
+        """
+        with self._naming_damage():
+            index = self._read_index()
+            file = self.folder / index["file"]
+            size = file.stat().st_size
+            if size != index.get("bytes", size):  # those written first do not say their size
+                raise DamagedError(f"{file.name} has {size} bytes and not {index['bytes']}")
+            data = file.read_bytes()
+            if hashlib.sha256(data).hexdigest() != index["sha256"]:
+                raise DamagedError(f"{file.name} does not match its hash")
+            tensors, meta = tensors_from_bytes(data), index["meta"]
+        if shapes is not None:
+            self.check_shapes(tensors, shapes)
+        return tensors, meta
+
+    def check_shapes(self, tensors: Tensors, shapes: Shapes) -> None:
+        """Raise ArtifactError where tensors that were saved here are not those that `shapes` names, each of its shape.
+
+        They are not made again in silence: hours of training may be in them.
+        """
+        there, here = shapes_of(tensors), {name: tuple(shape) for name, shape in shapes.items()}
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                raise ArtifactError(
+                    f"The {self.name} of {self.folder.name} must fit what it is loaded into, but {name} is "
+                    f"{there.get(name, 'missing')} in the file and {here.get(name, 'missing')} here: the file is "
+                    f"damaged or of other code. Remove {self.folder} to make it anew."
+                )
+
+    def read_meta(self) -> dict[str, Any]:
+        """Return the metadata without reading the tensors. Raises DamagedError."""
+        with self._naming_damage():
+            meta: dict[str, Any] = self._read_index()["meta"]
+            return meta
+
+    def _read_index(self) -> dict[str, Any]:
+        index: dict[str, Any] = json.loads(self._index.read_bytes())
+        if canonical_hash(index["meta"]) != index["meta_sha256"]:
+            raise DamagedError(f"{self._index.name} does not match its hash")
+        return index
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DamagedError(f"{error.filename}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise DamagedError(f"{self._index.name} is not what was written") from error
+
+    def remove(self) -> None:
+        """Remove what was saved, and what a kill in the middle of saving left behind."""
+        self._index.unlink(missing_ok=True)
+        for pattern in (f"{self.name}-*.safetensors", f".{self.name}*"):
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """Where a part's training saves its state, and finds it again after it was cut off.
+
+    It counts the processor seconds that go into the part, those before it was cut off too, and says in which precision
+    it was made: a training goes on in no other.
+    """
+
+    def __init__(self, folder: Path, notify: Notify, precision: str = "float32") -> None:
+        self._saved, self._notify, self._precision = Saved(folder, "checkpoint"), notify, precision
+        self._earlier_s, self._since = 0.0, time.process_time()
+
+    @property
+    def core_s(self) -> float:
+        """Processor seconds spent so far, of all threads together."""
+        return self._earlier_s + time.process_time() - self._since
+
+    def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        self._saved.save(tensors, {**meta, "core_s": self.core_s, "precision": self._precision})
+
+    def keep(self, name: str, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Keep tensors beside the part for good: a snapshot of the weights, a loss curve."""
+        Saved(self._saved.folder, name).save(tensors, {**meta, "core_s": self.core_s})
+
+    def load(self, shapes: Shapes | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the last saved state, or None where there is none (or it is damaged, which is said).
+
+        Raises ArtifactError where it was made in another precision, lacks a tensor that `shapes` names, or has another
+        shape for it.
+        """
+        if not self._saved.exists():
+            return None
+        try:
+            tensors, meta = self._saved.read()
+        except DamagedError as error:
+            self._notify(f"checkpoint {self._saved.folder.name} is damaged ({error}): training starts again")
+            self._saved.remove()
+            return None
+        self._earlier_s = float(meta.pop("core_s", 0.0))
+        self._check_precision(meta.pop("precision", None))
+        if shapes is not None:
+            self._saved.check_shapes({name: tensors[name] for name in tensors.keys() & shapes.keys()}, shapes)
+        return tensors, meta
+
+    def _check_precision(self, made_in: str | None) -> None:
+        """Raise ArtifactError where the state was `made_in` another precision; None: before that was said."""
+        folder = self._saved.folder
+        if made_in is None:
+            self._notify(f"checkpoint {folder.name} does not say its precision: it is taken to be float32")
+        made_in = made_in or "float32"
+        if made_in != self._precision:
+            raise ArtifactError(
+                f"A training goes on in the precision that it began in, but {folder.name} was cut off in {made_in} "
+                f"and this run computes in {self._precision}. Go on with --precision {made_in}, or remove the "
+                f"checkpoint at {folder} to train anew."
+            )
+
+    def remove(self) -> None:
+        self._saved.remove()
