@@ -17,7 +17,7 @@ ENTRY_POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["
 def rows(text: str, heading: str) -> list[dict[str, str]]:
     """The first table whose first heading this is, heading -> cell; of two columns with one heading, the first."""
     for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
-        titles, _, *lines = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in table.splitlines()]
+        titles, _, *lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
         if titles[0] == heading:
             return [dict(reversed(list(zip(titles, line, strict=True)))) for line in lines]
     raise AssertionError(f"no table whose first column is {heading!r}")
