@@ -27,6 +27,7 @@ FOR_PLUGINS = {"errors", "storage", "devices", "contracts"}
 LIGHT = (
     *("cli.app", "cli.arguments", "cli.console", "cli.data", "cli.leaderboard", "cli.plugins", "cli.progress"),
     *(
+        "cli.new",
         "cli.run",
         "cli.tune",
         "config.nested",

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from installed import install, needs_pip, python
 
 SOURCE = Path(__file__).parent / "stranger"
 CONTRACTS = """
@@ -24,33 +20,16 @@ class TestDataset(DatasetContract):
     dataset_class = Discs
 """
 
-pytestmark = pytest.mark.skipif(
-    not (find_spec("pip") and find_spec("setuptools")), reason="building a plugin needs pip and setuptools"
-)
-
-
-def python(*arguments: str, path: Path | None = None, cwd: Path | None = None) -> str:
-    """Run this Python with `path` put first, fail with what it said, and return its standard output."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("ADBENCH")}
-    environment |= {"PYTHONPATH": str(path) if path else "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=cwd, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+pytestmark = needs_pip
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """A folder with the stranger's distribution installed, from a wheel that was built offline."""
     root = tmp_path_factory.mktemp("stranger")
-    source = shutil.copytree(SOURCE, root / "source")  # building leaves folders beside the source
-    offline = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
-    python("-m", "pip", "wheel", str(source), "--wheel-dir", str(root), "--no-build-isolation", *offline)
-    (wheel,) = root.glob("*.whl")
-    assert wheel.name == "stranger_adbench-0.3-py3-none-any.whl"
-    python("-m", "pip", "install", str(wheel), "--target", str(root / "site"), *offline)
-    return root / "site"
+    folder = install(SOURCE, root)
+    assert (root / "stranger_adbench-0.3-py3-none-any.whl").is_file()
+    return folder
 
 
 def test_both_plugins_are_listed_with_their_distribution_and_version(site, tmp_path):
