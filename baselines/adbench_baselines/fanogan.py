@@ -26,8 +26,10 @@ from adbench.contracts.plan import PartPlan, Plan, Run
 from adbench.contracts.search import Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.training.curve import TRIVIAL_STEPS
+from adbench.training.loop import loop_options, train
+from adbench.training.streams import stream
 from adbench_baselines.reconstruction import check_depends_on_image
-from adbench_baselines.training import TRIVIAL_STEPS, loop_options, stream, train
 from adbench_baselines.wgan import WGAN, draw, fetch, part_plan, prepare
 from adbench_baselines.wgan_networks import Trunk, WGANConfig, levels_of
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adbench.storage.kept import Kept
+from adbench.training.streams import stream
 from adbench_baselines.schedule import Variance, kl_term, q_sample
-from adbench_baselines.training import stream
 from adbench_baselines.unet import LatentModel
 
 TERMS_VERSION = 1

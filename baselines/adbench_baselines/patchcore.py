@@ -39,10 +39,10 @@ from adbench.contracts.search import Choice, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError
 from adbench.storage.store import PartSpec, changed_fields
+from adbench.training.streams import stream
 from adbench_baselines import vqvae
 from adbench_baselines.diffusion_config import SIZES
 from adbench_baselines.smoothing import gaussian
-from adbench_baselines.training import stream
 from adbench_baselines.vqvae import VQVAE, VQVAEConfig
 
 SOURCE = "Roth et al. 2022, Towards Total Recall in Industrial Anomaly Detection"

@@ -27,7 +27,8 @@ from adbench.contracts.detector import Detector, DetectorConfig, Images
 from adbench.contracts.plan import PartPlan, Plan
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
-from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
+from adbench.training.curve import TRIVIAL_STEPS
+from adbench.training.loop import loop_options, train
 from adbench_baselines.vqvae import augment
 
 BATCH_NORM_BATCHES = 8

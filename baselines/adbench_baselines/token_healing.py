@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adbench.training.streams import stream
 from adbench_baselines.token_model import Decoding, TokenModel, WholePrefix
-from adbench_baselines.training import stream
 
 
 def span(mask: Tensor) -> range:

@@ -29,8 +29,8 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.training.loop import loop_options, train
 from adbench_baselines.orderings import arrange
-from adbench_baselines.training import loop_options, train
 
 VERSION = 1
 """Raise it when the same configuration would train another network."""

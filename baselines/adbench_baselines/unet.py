@@ -17,9 +17,10 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.training.loop import loop_options, train
+from adbench.training.streams import stream
 from adbench_baselines.cuda_graphs import Replayed, graph_training
 from adbench_baselines.schedule import Schedule, q_sample
-from adbench_baselines.training import loop_options, stream, train
 from adbench_baselines.vqvae import VQVAE, augment
 
 VERSION = 2

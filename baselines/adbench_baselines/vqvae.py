@@ -27,7 +27,8 @@ from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
-from adbench_baselines.training import TRIVIAL_STEPS, loop_options, train
+from adbench.training.curve import TRIVIAL_STEPS
+from adbench.training.loop import loop_options, train
 
 VERSION = 2
 """Raise it when the same configuration would train another network."""

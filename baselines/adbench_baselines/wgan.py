@@ -15,7 +15,6 @@ Differs from the paper: the generator's weights are averaged (`ema_decay`, 0 for
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -27,16 +26,11 @@ from adbench.contracts.plan import PartPlan, Run
 from adbench.devices.device import autocast
 from adbench.errors import TrainingError
 from adbench.storage.store import Checkpoint, PartSpec, changed_fields
-from adbench_baselines.training import (
-    LOOK_EVERY,
-    TRIVIAL_STEPS,
-    Ema,
-    LoopOptions,
-    TrainingState,
-    check_finite,
-    learning_rate_factor,
-    stream,
-)
+from adbench.training.average import Ema
+from adbench.training.curve import TRIVIAL_STEPS
+from adbench.training.loop import LoopOptions, check_finite, learning_rate_factor, remaining_steps
+from adbench.training.state import TrainingState
+from adbench.training.streams import stream
 from adbench_baselines.wgan_networks import Generator, Trunk, WGANConfig, levels_of
 
 NetT = TypeVar("NetT", bound=nn.Module)
@@ -193,25 +187,19 @@ def train_wgan(module: WGAN, healthy: Images, runtime: Runtime, checkpoint: Chec
     state = TrainingState(networks, optimisers, {"average": ema.shadow})
     norms: list[Tensor] = []
     distances: list[Tensor] = []
-    saved_at = time.monotonic()
-    for step in range(state.restore(checkpoint), config.steps):
+
+    def look(step: int) -> None:
+        check_finite(norms, step, options)
+        check_distances(torch.cat(distances), healthy.shape, step, options)
+        norms.clear()
+        distances.clear()
+
+    for step in remaining_steps(state, options, checkpoint, runtime.progress, look):
         norm, found = training.step(healthy, stream("WGAN", runtime.seed, step), learning_rate_factor(step, options))
         ema.update(module.generator, step)
         norms.append(norm)
         distances.append(found)
-        late = time.monotonic() - saved_at > options.checkpoint_every_s
-        if late or len(norms) == LOOK_EVERY or step + 1 == config.steps:
-            check_finite(norms, step, options)
-            check_distances(torch.cat(distances), healthy.shape, step, options)
-            norms.clear()
-            distances.clear()
-        if late:
-            state.save(checkpoint, step + 1)
-            saved_at = time.monotonic()
-        runtime.progress("WGAN", step + 1, config.steps)
-    with torch.no_grad():
-        for name, parameter in module.generator.named_parameters():
-            parameter.copy_(ema.shadow[name])
+    ema.copy_to(module.generator)
     settle_statistics(module, runtime.seed)
     if config.steps >= TRIVIAL_STEPS:
         check_slope(module, healthy, runtime, options)

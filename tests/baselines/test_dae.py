@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import training
 from adbench_baselines.dae import (
     DAE,
     DAEConfig,
@@ -17,7 +16,6 @@ from adbench_baselines.dae import (
     foreground,
     median,
 )
-from adbench_baselines.training import LoopOptions, stream
 from scipy import ndimage
 from tiny_nets import build, fitted, sick, stack
 
@@ -25,6 +23,8 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
 from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract, toy_split
+from adbench.training import loop
+from adbench.training.streams import stream
 
 TINY = {
     "channels": (8, 8), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8, "cell_px": 4,
@@ -249,7 +249,7 @@ def test_training_learns_to_remove_the_noise():
 
 
 def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(monkeypatch):
-    monkeypatch.setattr(training, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     whole, store = fitted(DAE, SHORT), ArtifactStore.temporary()
     original, calls = DenoisingUNet.losses, []
 

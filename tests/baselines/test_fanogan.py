@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from adbench_baselines import fanogan, training, wgan
+from adbench_baselines import fanogan, wgan
 from adbench_baselines.fanogan import FAnoGAN, izi_f
-from adbench_baselines.training import LoopOptions, stream
 from adbench_baselines.wgan import WGAN, WGANTraining, gradient_penalty
 from adbench_baselines.wgan_networks import Block, ConvMeanPool, Generator, Trunk, WGANConfig, levels_of
 from tiny_nets import SIDE, build, sick, stack
@@ -23,6 +21,9 @@ from adbench.devices.flops import count_flops
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import ArtifactStore, Checkpoint
 from adbench.testing import DetectorContract
+from adbench.training import loop
+from adbench.training.loop import LoopOptions
+from adbench.training.streams import stream
 
 SETTINGS = {
     "wgan": {"width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 6, "batch_size": 8, "learning_rate": 1e-3},
@@ -276,8 +277,7 @@ class CutOffError(Exception):
 def test_a_training_that_was_cut_off_and_resumed_gives_the_weights_of_one_that_was_not(
     what, stops, detector, tmp_path, monkeypatch
 ):
-    for module in (wgan, training):
-        monkeypatch.setattr(module, "LoopOptions", partial(LoopOptions, checkpoint_every_s=-1.0))  # after every step
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)  # after every step
     store, seen = ArtifactStore(tmp_path), []
 
     def fit(stop: int) -> FAnoGAN:

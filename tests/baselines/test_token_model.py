@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
-from adbench_baselines import token_model, training
+from adbench_baselines import token_model
 from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig, WholePrefix
-from adbench_baselines.training import LoopOptions
 from tiny_nets import stack
 from torch import nn
 
 from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
 from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.training import loop
 
 CODES, LENGTH = 7, 12
 TINY = {"dim": 16, "layers": 2, "heads": 2, "steps": 6, "batch_size": 4, "ema_decay": 0.0, "augmented_copies": 0}
@@ -136,7 +134,7 @@ def test_training_that_was_cut_off_ends_at_the_same_weights(tmp_path, monkeypatc
     grids = tokens(8).reshape(1, 8, 3, 4).to(torch.int16)
     whole = train(ArtifactStore(tmp_path / "whole"), grids, dropout=dropout)
     original, steps = token_model.cross_entropy, []
-    monkeypatch.setattr(training, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
 
     def cut(module, batch):
         steps.append(1)

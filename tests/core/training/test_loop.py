@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
-from adbench_baselines import training, unet, vqvae
-from adbench_baselines.training import Ema, LoopOptions, learning_rate_factor, stream, train
-from adbench_baselines.unet import UNetConfig
-from adbench_baselines.vqvae import VQVAEConfig
-from tiny_nets import UNET_SETTINGS, VQVAE_SETTINGS, stack
 from torch import nn
 
-from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
 from adbench.storage.store import ArtifactStore, Checkpoint, PartSpec
+from adbench.training import curve, loop
+from adbench.training.average import Ema
+from adbench.training.loop import LoopOptions, learning_rate_factor, train
+from adbench.training.streams import stream
 
 
 class CutOffError(Exception):
@@ -30,7 +26,7 @@ def net() -> nn.Module:
 
 def options(**changes) -> LoopOptions:
     given = {"what": "net", "steps": 30, "learning_rate": 0.02, "seed": 3, "weight_decay": 0.01, "warmup_steps": 5,
-             "final_learning_rate": 0.1, "ema_decay": 0.8, "checkpoint_every_s": 0.0}  # fmt: skip
+             "final_learning_rate": 0.1, "ema_decay": 0.8}  # fmt: skip
     return LoopOptions(**{**given, **changes})
 
 
@@ -47,6 +43,11 @@ def run(module, checkpoint, stop_at=None, chosen=None, seen=None) -> nn.Module:
 
     train(module, loss_of, chosen or options(), checkpoint, lambda *_: None)
     return module
+
+
+@pytest.fixture(autouse=True)
+def _checkpoint_after_every_step(monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_run_that_was_cut_off_and_resumed_gives_the_weights_of_one_that_was_no
 
 def kept_by_a_long_run(folder, cut_at=None, **changes) -> tuple[nn.Module, ArtifactStore, PartSpec]:
     store, spec = ArtifactStore(folder), PartSpec("net", 1, {}, "data", 0)
-    chosen, module = options(steps=training.TRIVIAL_STEPS + 3, **changes), net()
+    chosen, module = options(steps=curve.TRIVIAL_STEPS + 3, **changes), net()
     if cut_at is not None:
         with pytest.raises(CutOffError):
             store.get(spec, lambda checkpoint: run(net(), checkpoint, cut_at, chosen).state_dict())
@@ -83,9 +84,9 @@ def test_a_part_keeps_eight_snapshots_of_its_averaged_weights_and_the_last_is_th
     module, store, spec = kept_by_a_long_run(tmp_path, ema_decay=ema_decay)
     kept = store.beside(spec, "snapshot-")
     steps = [meta["step"] for _, meta in kept.values()]
-    assert len(steps) == training.SNAPSHOTS
+    assert len(steps) == curve.SNAPSHOTS
     assert steps == sorted(steps)
-    assert steps[-1] == training.TRIVIAL_STEPS + 3
+    assert steps[-1] == curve.TRIVIAL_STEPS + 3
     first, *_, last = (tensors for tensors, _ in kept.values())
     for name, value in module.state_dict().items():
         assert torch.equal(last[name], value)
@@ -97,7 +98,7 @@ def test_the_loss_curve_is_that_of_every_step_and_goes_on_after_a_cut(tmp_path):
     for folder, cut_at in (("whole", None), ("cut", 77)):
         _, store, spec = kept_by_a_long_run(tmp_path / folder, cut_at)
         ((tensors, meta),) = store.beside(spec, "loss-curve").values()
-        assert int(tensors["steps"].sum()) == meta["steps"] == training.TRIVIAL_STEPS + 3
+        assert int(tensors["steps"].sum()) == meta["steps"] == curve.TRIVIAL_STEPS + 3
         curves.append(tensors["loss"])
     assert torch.equal(*curves)
     assert curves[0][-20:].mean() < curves[0][:20].mean() / 2
@@ -105,11 +106,11 @@ def test_the_loss_curve_is_that_of_every_step_and_goes_on_after_a_cut(tmp_path):
 
 def test_a_stretch_of_the_loss_curve_holds_the_mean_of_its_losses():
     losses = torch.rand(1000)
-    curve = training.LossCurve(options(steps=1000), torch.device("cpu"))
+    found = curve.LossCurve(1000, torch.device("cpu"))
     for step, loss in enumerate(losses):
-        curve.add(step, loss)
+        found.add(step, loss)
     expected = torch.stack([part.mean() for part in losses.split(4)])
-    assert torch.allclose(curve.tensors["loss"], expected, atol=1e-6)
+    assert torch.allclose(found.tensors["loss"], expected, atol=1e-6)
 
 
 def test_a_trivial_training_keeps_no_snapshot(checkpoint, tmp_path):
@@ -117,12 +118,12 @@ def test_a_trivial_training_keeps_no_snapshot(checkpoint, tmp_path):
     assert not list(tmp_path.glob("snapshot-*"))
 
 
-def test_what_was_done_after_the_last_checkpoint_is_done_again(checkpoint):
-    rarely = options(checkpoint_every_s=3600.0)
+def test_what_was_done_after_the_last_checkpoint_is_done_again(checkpoint, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 3600.0)
     with pytest.raises(CutOffError):
-        run(net(), checkpoint, 20, rarely)
+        run(net(), checkpoint, 20)
     seen = []
-    run(net(), checkpoint, chosen=rarely, seen=seen)
+    run(net(), checkpoint, seen=seen)
     assert seen == list(range(30))
 
 
@@ -135,36 +136,6 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_again(tmp_path):
     run(net(), Checkpoint(tmp_path, said.append), seen=seen)
     assert seen == list(range(30))
     assert "damaged" in said[0]
-
-
-@pytest.mark.parametrize(("owner", "name"), [(vqvae.VQVAE, "losses"), (unet, "simple_loss")])
-def test_both_networks_resume_to_the_weights_of_an_uninterrupted_run(owner, name, monkeypatch):
-    monkeypatch.setattr(training, "LoopOptions", partial(LoopOptions, checkpoint_every_s=0.0))
-    cut = ArtifactStore.temporary()
-    expected = fetch_both(ArtifactStore.temporary())
-    original, calls = getattr(owner, name), []
-
-    def stops(*arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            raise CutOffError
-        return original(*arguments)
-
-    monkeypatch.setattr(owner, name, stops)
-    with pytest.raises(CutOffError):
-        fetch_both(cut)
-    resumed = fetch_both(cut)
-    for ours, theirs in zip(resumed, expected, strict=True):
-        for key, value in theirs.state_dict().items():
-            assert torch.equal(ours.state_dict()[key], value), key
-    assert not list(cut.root.rglob("checkpoint*"))
-
-
-def fetch_both(store: ArtifactStore) -> tuple[nn.Module, nn.Module]:
-    runtime, healthy = Runtime(store=store), stack(12, 1)
-    compressor, spec = vqvae.fetch(VQVAEConfig(**{**VQVAE_SETTINGS, "steps": 6, "ema_decay": 0.5}), healthy, runtime)
-    config = UNetConfig(**{**UNET_SETTINGS, "steps": 6, "ema_decay": 0.5})
-    return compressor, unet.fetch(config, compressor, spec, healthy, runtime)[0]
 
 
 def test_the_averaged_weights_are_those_of_the_naive_recursion(monkeypatch, checkpoint):
