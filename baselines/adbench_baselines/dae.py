@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorInfo, Images
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.devices.device import autocast
+from adbench.training.part import Size
 from adbench_baselines.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet
 
 BACKGROUND_IMAGES = 512
@@ -176,13 +177,12 @@ class DAE(Reconstruction[DAEConfig]):
             "learning_rate": Real(1e-4, 3e-3, log=True),
         },
     )
-    net: DenoisingUNet
 
     @property
     def factor(self) -> int:
         return int(2 ** (len(self.config.channels) - 1))
 
-    def network(self) -> ReconstructionNet:
+    def network(self, size: Size) -> ReconstructionNet:
         return DenoisingUNet(self.config)
 
     def prepare(self, net: DenoisingUNet, healthy: Images) -> None:

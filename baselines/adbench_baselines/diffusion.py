@@ -33,19 +33,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
-from types import MappingProxyType
+from functools import cached_property, partial
 from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorInfo, Images
-from adbench.contracts.plan import PartPlan, Plan
+from adbench.contracts.detector import DetectorInfo, Images
+from adbench.contracts.plan import Plan
 from adbench.errors import ConfigError
 from adbench.storage.kept import Kept
-from adbench.storage.store import Checkpoint, PartSpec
+from adbench.storage.store import PartSpec
+from adbench.training.detector import TrainedDetector
+from adbench.training.part import Part
+from adbench.training.rows import Rows
 from adbench_baselines import unet, vqvae
 from adbench_baselines.diffusion_config import (
     DIFFUSION_SPACE,
@@ -61,35 +63,42 @@ from adbench_baselines.healing import HealingOptions, heal
 from adbench_baselines.kl import kept_kl_map, kl_map
 from adbench_baselines.smoothing import gaussian, grow
 from adbench_baselines.unet import LatentModel
-from adbench_baselines.vqvae import VQVAE
+from adbench_baselines.vqvae import VQVAE, latent_shape
 
 SOURCE = "Pinaya et al. 2022, Fast Unsupervised Brain Anomaly Detection and Segmentation with Diffusion Models"
 MAPS_VERSION = 2
 """Raise it when the same networks would give other validation maps."""
-MAPS_BATCH = 100
 
 ConfigT = TypeVar("ConfigT", bound=LatentConfig)
 T = TypeVar("T")
 
 
-class LatentDetector(Detector[ConfigT]):
+class LatentDetector(TrainedDetector[ConfigT]):
     """Base of the methods that see images through the two shared networks."""
 
     presets = preset_values(SHORT_TRAINING)
-    vqvae: VQVAE
-    model: LatentModel
     kept: Kept | None = None
     """Results of stages, shared by the trials of a study; None: every stage is computed."""
-    _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
 
-    def fit(self, healthy: Images, validation: Images) -> None:
-        """Fetch or train the VQ-VAE and the UNet."""
-        c, runtime = self.config, self.runtime
-        key = vqvae.part_spec(c.vqvae, healthy, runtime.seed).key
-        self.vqvae, first = self.once(key, [], lambda: vqvae.fetch(c.vqvae, healthy, runtime))
-        key = unet.part_spec(c.unet, healthy, runtime.seed, first).key
-        self.model, second = self.once(key, [], lambda: unet.fetch(c.unet, self.vqvae, first, healthy, runtime))
-        self._specs = {"vqvae": first, "unet": second}
+    def parts(self) -> Mapping[str, Part]:
+        compressor = vqvae.part(self.config.vqvae)
+        return {"vqvae": compressor, "unet": unet.part(self.config.unet, compressor)}
+
+    @property
+    def vqvae(self) -> VQVAE:
+        network: VQVAE = self.trained["vqvae"]
+        return network
+
+    @property
+    def model(self) -> LatentModel:
+        network: LatentModel = self.trained["unet"]
+        return network
+
+    def fetch_part(self, part: Part, healthy: Images, made: dict[str, Any]) -> Any:
+        """Fetch it, or take it from memory, where trials share it."""
+        fetch = partial(super().fetch_part, part, healthy, made)
+        key = [part.spec(healthy, self.runtime.seed).key, str(self.runtime.device)]
+        return fetch() if self.kept is None else self.kept.once(key, fetch)
 
     def once(self, what: str, given: Sequence[object], make: Callable[[], T]) -> T:
         """Return `make()`, or what it returned for the same networks and `given`, where results are kept."""
@@ -126,33 +135,9 @@ class LatentDetector(Detector[ConfigT]):
             return self.kl(z, c.chain).mean((1, 2))
         return gaussian(self.kl(z, c.timesteps)[:, None], c.image_sigma).amax((1, 2, 3))
 
-    def artifacts(self) -> Mapping[str, str]:
-        return {name: spec.key for name, spec in self._specs.items()}
-
-    def parameters(self) -> int:
-        return sum(p.numel() for module in (self.vqvae, self.model) for p in module.parameters())
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"vqvae.{k}": v for k, v in self.vqvae.state_dict().items()} | {
-            f"model.{k}": v for k, v in self.model.state_dict().items()
-        }
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.vqvae = VQVAE(self.config.vqvae)
-        self.model = LatentModel(self.config.unet, self.config.vqvae.latent_channels)
-        for name, module in (("vqvae.", self.vqvae), ("model.", self.model)):
-            module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
-            module.to(self.runtime.device).eval().requires_grad_(False)
-
-    def _latent_shape(self, healthy: Images) -> tuple[int, int, int]:
-        f = self.config.vqvae.factor
-        return self.config.vqvae.latent_channels, healthy.shape[-2] // f, healthy.shape[-1] // f
-
     def plan(self, healthy: Images, validation: Images) -> Plan:
-        vqvae.check_size(self.config.vqvae, healthy.shape)
-        first = vqvae.part_plan(self.config.vqvae, healthy, self.runtime)
-        shape = self._latent_shape(healthy)
-        second = unet.part_plan(self.config.unet, shape, healthy, self.runtime, first.spec)
+        shared = super().plan(healthy, validation)
+        shape = latent_shape(self.config.vqvae, self.size)
 
         def forward(batch_size: int) -> Any:
             module = LatentModel(self.config.unet, shape[0]).to(self.runtime.device).eval()
@@ -162,7 +147,7 @@ class LatentDetector(Detector[ConfigT]):
 
         c = self.config
         of_images = len(c.chain if c.image_score == "chain" else c.timesteps)
-        return Plan([first, second], {"kl_map": len(self.timesteps)}, of_images, forward)
+        return replace(shared, passes={"kl_map": len(self.timesteps)}, image_passes=of_images, forward=forward)
 
 
 class KLMap(LatentDetector[LatentConfig]):
@@ -208,28 +193,22 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
                 f"validation images, got {n}. Add some, or set threshold=global."
             )
 
-    def _maps_spec(self, validation: Images, unet_spec: PartSpec) -> PartSpec:
+    def _maps(self, validation: Images, unet_key: str) -> Rows:
         config = {"timesteps": self.timesteps, "variance": self.config.variance}
-        parents = {"unet": unet_spec.key}
-        return PartSpec("kl-maps", MAPS_VERSION, config, validation.fingerprint, self.runtime.seed, parents)
+        parents = {"unet": unet_key}
+        spec = PartSpec("kl-maps", MAPS_VERSION, config, validation.fingerprint, self.runtime.seed, parents)
+        return Rows(spec, "v", "validation KL maps")
 
     def _validation_maps(self, validation: Images) -> Tensor:
         """Return v of every validation image, (N, h, w), from the artifact store or computed batch by batch."""
+        maps = self._maps(validation, self.artifacts()["unet"])
         if self.kept is not None:  # by t, and not once more for each choice of timesteps
-            batches = (batch.to(self.runtime.device) for batch in validation.batches(MAPS_BATCH))
-            return torch.cat([self.kl(self.encode(batch), self.timesteps).cpu() for batch in batches])
+            batches = (batch.to(self.runtime.device) for batch in validation.batches(maps.batch))
+            return torch.cat([self._map(batch).cpu() for batch in batches])
+        return maps.fetch(validation, self._map, self.runtime)
 
-        def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
-            batches, found = validation.batches(MAPS_BATCH), checkpoint.load()
-            v = found[0]["v"] if found else torch.empty(0, *self._latent_shape(validation)[1:])
-            for i in range(-(-len(v) // MAPS_BATCH), len(batches)):  # the last batch may be a partial one
-                batch = batches[i].to(self.runtime.device)
-                v = torch.cat([v, self.kl(self.encode(batch), self.timesteps).cpu()])
-                checkpoint.save({"v": v}, {"batches": i + 1})
-                self.runtime.progress("validation KL maps", i + 1, len(batches))
-            return {"v": v}
-
-        return self.runtime.store.get(self._maps_spec(validation, self._specs["unet"]), make)["v"]
+    def _map(self, images: Tensor) -> Tensor:
+        return self.kl(self.encode(images), self.timesteps)
 
     def limits_of(self, v: Tensor) -> Tensor:
         """Return (h, w), the percentile of the smoothed maps (N, h, w) at each position, or over all."""
@@ -297,8 +276,7 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         heal_passes = {"heal": self.healing.passes * self.config.healings}
         if self.config.step == "a":
             return replace(shared, passes=heal_passes)
-        batches = -(-len(validation) // MAPS_BATCH)
-        maps = PartPlan(self._maps_spec(validation, shared.parts[1].spec), batches * len(self.timesteps))
+        maps = self._maps(validation, shared.parts[1].spec.key).plan(validation, len(self.timesteps))
         return replace(shared, parts=[*shared.parts, maps], passes={**shared.passes, **heal_passes})
 
 

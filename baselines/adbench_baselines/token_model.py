@@ -15,9 +15,9 @@ Like the diffusion model's, the images are encoded once as they are and `augment
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +25,11 @@ from einops import rearrange
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, Runtime
-from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
-from adbench.training.loop import loop_options, train
-from adbench_baselines.orderings import arrange
+from adbench.training.part import Draw, Size, Source, TrainedPart
+from adbench_baselines.codes import draw_codes, encode_copies
+from adbench_baselines.orderings import arrange, ordering
+from adbench_baselines.vqvae import latent_shape
 
 VERSION = 1
 """Raise it when the same configuration would train another network."""
@@ -168,24 +167,6 @@ class WholePrefix:
         return self.model.logits(self.model.hidden(self.inputs)[:, -1])
 
 
-def part_spec(config: TokenModelConfig, ordering: int, healthy: Images, seed: int, vqvae: PartSpec) -> PartSpec:
-    values = {**changed_fields(config), "ordering": ordering}
-    return PartSpec("token-transformer", VERSION, values, healthy.fingerprint, seed, {"vqvae": vqvae.key})
-
-
-def part_plan(
-    config: TokenModelConfig, codes: int, length: int, ordering: int, healthy: Images, runtime: Runtime, vqvae: PartSpec
-) -> PartPlan:
-    """The part as `--dry-run` shows it."""
-
-    def build() -> tuple[nn.Module, Any]:
-        module = TokenModel(config, codes, length).to(runtime.device).train()
-        batch = torch.randint(codes, (config.batch_size, length), device=runtime.device)
-        return module, lambda: cross_entropy(module, batch).backward()
-
-    return PartPlan(part_spec(config, ordering, healthy, runtime.seed, vqvae), config.steps, build)
-
-
 def cross_entropy(module: TokenModel, tokens: Tensor) -> Tensor:
     """Return the mean of -ln p(s_i | s_<i) over the tokens of (B, N), in nats."""
     with autocast(tokens.device):
@@ -193,37 +174,57 @@ def cross_entropy(module: TokenModel, tokens: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
 
 
-def fetch(
-    config: TokenModelConfig, spec: PartSpec, codes: int, order: Tensor, grids: Callable[[], Tensor], runtime: Runtime
-) -> TokenModel:
-    """Return the transformer of `spec` from the artifact store, training it where it is not there.
+def parts(config: TokenModelConfig, vqvae: TrainedPart, orderings: int) -> list[TrainedPart]:
+    """One part for each order of the tokens of `vqvae`; images are encoded for the first that is trained, if any."""
+    encoded: list[Tensor] = []
 
-    `order` (N,) is its order of tokens; `grids` gives the (copies, images, h, w) codebook indices to train on.
-    """
-    torch.manual_seed(runtime.seed)
-    module = TokenModel(config, codes, len(order))
-    name = f"transformer {spec.config['ordering']}"
-    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, name, order, grids(), runtime, checkpoint))
-    module.load_state_dict(tensors)
-    return module.to(runtime.device).eval().requires_grad_(False)
+    def grids(source: Source) -> Tensor:
+        """(copies, images, h, w) codebook indices."""
+        if not encoded:
+            compressor = source.parents["vqvae"]
+            encoded.append(encode_copies(compressor, source.healthy, config.augmented_copies, source.runtime))
+        return encoded[0]
+
+    return [_part(config, vqvae, i, grids) for i in range(orderings)]
 
 
-def _train(
-    module: TokenModel, name: str, order: Tensor, grids: Tensor, runtime: Runtime, checkpoint: Checkpoint
-) -> dict[str, Tensor]:
-    config = module.config
-    module.to(runtime.device)
+def _part(config: TokenModelConfig, vqvae: TrainedPart, index: int, grids: Callable[[Source], Tensor]) -> TrainedPart:
+    codes = vqvae.config.codes
 
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        copies = torch.randint(len(grids), (config.batch_size,), generator=generator)
-        chosen = torch.randint(grids.shape[1], (config.batch_size,), generator=generator)
-        tokens = arrange(grids[copies, chosen].to(runtime.device).long(), order)
-        with _dropout_drawn_from(generator, runtime.device):
-            return cross_entropy(module, tokens)
+    def sequence(size: Size) -> tuple[int, int]:
+        return latent_shape(vqvae.config, size)[1:]
 
-    options = loop_options(name, config, runtime.seed, longest_warmup=500)
-    train(module, loss_of, options, checkpoint, runtime.progress)
-    return {k: v.cpu() for k, v in module.state_dict().items()}
+    def batches(net: TokenModel, source: Source) -> Draw:
+        order, known = ordering(index, *sequence(source.size)), grids(source)
+
+        def draw(generator: torch.Generator) -> Tensor:
+            chosen = draw_codes(known, config.batch_size, generator)
+            return arrange(chosen.to(source.runtime.device).long(), order)
+
+        return draw
+
+    def example(source: Source) -> Tensor:
+        length = math.prod(sequence(source.size))
+        return torch.randint(codes, (config.batch_size, length), device=source.runtime.device)
+
+    return TrainedPart(
+        kind="token-transformer",
+        version=VERSION,
+        config=config,
+        extra={"ordering": index},
+        network=lambda size: TokenModel(config, codes, math.prod(sequence(size))),
+        loss=_loss,
+        title=f"transformer {index}",
+        parents={"vqvae": vqvae},
+        batches=batches,
+        example=example,
+        longest_warmup=500,
+    )
+
+
+def _loss(net: TokenModel, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    with _dropout_drawn_from(generator, tokens.device):
+        return cross_entropy(net, tokens)
 
 
 @contextmanager

@@ -1,27 +1,23 @@
 """The diffusion model on latents: MONAI's `DiffusionModelUNet`, trained with L_simple on cached VQ-VAE codes.
 
-Each image is encoded once as it is and `augmented_copies` times changed, and kept as codebook indices (two bytes a
-position), so that a training step costs the UNet alone. Latents are standardised per channel.
+It is trained on codes of the images, encoded once (`codes.py`), so that a training step costs the UNet alone. Latents
+are standardised per channel.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, Runtime
-from adbench.contracts.plan import PartPlan
 from adbench.devices.device import autocast
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
-from adbench.training.loop import loop_options, train
-from adbench.training.streams import stream
+from adbench.training.part import Draw, Source, TrainedPart
+from adbench_baselines.codes import draw_codes, encode_copies
 from adbench_baselines.cuda_graphs import Replayed, graph_training
 from adbench_baselines.schedule import Schedule, q_sample
-from adbench_baselines.vqvae import VQVAE, augment
+from adbench_baselines.vqvae import latent_shape
 
 VERSION = 2
 """Raise it when the same configuration would train another network."""
@@ -113,23 +109,6 @@ class LatentModel(nn.Module):
         return z * self.std + self.mean
 
 
-def part_spec(config: UNetConfig, healthy: Images, seed: int, vqvae: PartSpec) -> PartSpec:
-    return PartSpec("unet", VERSION, changed_fields(config), healthy.fingerprint, seed, {"vqvae": vqvae.key})
-
-
-def part_plan(
-    config: UNetConfig, latent_shape: tuple[int, int, int], healthy: Images, runtime: Runtime, vqvae: PartSpec
-) -> PartPlan:
-    """The part as `--dry-run` shows it."""
-
-    def build() -> tuple[nn.Module, Any]:
-        module = LatentModel(config, latent_shape[0]).to(runtime.device).train()
-        batch = torch.randn(config.batch_size, *latent_shape, device=runtime.device)
-        return module, lambda: simple_loss(module, batch, torch.Generator().manual_seed(0)).backward()
-
-    return PartPlan(part_spec(config, healthy, runtime.seed, vqvae), config.steps, build)
-
-
 def simple_loss(module: LatentModel, x_0: Tensor, generator: torch.Generator) -> Tensor:
     """L_simple = E || eps - eps_theta(x_t, t) ||^2, t uniform in the trained steps, 1..T in Ho et al. 2020, eq. 14."""
     trained = module.config.trained
@@ -139,55 +118,37 @@ def simple_loss(module: LatentModel, x_0: Tensor, generator: torch.Generator) ->
     return (module(x_t, t.to(x_0.device)) - eps).square().mean()
 
 
-def fetch(
-    config: UNetConfig, vqvae: VQVAE, vqvae_spec: PartSpec, healthy: Images, runtime: Runtime
-) -> tuple[LatentModel, PartSpec]:
-    """Return the trained diffusion model from the artifact store, training it where it is not there."""
-    spec = part_spec(config, healthy, runtime.seed, vqvae_spec)
-    torch.manual_seed(runtime.seed)
-    module = LatentModel(config, vqvae.config.latent_channels)
-    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, vqvae, healthy, runtime, checkpoint))
-    module.load_state_dict(tensors)
-    return module.to(runtime.device).eval().requires_grad_(False), spec
+def part(config: UNetConfig, vqvae: TrainedPart) -> TrainedPart:
+    """The part that the latent methods share, on the latents of `vqvae`."""
+    return TrainedPart(
+        kind="unet",
+        version=VERSION,
+        config=config,
+        network=lambda size: LatentModel(config, vqvae.config.latent_channels),
+        loss=simple_loss,
+        title="UNet",
+        parents={"vqvae": vqvae},
+        batches=_batches,
+        example=lambda source: torch.randn(
+            config.batch_size, *latent_shape(vqvae.config, source.size), device=source.runtime.device
+        ),
+        longest_warmup=500,
+    )
 
 
-def _train(
-    module: LatentModel, vqvae: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpoint
-) -> dict[str, Tensor]:
-    config = module.config
-    module.to(runtime.device)
-    codes = encode_copies(vqvae, healthy, config.augmented_copies, runtime)
-    z = vqvae.quantiser.embed(codes[0].to(runtime.device).long())
-    module.mean.copy_(z.mean((0, 2, 3), keepdim=True))
-    module.std.copy_(z.std((0, 2, 3), keepdim=True))
-
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        copies = torch.randint(len(codes), (config.batch_size,), generator=generator)
-        chosen = torch.randint(codes.shape[1], (config.batch_size,), generator=generator)
-        z = vqvae.quantiser.embed(codes[copies, chosen].to(runtime.device).long())
-        return simple_loss(module, module.standardise(z), generator)
-
+def _batches(net: LatentModel, source: Source) -> Draw:
+    """Give the network mean and spread of the latents, and return how to draw standardised ones."""
+    vqvae, config, device = source.parents["vqvae"], net.config, source.runtime.device
+    codes = encode_copies(vqvae, source.healthy, config.augmented_copies, source.runtime)
+    z = vqvae.quantiser.embed(codes[0].to(device).long())
+    net.mean.copy_(z.mean((0, 2, 3), keepdim=True))
+    net.std.copy_(z.std((0, 2, 3), keepdim=True))
     shape = (config.batch_size, *z.shape[1:])
-    steps = torch.ones(config.batch_size, dtype=torch.long, device=runtime.device)
-    graph_training(module.unet, torch.zeros(shape, device=runtime.device), steps)
-    options = loop_options("UNet", config, runtime.seed, longest_warmup=500)
-    train(module, loss_of, options, checkpoint, runtime.progress)
-    return {k: v.cpu() for k, v in module.state_dict().items()}
+    steps = torch.ones(config.batch_size, dtype=torch.long, device=device)
+    graph_training(net.unet, torch.zeros(shape, device=device), steps)
 
+    def draw(generator: torch.Generator) -> Tensor:
+        chosen = draw_codes(codes, config.batch_size, generator).to(device).long()
+        return net.standardise(vqvae.quantiser.embed(chosen))
 
-@torch.no_grad()
-def encode_copies(vqvae: VQVAE, healthy: Images, copies: int, runtime: Runtime) -> Tensor:
-    """Return (1 + copies, N, h, w) int16 codebook indices; copy 0 is of the images as they are."""
-    batches = healthy.batches(256)
-    stacks = []
-    for copy in range(1 + copies):
-        encoded = []
-        for i, images in enumerate(batches):
-            if copy:
-                images = augment(images, 1.0, stream("encoding", runtime.seed, copy * len(batches) + i))
-            with autocast(runtime.device):
-                z_e = vqvae.encoder(images.to(runtime.device))
-            encoded.append(vqvae.quantiser.indices(z_e).to(torch.int16).cpu())
-            runtime.progress("encoding", copy * len(batches) + i + 1, (1 + copies) * len(batches))
-        stacks.append(torch.cat(encoded))
-    return torch.stack(stacks)
+    return draw

@@ -22,13 +22,12 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, Runtime
-from adbench.contracts.plan import PartPlan
+from adbench.contracts.detector import Images
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError, TrainingError
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
 from adbench.training.curve import TRIVIAL_STEPS
-from adbench.training.loop import loop_options, train
+from adbench.training.part import Size, Source, TrainedPart
+from adbench_baselines.augmentation import augmented
 
 VERSION = 2
 """Raise it when the same configuration would train another network."""
@@ -175,88 +174,48 @@ class VQVAE(nn.Module):
         return (images - x_hat.float()).abs().mean() + self.config.commitment * F.mse_loss(z_e, z.detach())
 
 
-def augment(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Turn by up to 5 degrees, shift by up to 1 px and scale by up to 1 %, each image with `probability`.
-
-    The border is repeated, since the background of CT slices is not 0.
-    """
-    n, _, height, width = images.shape
-
-    def uniform(limit: float) -> Tensor:
-        return (2 * torch.rand(n, generator=generator) - 1) * limit
-
-    used = torch.rand(n, generator=generator) < probability
-    angle, scale = uniform(torch.pi / 36), 1 + uniform(0.01)
-    shift = torch.stack([uniform(2 / width), uniform(2 / height)], dim=1)  # 1 px in units of [-1, 1]
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    theta = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
-    theta = torch.cat([theta, shift[..., None]], 2).to(images.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    changed = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return torch.where(used[:, None, None, None].to(images.device), changed, images)
-
-
-def check_size(config: VQVAEConfig, shape: tuple[int, ...]) -> None:
+def check_size(config: VQVAEConfig, size: Size) -> None:
     """Raise ConfigError where the image size is no multiple of f."""
-    if shape[-1] % config.factor or shape[-2] % config.factor:
-        raise ConfigError(f"Image sides must be multiples of factor={config.factor}, got {shape[-2]} x {shape[-1]}.")
+    if size[0] % config.factor or size[1] % config.factor:
+        raise ConfigError(f"Image sides must be multiples of factor={config.factor}, got {size[0]} x {size[1]}.")
 
 
-def part_spec(config: VQVAEConfig, healthy: Images, seed: int) -> PartSpec:
-    return PartSpec("vqvae", VERSION, changed_fields(config), healthy.fingerprint, seed)
+def latent_shape(config: VQVAEConfig, size: Size) -> tuple[int, int, int]:
+    """Return (n_z, h, w) for images of a size."""
+    return config.latent_channels, size[0] // config.factor, size[1] // config.factor
 
 
-def part_plan(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> PartPlan:
-    """The part as `--dry-run` shows it."""
-
-    def build() -> tuple[nn.Module, Any]:
-        module = VQVAE(config).to(runtime.device).train()
-        batch = torch.rand(config.batch_size, *healthy.shape[1:], device=runtime.device)
-
-        def run() -> None:
-            with autocast(runtime.device):
-                loss = module.losses(batch, torch.Generator().manual_seed(0))
-            loss.backward()
-
-        return module, run
-
-    return PartPlan(part_spec(config, healthy, runtime.seed), config.steps, build)
+def part(config: VQVAEConfig) -> TrainedPart:
+    """The part that the latent methods share."""
+    return TrainedPart(
+        kind="vqvae",
+        version=VERSION,
+        config=config,
+        network=lambda size: VQVAE(config),
+        loss=_loss,
+        title="VQ-VAE",
+        batches=augmented(config),
+        finish=_check_codebook,
+        check=lambda size: check_size(config, size),
+    )
 
 
-def fetch(config: VQVAEConfig, healthy: Images, runtime: Runtime) -> tuple[VQVAE, PartSpec]:
-    """Return the trained VQ-VAE from the artifact store, training it where it is not there."""
-    check_size(config, healthy.shape)
-    spec = part_spec(config, healthy, runtime.seed)
-    torch.manual_seed(runtime.seed)
-    module = VQVAE(config)
-    tensors = runtime.store.get(spec, lambda checkpoint: _train(module, healthy, runtime, checkpoint))
-    module.load_state_dict(tensors)
-    return module.to(runtime.device).eval().requires_grad_(False), spec
+def _loss(net: VQVAE, images: Tensor, generator: torch.Generator) -> Tensor:
+    images = images.contiguous(memory_format=torch.channels_last)
+    with autocast(images.device):
+        return net.losses(images, generator)
 
 
-def _train(module: VQVAE, healthy: Images, runtime: Runtime, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    config = module.config
-    module.to(runtime.device)
-
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(healthy), (config.batch_size,), generator=generator)
-        images = healthy[chosen.numpy()].to(runtime.device)
-        images = augment(images, config.augmentation, generator).contiguous(memory_format=torch.channels_last)
-        with autocast(runtime.device):
-            loss: Tensor = module.losses(images, generator)
-        return loss
-
-    options = loop_options("VQ-VAE", config, runtime.seed)
-    train(module, loss_of, options, checkpoint, runtime.progress)
-    used = codes_in_use(module, healthy)
-    runtime.store.notify(f"VQ-VAE: {used} of {config.codes} codes in use on the training images")
+def _check_codebook(net: VQVAE, source: Source) -> None:
+    """Raise TrainingError where too few codes are in use."""
+    config, used = net.config, codes_in_use(net, source.healthy)
+    source.runtime.store.notify(f"VQ-VAE: {used} of {config.codes} codes in use on the training images")
     least = LEAST_CODES * config.codes if config.steps >= TRIVIAL_STEPS else 2
     if used < max(2, least):
         raise TrainingError(
             f"The VQ-VAE's codebook collapsed: {used} of {config.codes} codes are in use. Train longer, or lower "
             f"vqvae.learning_rate={config.learning_rate}."
         )
-    return {k: v.cpu() for k, v in module.state_dict().items()}
 
 
 @torch.no_grad()

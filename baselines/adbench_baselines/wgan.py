@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from adbench.contracts.detector import Images, Runtime
-from adbench.contracts.plan import PartPlan, Run
+from adbench.contracts.plan import Run
 from adbench.devices.device import autocast
 from adbench.errors import TrainingError
-from adbench.storage.store import Checkpoint, PartSpec, changed_fields
+from adbench.storage.store import Checkpoint
 from adbench.training.average import Ema
 from adbench.training.curve import TRIVIAL_STEPS
 from adbench.training.loop import LoopOptions, check_finite, learning_rate_factor, remaining_steps
+from adbench.training.part import Part, Source
 from adbench.training.state import TrainingState
 from adbench.training.streams import stream
 from adbench_baselines.wgan_networks import Generator, Trunk, WGANConfig, levels_of
@@ -96,41 +97,36 @@ def slopes(critic: nn.Module, images: Tensor) -> Tensor:
     return gradient.float().flatten(1).norm(dim=1)
 
 
-def wgan_spec(config: WGANConfig, healthy: Images, seed: int) -> PartSpec:
-    return PartSpec("wgan", VERSION, changed_fields(config), healthy.fingerprint, seed)
+@dataclass(frozen=True, kw_only=True)
+class WGANPart(Part):
+    """Generator and critic, which train each other."""
+
+    def make(self, net: WGAN, source: Source, checkpoint: Checkpoint) -> None:
+        train_wgan(net, source, checkpoint)
+
+    def one_step(self, net: WGAN, source: Source) -> Run:
+        training = WGANTraining(net)
+        return lambda: training.step(source, stream("plan", 0))
 
 
-def part_plan(config: WGANConfig, healthy: Images, runtime: Runtime) -> PartPlan:
-    """The part as `--dry-run` shows it."""
-
-    def build() -> tuple[nn.Module, Run]:
-        module = prepare(WGAN(config, healthy.shape[-2:]), runtime).train()
-        training = WGANTraining(module)
-        return module, lambda: training.step(healthy, stream("plan", 0))
-
-    return PartPlan(wgan_spec(config, healthy, runtime.seed), config.steps, build)
-
-
-def fetch(config: WGANConfig, healthy: Images, runtime: Runtime) -> tuple[WGAN, PartSpec]:
-    """Return the trained, frozen WGAN from the artifact store, training it where it is not there."""
-    levels_of(healthy.shape[-2:])
-    spec = wgan_spec(config, healthy, runtime.seed)
-    torch.manual_seed(runtime.seed)
-    module = WGAN(config, healthy.shape[-2:])
-    tensors = runtime.store.get(spec, lambda checkpoint: train_wgan(module, healthy, runtime, checkpoint))
-    module.load_state_dict(tensors)
-    return prepare(module, runtime).eval().requires_grad_(False), spec
+def part(config: WGANConfig) -> WGANPart:
+    return WGANPart(
+        kind="wgan",
+        version=VERSION,
+        config=config,
+        network=lambda size: in_channels_last(WGAN(config, size)),
+        check=levels_of,
+    )
 
 
-def prepare(module: NetT, runtime: Runtime) -> NetT:
-    """Move a network to the device, in the memory layout that convolutions are fastest in."""
-    return module.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def in_channels_last(module: NetT) -> NetT:
+    """Return a network in the memory layout that convolutions are fastest in."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def draw(healthy: Images, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def draw(source: Source, n: int, generator: torch.Generator) -> Tensor:
     """Return `n` random images, (n, 1, H, W)."""
-    chosen = torch.randint(len(healthy), (n,), generator=generator)
-    return healthy[chosen.numpy()].to(device).contiguous(memory_format=torch.channels_last)
+    return source.images(n, generator).contiguous(memory_format=torch.channels_last)
 
 
 class WGANTraining:
@@ -144,14 +140,14 @@ class WGANTraining:
             for net in (module.critic, module.generator)
         )
 
-    def step(self, healthy: Images, generator: torch.Generator, factor: float = 1.0) -> tuple[Tensor, Tensor]:
+    def step(self, source: Source, generator: torch.Generator, factor: float = 1.0) -> tuple[Tensor, Tensor]:
         """Update both, at `factor` of the learning rate; return the sum of the gradient norms and the distances."""
         norms, distances = [], []
         for optimiser in (self.critic, self.generator):
             for group in optimiser.param_groups:
                 group["lr"] = self.config.learning_rate * factor
         for _ in range(self.config.critic_steps):
-            images = draw(healthy, self.config.batch_size, generator, self.module.device)
+            images = draw(source, self.config.batch_size, generator)
             with autocast(images.device):
                 loss, distance = self.module.critic_loss(images, generator)
             norms.append(self._descend(loss, self.critic))
@@ -171,16 +167,16 @@ class WGANTraining:
         return nn.utils.get_total_norm([p.grad for group in optimiser.param_groups for p in group["params"]])
 
 
-def train_wgan(module: WGAN, healthy: Images, runtime: Runtime, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Train generator and critic, from the checkpoint where there is one; return their tensors.
+def train_wgan(module: WGAN, source: Source, checkpoint: Checkpoint) -> None:
+    """Train generator and critic, from the checkpoint where there is one.
 
     Raises TrainingError where a gradient, the critic or the generator goes wrong: see the three checks.
     """
-    config = module.config
+    config, runtime = module.config, source.runtime
     options = LoopOptions(
         "WGAN", config.steps, config.learning_rate, runtime.seed, final_learning_rate=config.final_learning_rate
     )
-    prepare(module, runtime).train()
+    module.train()
     training, ema = WGANTraining(module), Ema(module.generator, config.ema_decay)
     networks = {"generator": module.generator, "critic": module.critic}
     optimisers = {"generator_optimiser": training.generator, "critic_optimiser": training.critic}
@@ -190,21 +186,20 @@ def train_wgan(module: WGAN, healthy: Images, runtime: Runtime, checkpoint: Chec
 
     def look(step: int) -> None:
         check_finite(norms, step, options)
-        check_distances(torch.cat(distances), healthy.shape, step, options)
+        check_distances(torch.cat(distances), source.healthy.shape, step, options)
         norms.clear()
         distances.clear()
 
     for step in remaining_steps(state, options, checkpoint, runtime.progress, look):
-        norm, found = training.step(healthy, stream("WGAN", runtime.seed, step), learning_rate_factor(step, options))
+        norm, found = training.step(source, stream("WGAN", runtime.seed, step), learning_rate_factor(step, options))
         ema.update(module.generator, step)
         norms.append(norm)
         distances.append(found)
     ema.copy_to(module.generator)
     settle_statistics(module, runtime.seed)
     if config.steps >= TRIVIAL_STEPS:
-        check_slope(module, healthy, runtime, options)
-    check_spread(module, healthy, runtime, options)
-    return {k: v.cpu() for k, v in module.state_dict().items()}
+        check_slope(module, source, options)
+    check_spread(module, source, options)
 
 
 def check_distances(distances: Tensor, shape: Sequence[int], step: int, options: LoopOptions) -> None:
@@ -223,13 +218,13 @@ def check_distances(distances: Tensor, shape: Sequence[int], step: int, options:
         )
 
 
-def check_slope(module: WGAN, healthy: Images, runtime: Runtime, options: LoopOptions) -> None:
+def check_slope(module: WGAN, source: Source, options: LoopOptions) -> None:
     """Raise TrainingError where the trained critic is flat: it tells nothing apart, and the generator learned nothing.
 
     The penalty pulls the slope on the way between healthy images and samples to 1.
     """
-    generator = stream("WGAN slope", runtime.seed)
-    images = draw(healthy, module.config.batch_size, generator, runtime.device)
+    generator = stream("WGAN slope", options.seed)
+    images = draw(source, module.config.batch_size, generator)
     with torch.no_grad():
         fake = module.generator(module.noise(len(images), generator))
     u = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device)
@@ -261,17 +256,17 @@ def spread(images: Tensor) -> float:
 
 
 @torch.no_grad()
-def check_spread(module: WGAN, healthy: Images, runtime: Runtime, options: LoopOptions) -> None:
+def check_spread(module: WGAN, source: Source, options: LoopOptions) -> None:
     """Raise TrainingError where generated images hardly vary beside healthy ones.
 
     Of a generator that gives one image whatever z, an encoder can make nothing: every residual would be to that image.
     A tenth of the healthy images' spread is far below any generator that follows the data, even for a few steps.
     """
-    n = min(SPREAD_IMAGES, len(healthy))
-    with autocast(runtime.device):
-        samples = module.generator(module.noise(n, stream("WGAN samples", runtime.seed)))
+    n = min(SPREAD_IMAGES, len(source.healthy))
+    with autocast(module.device):
+        samples = module.generator(module.noise(n, stream("WGAN samples", options.seed)))
     of_samples = spread(samples)
-    of_healthy = spread(draw(healthy, n, stream("WGAN healthy", runtime.seed), runtime.device))
+    of_healthy = spread(draw(source, n, stream("WGAN healthy", options.seed)))
     if not of_samples >= LEAST_SPREAD * of_healthy:
         raise TrainingError(
             f"The generator of the WGAN collapsed: its samples vary by {of_samples:.3g} a pixel, healthy images by "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import reconstruction
+from adbench_baselines import augmentation
 from adbench_baselines.autoencoder import AE, VAE, AEConfig, DenseVAE, SpatialAE, VAEConfig, kl_to_standard_normal
 from adbench_baselines.reconstruction import check_depends_on_image, keep
 from tiny_nets import SIDE, build, fitted, sick, stack
@@ -160,7 +160,7 @@ def test_batch_norm_statistics_are_those_of_the_averaged_weights_on_the_training
 def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(cls, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     whole, store = fitted(cls, SHORT), ArtifactStore.temporary()
-    original, calls = reconstruction.augment, []
+    original, calls = augmentation.augment, []
 
     def stops(*arguments):
         calls.append(1)
@@ -168,7 +168,7 @@ def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(cls, 
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(reconstruction, "augment", stops)
+    monkeypatch.setattr(augmentation, "augment", stops)
     with pytest.raises(KeyboardInterrupt):
         fitted(cls, SHORT, Runtime(store=store))
     resumed = fitted(cls, SHORT, Runtime(store=store))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import diffusion, unet, vqvae
+from adbench_baselines import diffusion, unet
 from adbench_baselines.diffusion import (
     DDIM,
     DDIMF8,
@@ -25,6 +25,7 @@ from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, UNET_SETTINGS, VQVAE_
 from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError
 from adbench.storage.store import ArtifactStore
+from adbench.training.part import TrainedPart
 
 VQVAE_ONLY = {"vqvae": VQVAE_SETTINGS}
 LOW = {"percentile": 60.0}
@@ -203,16 +204,14 @@ def test_image_scores_average_the_kl_over_the_whole_chain(runtime, passes):
 
 
 def test_all_methods_share_one_vqvae_one_unet_and_their_validation_maps(monkeypatch):
-    made = []
-    for module in (vqvae, unet):
-        original = module._train
-        monkeypatch.setattr(module, "_train", lambda *a, m=module, o=original: (made.append(m.__name__), o(*a))[1])
+    made, original = [], TrainedPart.make
+    monkeypatch.setattr(TrainedPart, "make", lambda part, *a: (made.append(part.kind), original(part, *a))[1])
     shared = Runtime()
     for cls in (DDPMStepA, DDPMStepB, DDPM, DDIM):
         detector(cls, shared, kl_timesteps=16 if cls is not DDIM else 4)
     fitted(KLMap, LATENT_SETTINGS, shared)
     fitted(VQVAEResidual, VQVAE_ONLY, shared)
-    assert made == ["adbench_baselines.vqvae", "adbench_baselines.unet"]
+    assert made == ["vqvae", "unet"]
     kinds = sorted(path.name.rsplit("-", 1)[0] for path in shared.store.root.iterdir())
     assert kinds == ["kl-maps", "kl-maps", "unet", "vqvae"]  # maps of 16 and of 4 timesteps
 

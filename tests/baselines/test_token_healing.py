@@ -6,13 +6,10 @@ import math
 
 import pytest
 import torch
-from adbench_baselines import token_model
 from adbench_baselines.token_healing import heal, sample, span, uniform
 from adbench_baselines.token_model import TokenModel, TokenModelConfig
+from tiny_nets import token_part
 from torch import Tensor
-
-from adbench.contracts.detector import Runtime
-from adbench.storage.store import ArtifactStore, PartSpec
 
 CODES, LENGTH = 7, 24
 
@@ -146,9 +143,7 @@ def test_a_corrupted_token_of_a_learned_pattern_is_unlikely_and_healed(size):
     config = TokenModelConfig(
         dim=32, layers=1, heads=2, steps=150, batch_size=16, learning_rate=1e-2, ema_decay=0.0, augmented_copies=0
     )
-    spec = PartSpec("token-transformer", 1, {"ordering": 0}, "pattern", 0)
-    grids, runtime = pattern.reshape(1, CODES, 4, 6).to(torch.int16), Runtime(store=ArtifactStore.temporary())
-    trained = token_model.fetch(config, spec, CODES, torch.arange(LENGTH), lambda: grids, runtime)
+    trained = token_part(config, CODES, pattern.reshape(CODES, 4, 6))
     assert bool((trained.log_likelihood(pattern)[:, 1:].exp() > 0.5).all())
     corrupted = pattern[:3].clone()
     corrupted[:, 9 : 9 + size] = (corrupted[:, 9 : 9 + size] + 3) % CODES

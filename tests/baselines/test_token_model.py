@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import token_model
+from adbench_baselines import token_model, vqvae
 from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig, WholePrefix
-from tiny_nets import stack
+from adbench_baselines.vqvae import VQVAEConfig
+from tiny_nets import stack, token_part
 from torch import nn
 
-from adbench.contracts.detector import Runtime
 from adbench.errors import TrainingError
-from adbench.storage.store import ArtifactStore, PartSpec
+from adbench.storage.store import ArtifactStore
 from adbench.training import loop
 
 CODES, LENGTH = 7, 12
@@ -101,27 +101,17 @@ def test_a_width_that_heads_do_not_divide_is_refused():
         TokenModelConfig(**{**TINY, "heads": 3})
 
 
-def spec(config: TokenModelConfig, ordering: int = 0) -> PartSpec:
-    parent = PartSpec("vqvae", 1, {}, "data", 0)
-    return token_model.part_spec(config, ordering, stack(4, 1), 0, parent)
-
-
 def train(store: ArtifactStore, grids: torch.Tensor, **changes) -> TokenModel:
-    config = TokenModelConfig(**{**TINY, **changes})
-    order = torch.arange(LENGTH)
-    return token_model.fetch(config, spec(config), CODES, order, lambda: grids, Runtime(store=store))
+    return token_part(TokenModelConfig(**{**TINY, **changes}), CODES, grids, store)
 
 
 def test_the_key_names_config_ordering_seed_data_and_vqvae():
-    config = TokenModelConfig(**TINY)
-    keys = {
-        spec(config).key,
-        spec(config, 1).key,
-        spec(config.model_copy(update={"layers": 3})).key,
-        token_model.part_spec(config, 0, stack(4, 1), 1, PartSpec("vqvae", 1, {}, "data", 0)).key,
-        token_model.part_spec(config, 0, stack(4, 2), 0, PartSpec("vqvae", 1, {}, "data", 0)).key,
-        token_model.part_spec(config, 0, stack(4, 1), 0, PartSpec("vqvae", 2, {}, "data", 0)).key,
-    }
+    def key(ordering: int = 0, seed: int = 0, data: int = 1, codes: int = 7, **changes) -> str:
+        compressor = vqvae.part(VQVAEConfig(codes=codes))
+        part = token_model.parts(TokenModelConfig(**{**TINY, **changes}), compressor, 2)[ordering]
+        return part.spec(stack(4, data), seed).key
+
+    keys = {key(), key(ordering=1), key(layers=3), key(seed=1), key(data=2), key(codes=8)}
     assert len(keys) == 6
 
 
@@ -131,7 +121,7 @@ class CutOffError(Exception):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_training_that_was_cut_off_ends_at_the_same_weights(tmp_path, monkeypatch, dropout):
-    grids = tokens(8).reshape(1, 8, 3, 4).to(torch.int16)
+    grids = tokens(8).reshape(8, 3, 4)
     whole = train(ArtifactStore(tmp_path / "whole"), grids, dropout=dropout)
     original, steps = token_model.cross_entropy, []
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
@@ -156,7 +146,7 @@ def test_training_that_diverges_is_an_error(tmp_path, monkeypatch):
     original = token_model.cross_entropy
     monkeypatch.setattr(token_model, "cross_entropy", lambda *a: original(*a) * torch.nan)
     with pytest.raises(TrainingError, match="transformer 0 diverged at step 1 of 6"):
-        train(ArtifactStore(tmp_path), tokens(8).reshape(1, 8, 3, 4).to(torch.int16))
+        train(ArtifactStore(tmp_path), tokens(8).reshape(8, 3, 4))
 
 
 def test_dropout_acts_in_training_alone():

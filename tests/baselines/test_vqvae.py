@@ -1,11 +1,11 @@
-"""The quantiser against brute force and MONAI's trap, the VQ-VAE's losses, and augmentation."""
+"""The quantiser against brute force and MONAI's trap, and the VQ-VAE's losses."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from adbench_baselines import vqvae
-from adbench_baselines.vqvae import VQVAE, Quantiser, VQVAEConfig, augment
+from adbench_baselines.vqvae import VQVAE, Quantiser, VQVAEConfig
 from tiny_nets import SIDE, VQVAE_SETTINGS, sick, stack
 
 from adbench.contracts.detector import Runtime
@@ -149,39 +149,6 @@ def test_only_training_moves_the_codebook():
     assert not torch.equal(module.quantiser.codebook, before)
 
 
-def test_augmentation_keeps_shape_and_range_and_is_decided_by_its_generator():
-    images = torch.rand(6, 1, 24, 32, generator=generator())
-    first, again, other = (augment(images, 1.0, generator(seed)) for seed in (1, 1, 2))
-    assert first.shape == images.shape
-    assert 0 <= first.min() <= first.max() <= 1
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert not torch.isclose(first, images).all((1, 2, 3)).any()
-
-
-def test_augmentation_changes_each_image_with_its_probability():
-    images = torch.rand(200, 1, 8, 8, generator=generator())
-    assert torch.equal(augment(images, 0.0, generator()), images)
-    changed = (augment(images, 0.5, generator()) != images).flatten(1).any(1)
-    assert 70 < int(changed.sum()) < 130
-
-
-def test_augmentation_repeats_the_border():
-    bright = torch.full((50, 1, 16, 16), 0.7)
-    torch.testing.assert_close(augment(bright, 1.0, generator()), bright)
-
-
-def test_augmentation_moves_a_point_by_no_more_than_a_small_affine_change_may():
-    images = torch.zeros(100, 1, 65, 65)
-    images[:, 0, 32, 32] = 1.0
-    images[:, 0, 32, 52] = 1.0  # 20 px from the centre: 20 sin(5 deg) + 1 + 0.2 < 3.2 px
-    moved = augment(images, 1.0, generator())
-    rows, columns = torch.meshgrid(torch.arange(65), torch.arange(65), indexing="ij")
-    near = ((rows - 32) ** 2 + (columns - 32) ** 2 <= 2.5**2) | ((rows - 32) ** 2 + (columns - 52) ** 2 <= 4.2**2)
-    assert float(moved[:, 0, ~near].max()) == 0
-    assert float(moved[:, 0, 32, 52].min()) < 0.5
-
-
 @pytest.mark.parametrize("factor", [1, 3, 16])
 def test_a_factor_other_than_2_4_or_8_is_refused(factor):
     with pytest.raises(ValueError, match="factor must be 2, 4 or 8"):
@@ -190,15 +157,15 @@ def test_a_factor_other_than_2_4_or_8_is_refused(factor):
 
 def test_image_sides_must_be_multiples_of_the_factor():
     with pytest.raises(ConfigError, match="multiples of factor=8, got 64 x 60"):
-        vqvae.check_size(VQVAEConfig(factor=8), (5, 1, 64, 60))
+        vqvae.check_size(VQVAEConfig(factor=8), (64, 60))
 
 
 def test_a_collapsed_codebook_is_an_error_and_no_part(monkeypatch):
     runtime, healthy = Runtime(), stack(8, 1)
     monkeypatch.setattr(vqvae, "codes_in_use", lambda *_: 1)
     with pytest.raises(TrainingError, match="codebook collapsed: 1 of 16 codes"):
-        vqvae.fetch(tiny(steps=2).config, healthy, runtime)
-    assert not runtime.store.has(vqvae.part_spec(tiny(steps=2).config, healthy, 0))
+        vqvae.part(tiny(steps=2).config).fetch(healthy, runtime)
+    assert not runtime.store.has(vqvae.part(tiny(steps=2).config).spec(healthy, 0))
 
 
 def test_a_trained_codebook_must_use_a_tenth_of_its_codes(monkeypatch):
@@ -207,7 +174,7 @@ def test_a_trained_codebook_must_use_a_tenth_of_its_codes(monkeypatch):
     monkeypatch.setattr(vqvae, "codes_in_use", lambda *_: 3)
     config = tiny(steps=2, codes=40).config
     with pytest.raises(TrainingError, match="codebook collapsed: 3 of 40 codes"):
-        vqvae.fetch(config, healthy, runtime)
+        vqvae.part(config).fetch(healthy, runtime)
 
 
 def test_codes_in_use_are_counted_over_the_images():
