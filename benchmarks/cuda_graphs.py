@@ -14,8 +14,8 @@ from functools import partial
 
 import torch
 from adbench_baselines.cuda_graphs import graph_training
-from adbench_baselines.diffusion import DDPM
-from adbench_baselines.unet import LatentModel, simple_loss
+from adbench_baselines.ddpm import DDPM
+from adbench_baselines.diffusion.unet import LatentModel, simple_loss
 
 from adbench.config.settings import resolve
 from adbench.devices.clock import clocked

@@ -17,9 +17,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
-from adbench_baselines import unet, vqvae
-from adbench_baselines.diffusion import DDIM
-from adbench_baselines.smoothing import gaussian
+from adbench_baselines.ddpm import DDIM
+from adbench_baselines.images.filters import gaussian
 from adbench_datasets.headct_sprites import HeadCTSprites
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -95,8 +94,8 @@ def main() -> int:
     detector = DDIM(config, runtime)
     own = HeadCTSprites(HeadCTSprites.Config(sprite_seed=args.sprite_seed, development=True), args.data_root).load()
     train, validation = (Images(split.images, split.image_fingerprint) for split in (own.train, own.validation))
-    detector.vqvae, parent = vqvae.fetch(config.vqvae, train, runtime)
-    detector.model, spec = unet.fetch(config.unet, detector.vqvae, parent, train, runtime)
+    detector.fetch_parts(train)
+    spec = detector.parts()["unet"].spec(train, args.seed)
     curve = store.beside(spec, "loss-curve")["loss-curve"][0]["loss"]
     rows = []
     for tensors, meta in store.beside(spec, "snapshot-").values():

@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from adbench_baselines import vqvae
-from adbench_baselines.dae import median
-from adbench_baselines.diffusion import DDPM
-from adbench_baselines.smoothing import gaussian
-from adbench_baselines.vqvae import VQVAE
+from adbench_baselines.ddpm import DDPM
+from adbench_baselines.images.filters import gaussian, median
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE
 from adbench_datasets.headct_sprites import HeadCTSprites
 from torch import Tensor
 
@@ -94,7 +93,8 @@ def main() -> int:
     store = ArtifactStore(args.cache / "artifacts", reporter.message)
     runtime = Runtime(seed=args.seed, store=store, progress=reporter.progress)
     train, _ = HeadCTSprites(HeadCTSprites.Config(), args.data_root).load_healthy()
-    model, spec = vqvae.fetch(config, Images(train.images, train.image_fingerprint), runtime)
+    healthy, part = Images(train.images, train.image_fingerprint), vqvae.part(config)
+    model, spec = part.fetch(healthy, runtime), part.spec(healthy, args.seed)
     draws = [development(args.data_root, seed) for seed in args.sprite_seed]
     error = torch.stack([(clean - model.decode(model.encode(clean))).abs().mean() for _, clean, _ in draws]).mean()
     print(f"{spec.key} {dict(spec.config)}: L1 on held-out images {error:.4f}\n")

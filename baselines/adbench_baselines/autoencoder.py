@@ -38,7 +38,7 @@ from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Integer, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.training.part import Size
-from adbench_baselines.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet, keep
+from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet, keep
 
 SLOPE = 0.3
 """Of LeakyReLU: the default of Keras, which the authors used."""

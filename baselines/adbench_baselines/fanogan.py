@@ -29,10 +29,10 @@ from adbench.training.curve import TRIVIAL_STEPS
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Draw, Part, Source, TrainedPart
 from adbench.training.streams import stream
-from adbench_baselines import wgan
-from adbench_baselines.reconstruction import check_depends_on_image
-from adbench_baselines.wgan import WGAN, WGANPart, draw, in_channels_last
-from adbench_baselines.wgan_networks import Trunk, WGANConfig
+from adbench_baselines.networks import wgan
+from adbench_baselines.networks.reconstruction import check_depends_on_image
+from adbench_baselines.networks.wgan import WGAN, WGANPart, draw, in_channels_last
+from adbench_baselines.networks.wgan_networks import Trunk, WGANConfig
 
 ENCODER = "f-AnoGAN encoder"
 ENCODER_VERSION = 1

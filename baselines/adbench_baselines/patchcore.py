@@ -43,10 +43,9 @@ from adbench.storage.store import Checkpoint
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Part, Source, TrainedPart
 from adbench.training.streams import stream
-from adbench_baselines import vqvae
-from adbench_baselines.diffusion_config import SIZES
-from adbench_baselines.smoothing import gaussian
-from adbench_baselines.vqvae import VQVAEConfig
+from adbench_baselines.images.filters import gaussian
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE_SIZES, VQVAEConfig
 
 SOURCE = "Roth et al. 2022, Towards Total Recall in Industrial Anomaly Detection"
 VERSION = 1
@@ -251,9 +250,9 @@ class PatchCore(TrainedDetector[PatchCoreConfig]):
     Config = PatchCoreConfig
     info = DetectorInfo("distance to a memory of healthy patch features", SOURCE, "1")
     presets = {
-        "smoke": {"vqvae": SIZES["smoke"]["vqvae"], "candidates": 5_000, "memory_size": 500, **CPU_FIELDS},
-        "demo": {"vqvae": SIZES["demo"]["vqvae"], "candidates": 30_000, "memory_size": 3_000, **CPU_FIELDS},
-        "small": {"vqvae": SIZES["small"]["vqvae"], "candidates": 100_000, **CPU_FIELDS},
+        "smoke": {"vqvae": VQVAE_SIZES["smoke"], "candidates": 5_000, "memory_size": 500, **CPU_FIELDS},
+        "demo": {"vqvae": VQVAE_SIZES["demo"], "candidates": 30_000, "memory_size": 3_000, **CPU_FIELDS},
+        "small": {"vqvae": VQVAE_SIZES["small"], "candidates": 100_000, **CPU_FIELDS},
         "paper": {},
     }
     search_space: ClassVar[SearchSpace] = SearchSpace(

@@ -43,13 +43,13 @@ from adbench.storage.store import PartSpec
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Part
 from adbench.training.rows import Rows
-from adbench_baselines import token_model, vqvae
-from adbench_baselines.diffusion_config import SIZES
-from adbench_baselines.orderings import COUNT, arrange, ordering, restore
-from adbench_baselines.smoothing import gaussian
-from adbench_baselines.token_healing import heal, span
-from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig
-from adbench_baselines.vqvae import VQVAE, VQVAEConfig, latent_shape
+from adbench_baselines.images.filters import gaussian
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE, VQVAE_SIZES, VQVAEConfig, latent_shape
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.healing import heal, span
+from adbench_baselines.tokens.model import Decoding, TokenModel, TokenModelConfig
+from adbench_baselines.tokens.orderings import COUNT, arrange, ordering, restore
 
 SOURCE = "Pinaya et al. 2021, Unsupervised Brain Anomaly Detection and Segmentation with Transformers"
 LIKELIHOODS_VERSION = 1
@@ -84,7 +84,7 @@ def preset_values(sequences: int = 1) -> dict[str, dict[str, Any]]:
     for name, size in TRANSFORMER_SIZES.items():
         scaled = {**size, "batch_size": sequences * size["batch_size"]} if "batch_size" in size else size
         short = {} if name == "paper" else SHORT_TRAINING
-        presets[name] = {"vqvae": SIZES[name].get("vqvae", {}), "transformer": scaled, **short}
+        presets[name] = {"vqvae": VQVAE_SIZES[name], "transformer": scaled, **short}
     return presets
 
 

@@ -11,9 +11,8 @@ from adbench.contracts.detector import DetectorConfig, DetectorInfo
 from adbench.contracts.search import SearchSpace
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Part
-from adbench_baselines import vqvae
-from adbench_baselines.diffusion_config import SIZES, VQVAE_SEARCH
-from adbench_baselines.vqvae import VQVAE, VQVAEConfig
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE, VQVAE_SEARCH, VQVAE_SIZES, VQVAEConfig
 
 
 class VQVAEResidualConfig(DetectorConfig):
@@ -26,7 +25,7 @@ class VQVAEResidual(TrainedDetector[VQVAEResidualConfig]):
     Config = VQVAEResidualConfig
     info = DetectorInfo("residual of the VQ-VAE alone", "control; van den Oord et al. 2017", "2")
     search_space = SearchSpace(training=VQVAE_SEARCH)
-    presets = {name: {k: v for k, v in size.items() if k == "vqvae"} for name, size in SIZES.items()}
+    presets = {name: {"vqvae": size} for name, size in VQVAE_SIZES.items()}
 
     def parts(self) -> Mapping[str, Part]:
         return {"vqvae": vqvae.part(self.config.vqvae)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import augmentation
 from adbench_baselines.autoencoder import AE, VAE, AEConfig, DenseVAE, SpatialAE, VAEConfig, kl_to_standard_normal
-from adbench_baselines.reconstruction import check_depends_on_image, keep
+from adbench_baselines.images import augmentation
+from adbench_baselines.networks.reconstruction import check_depends_on_image, keep
 from tiny_nets import SIDE, build, fitted, sick, stack
 from torch import nn
 from torch.distributions import Normal, kl_divergence

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from adbench_baselines.cuda_graphs import Replayed, graph_training
-from adbench_baselines.unet import LatentModel, UNetConfig, simple_loss
+from adbench_baselines.diffusion.unet import LatentModel, UNetConfig, simple_loss
 from torch import nn
 
 from adbench.devices.flops import count_flops

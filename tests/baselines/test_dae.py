@@ -12,10 +12,9 @@ from adbench_baselines.dae import (
     StandardisedConv,
     border_level,
     coarse_noise,
-    eroded,
     foreground,
-    median,
 )
+from adbench_baselines.images.filters import eroded, median
 from scipy import ndimage
 from tiny_nets import build, fitted, sick, stack
 
@@ -198,20 +197,6 @@ def test_standardised_weights_do_not_depend_on_scale_or_offset_of_the_weights(fl
         conv.bias.zero_()
     constant = conv(torch.ones(1, 4, 8, 8))
     torch.testing.assert_close(constant, torch.zeros_like(constant), atol=1e-4, rtol=0)
-
-
-def test_erosion_is_that_of_scipy_inside_the_image():
-    mask = foreground(head(), 0.15, False)
-    expected = ndimage.binary_erosion(mask[0, 0].numpy(), np.ones((5, 5)), border_value=1)
-    assert np.array_equal(eroded(mask, 5)[0, 0].numpy(), expected)
-    assert torch.equal(eroded(mask, 1), mask)
-
-
-def test_the_median_filter_is_that_of_scipy():
-    maps = torch.rand(2, 1, 12, 17, generator=stream("maps", 0))
-    expected = ndimage.median_filter(maps.numpy(), (1, 1, 5, 5), mode="mirror")
-    assert np.array_equal(median(maps, 5).numpy(), expected)
-    assert torch.equal(median(maps, 1), maps)
 
 
 @pytest.mark.parametrize("masked", [True, False])

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adbench_baselines import autoencoder, dae, fanogan, patchcore, token_model, unet, vqvae, wgan
+from adbench_baselines import autoencoder, dae, fanogan, patchcore
+from adbench_baselines.diffusion import unet
+from adbench_baselines.networks import vqvae, wgan
+from adbench_baselines.tokens import model as token_model
 from pydantic import BaseModel
 
 from adbench.storage.store import PartSpec, changed_fields

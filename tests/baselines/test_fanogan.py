@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from adbench_baselines import fanogan, wgan
+from adbench_baselines import fanogan
 from adbench_baselines.fanogan import FAnoGAN, izi_f
-from adbench_baselines.wgan import WGAN, WGANTraining, gradient_penalty
-from adbench_baselines.wgan_networks import Block, ConvMeanPool, Generator, Trunk, WGANConfig, levels_of
+from adbench_baselines.networks import wgan
+from adbench_baselines.networks.wgan import WGAN, WGANTraining, gradient_penalty
+from adbench_baselines.networks.wgan_networks import Block, ConvMeanPool, Generator, Trunk, WGANConfig, levels_of
 from tiny_nets import SIDE, build, sick, stack
 from torch import nn
 

@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import token_model, transformer
-from adbench_baselines.orderings import arrange, restore
-from adbench_baselines.token_healing import heal, span
-from adbench_baselines.token_model import TokenModel
+from adbench_baselines import transformer
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.healing import heal, span
+from adbench_baselines.tokens.model import TokenModel
+from adbench_baselines.tokens.orderings import arrange, restore
 from adbench_baselines.transformer import (
     Transformer,
     TransformerEnsemble,

@@ -7,10 +7,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from adbench_baselines import token_model, vqvae
-from adbench_baselines.schedule import Schedule
-from adbench_baselines.token_model import TokenModel, TokenModelConfig
-from adbench_baselines.vqvae import VQVAEConfig
+from adbench_baselines.diffusion.schedule import Schedule
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAEConfig
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.model import TokenModel, TokenModelConfig
 from torch import Tensor, nn
 
 from adbench.config.settings import resolve

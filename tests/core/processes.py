@@ -21,7 +21,7 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.diffusion"),
+        *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.ddpm"),
         *("adbench_datasets.phantom", "monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae"),
         "torch._dynamo",
     ]

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from adbench_baselines.orderings import COUNT, arrange, ordering, restore
+from adbench_baselines.tokens.orderings import COUNT, arrange, ordering, restore
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines.kl import kl_map, noise_at
-from adbench_baselines.schedule import Schedule, kl_term, q_sample
-from adbench_baselines.unet import LatentModel, UNetConfig
+from adbench_baselines.diffusion.kl import kl_map, noise_at
+from adbench_baselines.diffusion.schedule import Schedule, kl_term, q_sample
+from adbench_baselines.diffusion.unet import LatentModel, UNetConfig
 from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDPMScheduler
 from tiny_nets import ToyModel

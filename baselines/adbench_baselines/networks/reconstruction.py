@@ -31,7 +31,7 @@ from adbench.training.config import TrainingConfig
 from adbench.training.curve import TRIVIAL_STEPS
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Draw, Part, Size, Source, TrainedPart
-from adbench_baselines.augmentation import augmented
+from adbench_baselines.images.augmentation import augmented
 
 BATCH_NORM_BATCHES = 8
 """Batches of 256 training images that the final batch-norm statistics are taken over, at most."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import token_model, vqvae
-from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig, WholePrefix
-from adbench_baselines.vqvae import VQVAEConfig
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAEConfig
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.model import Decoding, TokenModel, TokenModelConfig, WholePrefix
 from tiny_nets import stack, token_part
 from torch import nn
 

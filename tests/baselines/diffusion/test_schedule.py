@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from adbench_baselines.schedule import (
+from adbench_baselines.diffusion.schedule import (
     Schedule,
     ddim_step,
     ddpm_step,

@@ -12,8 +12,8 @@ from torch import Tensor
 from adbench.contracts.detector import Images, Runtime
 from adbench.devices.device import autocast
 from adbench.training.streams import stream
-from adbench_baselines.augmentation import augment
-from adbench_baselines.vqvae import VQVAE
+from adbench_baselines.images.augmentation import augment
+from adbench_baselines.networks.vqvae import VQVAE
 
 
 def draw_codes(codes: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from adbench.storage.kept import Kept
 from adbench.training.streams import stream
-from adbench_baselines.schedule import Variance, kl_term, q_sample
-from adbench_baselines.unet import LatentModel
+from adbench_baselines.diffusion.schedule import Variance, kl_term, q_sample
+from adbench_baselines.diffusion.unet import LatentModel
 
 TERMS_VERSION = 1
 """Raise it when the same networks would give other terms: those that are kept are of this version."""

@@ -32,7 +32,7 @@ from adbench.training.loop import LoopOptions, check_finite, learning_rate_facto
 from adbench.training.part import Part, Source
 from adbench.training.state import TrainingState
 from adbench.training.streams import stream
-from adbench_baselines.wgan_networks import Generator, Trunk, WGANConfig, levels_of
+from adbench_baselines.networks.wgan_networks import Generator, Trunk, WGANConfig, levels_of
 
 NetT = TypeVar("NetT", bound=nn.Module)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from adbench_baselines import diffusion, kl
-from adbench_baselines.diffusion import DDIM, DDPMStepA, DDPMStepB, KLMap
+from adbench_baselines.ddpm import DDIM, DDPMStepA, DDPMStepB
+from adbench_baselines.diffusion import kl, masking
+from adbench_baselines.kl_map import KLMap
 from adbench_baselines.kl_mask_intensity import KLMaskIntensity
 from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, ToyModel, build, sick, stack
 
@@ -76,8 +77,8 @@ def test_a_second_trial_asks_the_network_for_new_t_alone(runtime, tmp_path, monk
 
 def test_a_trial_that_changes_the_mask_alone_heals_nothing_again_in_step_b(runtime, tmp_path, monkeypatch):
     calls: list[int] = []
-    plain = diffusion.heal
-    monkeypatch.setattr(diffusion, "heal", lambda *given: calls.append(1) or plain(*given))
+    plain = masking.heal
+    monkeypatch.setattr(masking, "heal", lambda *given: calls.append(1) or plain(*given))
     kept, images = Kept(tmp_path), sick()
     for percentile in (60.0, 80.0, 90.0):
         fit(DDPMStepB, {**DIFFUSION_SETTINGS, "percentile": percentile}, runtime, kept).score(images)

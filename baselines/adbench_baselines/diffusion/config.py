@@ -9,23 +9,23 @@ from pydantic import Field, model_validator
 
 from adbench.contracts.detector import DetectorConfig
 from adbench.contracts.search import Choice, Domain, Integer, Real, SearchSpace
-from adbench_baselines.healing import Context, HealingOptions, Start
-from adbench_baselines.schedule import Variance, spaced
-from adbench_baselines.unet import UNetConfig
-from adbench_baselines.vqvae import VQVAEConfig
+from adbench_baselines.diffusion.healing import Context, HealingOptions, Start
+from adbench_baselines.diffusion.schedule import Variance, spaced
+from adbench_baselines.diffusion.unet import UNetConfig
+from adbench_baselines.networks.vqvae import VQVAE_SEARCH, VQVAE_SIZES, VQVAEConfig
 
 ImageScore = Literal["chain", "map-max"]
 
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {
-        "vqvae": {"channels": 16, "codes": 32, "latent_channels": 4, "steps": 30, "learning_rate": 2e-3},
+        "vqvae": VQVAE_SIZES["smoke"],
         "unet": {
             "channels": (32, 32), "residual_blocks": 1, "steps": 30, "learning_rate": 1e-3, "augmented_copies": 0,
         },
         "image_timesteps": 20,
     },
     "demo": {
-        "vqvae": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 400, "learning_rate": 2e-3},
+        "vqvae": VQVAE_SIZES["demo"],
         "unet": {
             "channels": (32, 64, 64), "residual_blocks": 1, "steps": 600, "learning_rate": 1e-3,
             "final_learning_rate": 0.02, "augmented_copies": 2,
@@ -33,7 +33,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "image_timesteps": 50,
     },
     "small": {
-        "vqvae": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
+        "vqvae": VQVAE_SIZES["small"],
         "unet": {
             "channels": (64, 128, 128), "residual_blocks": 1, "steps": 6000, "learning_rate": 6e-4,
             "final_learning_rate": 0.02, "augmented_copies": 3,
@@ -144,11 +144,6 @@ class DiffusionConfig(LatentConfig):
         )
 
 
-VQVAE_SEARCH: dict[str, Domain] = {
-    "vqvae.latent_channels": Choice((4, 8, 16, 32)),
-    "vqvae.codes": Choice((32, 64, 128, 256)),
-    "vqvae.learning_rate": Real(1e-4, 2e-3, log=True),
-}
 NETWORK_SEARCH: dict[str, Domain] = {
     **VQVAE_SEARCH,
     "unet.learning_rate": Real(5e-5, 2e-3, log=True),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adbench.training.streams import stream
-from adbench_baselines.token_model import Decoding, TokenModel, WholePrefix
+from adbench_baselines.tokens.model import Decoding, TokenModel, WholePrefix
 
 
 def span(mask: Tensor) -> range:

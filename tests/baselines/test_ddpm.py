@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import diffusion, unet
-from adbench_baselines.diffusion import (
+from adbench_baselines.ddpm import (
     DDIM,
     DDIMF8,
     DDPM,
@@ -15,9 +14,11 @@ from adbench_baselines.diffusion import (
     DDPMStepAF8,
     DDPMStepB,
     DDPMStepBF8,
-    KLMap,
 )
-from adbench_baselines.unet import LatentModel
+from adbench_baselines.diffusion import masking, unet
+from adbench_baselines.diffusion.unet import LatentModel
+from adbench_baselines.kl_map import KLMap
+from adbench_baselines.networks.codes import encode_copies
 from adbench_baselines.vqvae_residual import VQVAEResidual
 from scipy import ndimage
 from tiny_nets import DIFFUSION_SETTINGS, LATENT_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS, build, fitted, sick, stack
@@ -45,7 +46,7 @@ def detector(cls, runtime, **changes):
 def test_step_a_scores_the_residual_to_the_whole_healed_latent(runtime):
     a, images = detector(DDPMStepA, runtime), sick()
     everything = torch.ones(4, 1, 8, 8, dtype=torch.bool)
-    healed = diffusion.heal(a.model, a.encode(images), everything, a.healing, 0)
+    healed = masking.heal(a.model, a.encode(images), everything, a.healing, 0)
     expected = (images - a.vqvae.decode(a.model.restore(healed))).abs()
     assert torch.equal(a.score(images), expected)
     assert a.limits is None
@@ -62,7 +63,7 @@ def test_step_c_heals_the_mask_alone(runtime):
     c, images = detector(DDPM, runtime, **LOW), sick()
     z = c.encode(images)
     mask = c.mask(z)
-    healed = diffusion.heal(c.model, z, mask, c.healing, 0)
+    healed = masking.heal(c.model, z, mask, c.healing, 0)
     assert torch.equal(healed[~mask.expand_as(z)], z[~mask.expand_as(z)])
     residual = (images - c.vqvae.decode(c.model.restore(healed))).abs()
     torch.testing.assert_close(c.score(images), c.soften(mask, images.shape[-2:]) * residual)
@@ -323,12 +324,12 @@ def test_the_training_loss_is_the_mean_squared_error_of_the_noise_with_t_from_1_
 
 def test_the_unet_is_trained_on_the_encodings_of_plain_and_augmented_images(runtime):
     d, healthy = detector(DDPMStepA, runtime), stack(16, 1)
-    codes = unet.encode_copies(d.vqvae, healthy, 2, runtime)
+    codes = encode_copies(d.vqvae, healthy, 2, runtime)
     assert codes.shape == (3, 16, 8, 8)
     assert torch.equal(d.vqvae.quantiser.embed(codes[0].long()), d.vqvae.encode(healthy[:]))
     assert not torch.equal(codes[0], codes[1])
     assert not torch.equal(codes[1], codes[2])
-    assert torch.equal(codes, unet.encode_copies(d.vqvae, healthy, 2, runtime))
+    assert torch.equal(codes, encode_copies(d.vqvae, healthy, 2, runtime))
 
 
 def test_damaged_parts_are_trained_again_to_the_same_weights(tmp_path):

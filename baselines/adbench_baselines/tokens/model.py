@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from adbench.devices.device import autocast
 from adbench.training.part import Draw, Size, Source, TrainedPart
-from adbench_baselines.codes import draw_codes, encode_copies
-from adbench_baselines.orderings import arrange, ordering
-from adbench_baselines.vqvae import latent_shape
+from adbench_baselines.networks.codes import draw_codes, encode_copies
+from adbench_baselines.networks.vqvae import latent_shape
+from adbench_baselines.tokens.orderings import arrange, ordering
 
 VERSION = 1
 """Raise it when the same configuration would train another network."""

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from adbench_baselines.token_healing import heal, sample, span, uniform
-from adbench_baselines.token_model import TokenModel, TokenModelConfig
+from adbench_baselines.tokens.healing import heal, sample, span, uniform
+from adbench_baselines.tokens.model import TokenModel, TokenModelConfig
 from tiny_nets import token_part
 from torch import Tensor
 

@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adbench_baselines.kl import noise_at
-from adbench_baselines.schedule import Variance, ddim_step, ddpm_step, descent, q_forward, q_sample
-from adbench_baselines.unet import LatentModel
+from adbench_baselines.diffusion.kl import noise_at
+from adbench_baselines.diffusion.schedule import Variance, ddim_step, ddpm_step, descent, q_forward, q_sample
+from adbench_baselines.diffusion.unet import LatentModel
 
 Context = Literal["clean", "noised"]
 Start = Literal["noised", "noise"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import vqvae
-from adbench_baselines.vqvae import VQVAE, Quantiser, VQVAEConfig
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE, Quantiser, VQVAEConfig
 from tiny_nets import SIDE, VQVAE_SETTINGS, sick, stack
 
 from adbench.contracts.detector import Runtime

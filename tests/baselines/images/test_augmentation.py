@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from adbench_baselines.augmentation import augment
+from adbench_baselines.images.augmentation import augment
 
 
 def generator(seed: int = 0) -> torch.Generator:

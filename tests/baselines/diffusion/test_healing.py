@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from adbench_baselines.healing import HealingOptions, heal
-from adbench_baselines.schedule import q_sample
+from adbench_baselines.diffusion.healing import HealingOptions, heal
+from adbench_baselines.diffusion.schedule import q_sample
 from tiny_nets import Oracle, ToyModel
 
 CASES = list(itertools.product(["clean", "noised"], ["noised", "noise"], ["ddpm", "ddim"]))

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from adbench.devices.device import autocast
 from adbench.training.part import Draw, Source, TrainedPart
-from adbench_baselines.codes import draw_codes, encode_copies
 from adbench_baselines.cuda_graphs import Replayed, graph_training
-from adbench_baselines.schedule import Schedule, q_sample
-from adbench_baselines.vqvae import latent_shape
+from adbench_baselines.diffusion.schedule import Schedule, q_sample
+from adbench_baselines.networks.codes import draw_codes, encode_copies
+from adbench_baselines.networks.vqvae import latent_shape
 
 VERSION = 2
 """Raise it when the same configuration would train another network."""

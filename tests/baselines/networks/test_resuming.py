@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import unet, vqvae
-from adbench_baselines.unet import UNetConfig
-from adbench_baselines.vqvae import VQVAEConfig
+from adbench_baselines.diffusion import unet
+from adbench_baselines.diffusion.unet import UNetConfig
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAEConfig
 from tiny_nets import UNET_SETTINGS, VQVAE_SETTINGS, stack
 from torch import nn
 
