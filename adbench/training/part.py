@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,8 @@ class Part(ABC):
     """What decides it beside the config."""
     check: Callable[[Size], object] = lambda size: None
     """Raises ConfigError where images of a size do not fit."""
+    computed: ClassVar[bool] = False
+    """Whether it is computed and not trained: its steps are then network passes, and a plan estimates no other."""
 
     @abstractmethod
     def make(self, net: Any, source: Source, checkpoint: Checkpoint) -> None:
@@ -70,9 +72,9 @@ class Part(ABC):
         """Steps that making it takes, as a plan shows them."""
         return int(self.config.steps)
 
-    def one_step(self, net: Any, source: Source) -> Run | None:
-        """Return a function that takes one step of training with a fresh network; None where nothing is trained."""
-        return None
+    def one_step(self, net: Any, source: Source) -> Run:
+        """Return a function that takes one step of training with a fresh network, unless the part is `computed`."""
+        raise NotImplementedError
 
     def spec(self, healthy: Images, seed: int) -> PartSpec:
         config = {**changed_fields(self.config, exclude=self.exclude), **self.extra}
@@ -116,12 +118,9 @@ class Part(ABC):
 
         def build() -> tuple[nn.Module, Run]:
             net = self.fresh(source.size, runtime).train()
-            run = self.one_step(net, source)
-            assert run is not None  # as it was below
-            return net, run
+            return net, self.one_step(net, source)
 
-        trained = type(self).one_step is not Part.one_step
-        return PartPlan(self.spec(healthy, runtime.seed), self.steps(healthy), build if trained else None)
+        return PartPlan(self.spec(healthy, runtime.seed), self.steps(healthy), None if self.computed else build)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,10 +29,11 @@ from adbench.training.curve import TRIVIAL_STEPS
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Draw, Part, Source, TrainedPart
 from adbench.training.streams import stream
-from adbench_baselines.networks import wgan
+from adbench_baselines.networks import wgan_training
 from adbench_baselines.networks.reconstruction import check_depends_on_image
-from adbench_baselines.networks.wgan import WGAN, WGANPart, draw, in_channels_last
+from adbench_baselines.networks.wgan import WGAN
 from adbench_baselines.networks.wgan_networks import Trunk, WGANConfig
+from adbench_baselines.networks.wgan_training import WGANPart, draw, in_channels_last
 
 ENCODER = "f-AnoGAN encoder"
 ENCODER_VERSION = 1
@@ -134,7 +135,7 @@ class FAnoGAN(TrainedDetector[FAnoGANConfig]):
     )
 
     def parts(self) -> Mapping[str, Part]:
-        gan = wgan.part(self.config.wgan)
+        gan = wgan_training.part(self.config.wgan)
         return {"wgan": gan, "fanogan-encoder": encoder_part(self.config.encoder, gan)}
 
     @property

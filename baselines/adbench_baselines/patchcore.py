@@ -186,6 +186,8 @@ class Memory(nn.Module):
 class MemoryPart(Part):
     """The memory, which is chosen and not trained."""
 
+    computed = True
+
     def steps(self, healthy: Images) -> int:
         return len(healthy.batches(BATCH))
 

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from adbench_baselines import fanogan
 from adbench_baselines.fanogan import FAnoGAN, izi_f
-from adbench_baselines.networks import wgan
-from adbench_baselines.networks.wgan import WGAN, WGANTraining, gradient_penalty
+from adbench_baselines.networks import wgan, wgan_training
+from adbench_baselines.networks.wgan import WGAN, gradient_penalty
 from adbench_baselines.networks.wgan_networks import Block, ConvMeanPool, Generator, Trunk, WGANConfig, levels_of
+from adbench_baselines.networks.wgan_training import WGANTraining
 from tiny_nets import SIDE, build, sick, stack
 from torch import nn
 
@@ -245,7 +246,7 @@ def test_score_maps_are_the_residual_to_the_generated_image(detector):
 
 def test_training_the_encoder_leaves_the_wgan_as_it_was_and_lowers_its_loss(detector):
     images = stack(16, 1)[:]
-    kept = detector.runtime.store.get(wgan.part(detector.config.wgan).spec(stack(16, 1), 0), pytest.fail)
+    kept = detector.runtime.store.get(wgan_training.part(detector.config.wgan).spec(stack(16, 1), 0), pytest.fail)
     assert all(torch.equal(v, kept[k]) for k, v in detector.wgan.state_dict().items())
     untrained = detector.parts()["fanogan-encoder"].fresh((SIDE, SIDE), Runtime())
     before = fanogan.encoder_loss(untrained, detector.wgan, images, 1.0)
@@ -312,17 +313,17 @@ def test_a_learning_rate_without_reason_is_an_error_and_no_part(learning_rate, w
     with pytest.raises(
         TrainingError, match=f"Training WGAN diverged {what}.* Lower its learning rate of {learning_rate}"
     ):
-        wgan.part(config).fetch(healthy, runtime)
-    assert not runtime.store.has(wgan.part(config).spec(healthy, 0))
+        wgan_training.part(config).fetch(healthy, runtime)
+    assert not runtime.store.has(wgan_training.part(config).spec(healthy, 0))
 
 
 def test_a_distance_that_no_two_sets_of_images_can_have_is_an_error():
     options = LoopOptions("WGAN", 100, 1e-4, 0)
     limit = 10 * SIDE
-    wgan.check_distances(torch.tensor([-limit, 0.0, limit]) * 0.99, (5, 1, SIDE, SIDE), 3, options)
+    wgan_training.check_distances(torch.tensor([-limit, 0.0, limit]) * 0.99, (5, 1, SIDE, SIDE), 3, options)
     for value in (1.01 * limit, -1.01 * limit, math.nan, math.inf):
         with pytest.raises(TrainingError, match=r"diverged by step 4 of 100: .*at most 320 is believable"):
-            wgan.check_distances(torch.tensor([0.0, value]), (5, 1, SIDE, SIDE), 3, options)
+            wgan_training.check_distances(torch.tensor([0.0, value]), (5, 1, SIDE, SIDE), 3, options)
 
 
 def test_a_generator_that_gives_one_image_whatever_z_is_an_error(monkeypatch):
@@ -330,23 +331,23 @@ def test_a_generator_that_gives_one_image_whatever_z_is_an_error(monkeypatch):
         nn.init.zeros_(module.generator.input.weight)
         module.eval()
 
-    monkeypatch.setattr(wgan, "settle_statistics", stuck)
+    monkeypatch.setattr(wgan_training, "settle_statistics", stuck)
     runtime, healthy = Runtime(), stack(16, 1)
     with pytest.raises(TrainingError, match="generator of the WGAN collapsed: its samples vary by 0 a pixel"):
-        wgan.part(tiny(steps=1)).fetch(healthy, runtime)
-    assert not runtime.store.has(wgan.part(tiny(steps=1)).spec(healthy, 0))
+        wgan_training.part(tiny(steps=1)).fetch(healthy, runtime)
+    assert not runtime.store.has(wgan_training.part(tiny(steps=1)).spec(healthy, 0))
 
 
 @pytest.mark.parametrize(("scale", "collapsed"), [(1.0, False), (0.0, True)])
 def test_a_trained_critic_that_is_flat_is_an_error(scale, collapsed):
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval()
-    images = wgan.draw(SOURCE, 8, generator())
+    images = wgan_training.draw(SOURCE, 8, generator())
     slope = float(wgan.slopes(module.critic, images).mean().detach())
     with torch.no_grad():
         module.critic.output.weight.mul_(scale / slope)
     options = LoopOptions("WGAN", 300, 1e-4, 0)
     with pytest.raises(TrainingError, match="critic of the WGAN collapsed") if collapsed else nullcontext():
-        wgan.check_slope(module, SOURCE, options)
+        wgan_training.check_slope(module, SOURCE, options)
 
 
 def test_an_encoder_that_maps_all_images_to_one_place_is_an_error(monkeypatch):
@@ -354,7 +355,7 @@ def test_an_encoder_that_maps_all_images_to_one_place_is_an_error(monkeypatch):
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval().requires_grad_(False)
     nn.init.zeros_(module.generator.input.weight)  # whatever z, one image
     config = fanogan.EncoderConfig(steps=1, batch_size=4)
-    part = fanogan.encoder_part(config, wgan.part(tiny()))
+    part = fanogan.encoder_part(config, wgan_training.part(tiny()))
     source = Source(stack(16, 1), Runtime(), {"wgan": module})
     checkpoint = Checkpoint(Runtime().store.root, print)
     with pytest.raises(TrainingError, match="f-AnoGAN encoder collapsed: its reconstructions do not depend"):
@@ -363,14 +364,14 @@ def test_an_encoder_that_maps_all_images_to_one_place_is_an_error(monkeypatch):
 
 def test_the_spread_is_the_mean_standard_deviation_of_a_pixel_over_images():
     images = torch.tensor([[0.0, 0.5], [1.0, 0.5]]).reshape(2, 1, 1, 2)
-    assert wgan.spread(images) == pytest.approx(math.sqrt(0.5) / 2)
+    assert wgan_training.spread(images) == pytest.approx(math.sqrt(0.5) / 2)
 
 
 def test_after_training_batch_statistics_are_those_of_the_samples(float32):
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).train()
-    wgan.settle_statistics(module, seed=3)
+    wgan_training.settle_statistics(module, seed=3)
     first = module.generator.blocks[0].norm1
-    noise = [module.noise(8, stream("WGAN statistics", 3, i)) for i in range(wgan.STATISTICS_BATCHES)]
+    noise = [module.noise(8, stream("WGAN statistics", 3, i)) for i in range(wgan_training.STATISTICS_BATCHES)]
     seen = [module.generator.input(z).unflatten(1, module.generator.grid) for z in noise]
     torch.testing.assert_close(first.running_mean, torch.stack([h.mean((0, 2, 3)) for h in seen]).mean(0))
     torch.testing.assert_close(first.running_var, torch.stack([h.var((0, 2, 3)) for h in seen]).mean(0))
