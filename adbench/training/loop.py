@@ -132,7 +132,7 @@ def train(module: nn.Module, loss_of: Loss, options: LoopOptions, checkpoint: Ch
 
 def check_finite(norms: Sequence[Tensor], step: int, options: LoopOptions) -> None:
     """Raise TrainingError where one of the last gradient norms, up to that of `step`, is NaN or infinite."""
-    bad = (~torch.isfinite(torch.stack(list(norms)))).nonzero() if norms else ()
+    bad = (~torch.isfinite(torch.stack([*norms]))).nonzero() if norms else torch.empty(0)
     if len(bad):
         first = int(bad[0])
         raise TrainingError(
