@@ -13,12 +13,12 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from adbench_baselines.diffusion import DDPM
-from adbench_baselines.unet import LatentModel, simple_loss
+from adbench_baselines.ddpm import DDPM
+from adbench_baselines.diffusion.unet import LatentModel, simple_loss
 
 from adbench.config.settings import resolve
 from adbench.devices.clock import clocked
-from adbench.devices.device import computing, pick_device
+from adbench.devices.device import pick_device
 from adbench.devices.graphs import graph_training
 
 SIDE = 16
@@ -48,12 +48,6 @@ def training_step(model: LatentModel, x_0: torch.Tensor) -> Callable[[], object]
 
 def main() -> int:
     device = pick_device("cuda")
-    with computing(device, "bf16"):
-        return compare(device)
-
-
-def compare(device: torch.device) -> int:
-    """Print the table."""
     print(f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}, bf16 autocast, ms\n")
     print("| preset | what | batch | plain | CUDA graph | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |")
     for preset in ("small", "paper"):

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from adbench_baselines.token_healing import heal, span
-from adbench_baselines.token_model import TokenModel, TokenModelConfig
+from adbench_baselines.tokens.healing import heal, span
+from adbench_baselines.tokens.model import TokenModel, TokenModelConfig
 from adbench_baselines.transformer import TRANSFORMER_SIZES
 from torch import Tensor
 

@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 import sprites
 import torch
-from adbench_baselines import unet, vqvae
-from adbench_baselines.diffusion import DDIM
-from adbench_baselines.smoothing import gaussian
+from adbench_baselines.ddpm import DDIM
+from adbench_baselines.images.filters import gaussian
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -62,9 +61,9 @@ def step_flops(part: PartPlan) -> int:
 def curve(detector: DDIM, images: tuple[Images, Images], tests: list[Split], n_validation: int) -> pd.DataFrame:
     """One row a snapshot; figures are means over `tests`."""
     train, validation = images
-    detector.vqvae, compression = vqvae.fetch(detector.config.vqvae, train, detector.runtime)
-    detector.model, spec = unet.fetch(detector.config.unet, detector.vqvae, compression, train, detector.runtime)
-    store = detector.runtime.store
+    detector.fetch_parts(train)
+    store, keys = detector.runtime.store, detector.artifacts()
+    spec = detector.parts()["unet"].spec(train, detector.runtime.seed)
     first, second = (part for part in detector.plan(train, validation).parts if part.build)
     rows = []
     for tensors, meta in store.beside(spec, "snapshot-").values():
@@ -72,7 +71,7 @@ def curve(detector: DDIM, images: tuple[Images, Images], tests: list[Split], n_v
         figures = pd.DataFrame([scored(detector, validation[:n_validation], test) for test in tests]).mean()
         spent: dict[str, Any] = {
             "steps": meta["step"],
-            "core_minutes": (meta["core_s"] + (store.core_s(compression.key) or 0)) / 60,
+            "core_minutes": (meta["core_s"] + (store.core_s(keys["vqvae"]) or 0)) / 60,
             "tflop": (step_flops(first) * first.steps + step_flops(second) * meta["step"]) / 1e12,
         }
         rows.append(spent | figures.to_dict())

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from adbench_baselines.diffusion import DDIM, DDPM, LatentDiffusion
-from adbench_baselines.unet import LatentModel
-from adbench_baselines.vqvae import VQVAE
+from adbench_baselines.ddpm import DDIM, DDPM
+from adbench_baselines.diffusion.masking import LatentDiffusion
+from adbench_baselines.diffusion.unet import LatentModel
+from adbench_baselines.networks.vqvae import VQVAE
 from torch import Tensor
 
 from adbench.config.options import default_cache
@@ -48,10 +49,10 @@ def fresh(cls: type[LatentDiffusion], preset: str, device: torch.device, setting
     vqvae, model = VQVAE(config.vqvae), LatentModel(config.unet, config.vqvae.latent_channels)
     vqvae.quantiser.codebook.normal_()
     side = SIDE_PX // config.vqvae.factor
-    modules = {"vqvae": vqvae, "model": model}
+    modules = {"vqvae": vqvae, "unet": model}
     state = {f"{name}.{k}": v for name, module in modules.items() for k, v in module.state_dict().items()}
     detector = cls(config, Runtime(device=device))
-    detector.load_state(state | {"limits": torch.zeros(side, side)})
+    detector.load_state(state | {"size": torch.tensor([SIDE_PX, SIDE_PX]), "limits": torch.zeros(side, side)})
     return detector
 
 

@@ -19,11 +19,10 @@ import numpy as np
 import sprites
 import torch
 import torch.nn.functional as F
-from adbench_baselines import vqvae
-from adbench_baselines.dae import median
-from adbench_baselines.diffusion import DDPM
-from adbench_baselines.smoothing import gaussian, grow
-from adbench_baselines.vqvae import VQVAE
+from adbench_baselines.ddpm import DDPM
+from adbench_baselines.images.filters import gaussian, grow, median
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE
 from adbench_datasets.headct_sprites import HeadCTSprites
 from torch import Tensor
 
@@ -69,7 +68,8 @@ def main() -> int:
     args = parser.parse_args()
     config = sprites.config_of(DDPM, args).vqvae  # type: ignore[attr-defined]
     train, _ = HeadCTSprites(HeadCTSprites.Config(), args.data_root).load_healthy()
-    model, spec = vqvae.fetch(config, Images(train.images, train.image_fingerprint), sprites.runtime_of(args))
+    healthy, part = Images(train.images, train.image_fingerprint), vqvae.part(config)
+    model, spec = part.fetch(healthy, sprites.runtime_of(args)), part.spec(healthy, args.seed)
     draws = [pairs(args.data_root, seed) for seed in args.sprite_seed]
     error = torch.stack([(clean - model.decode(model.encode(clean))).abs().mean() for _, clean, _ in draws]).mean()
     print(f"{spec.key} {dict(spec.config)}: L1 on held-out images {error:.4f}\n")

@@ -25,7 +25,7 @@ from typing import Any
 
 import optuna
 import torch
-from adbench_baselines.diffusion_config import SIZES
+from adbench_baselines.diffusion.config import SIZES
 
 from adbench.config.options import Silent
 from adbench.contracts.search import Integer

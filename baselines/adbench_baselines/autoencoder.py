@@ -37,7 +37,8 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Integer, Real, SearchSpace
 from adbench.devices.device import autocast
-from adbench_baselines.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet, keep
+from adbench.training.part import Size
+from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet, keep
 
 SLOPE = 0.3
 """Of LeakyReLU: the default of Keras, which the authors used."""
@@ -113,7 +114,7 @@ class SpatialAE(ReconstructionNet):
 class DenseVAE(ReconstructionNet):
     """x -> N(mu, sigma^2) of (B, latent_size) -> x_hat."""
 
-    def __init__(self, config: VAEConfig, size: tuple[int, int]) -> None:
+    def __init__(self, config: VAEConfig, size: Size) -> None:
         super().__init__()
         self.beta, self.dropout = config.beta, config.dropout
         factor, width, inner = 2 ** len(config.channels), config.channels[-1], config.bottleneck_channels
@@ -169,7 +170,7 @@ class AE(Reconstruction[AEConfig]):
     def factor(self) -> int:
         return int(2 ** len(self.config.channels))
 
-    def network(self) -> ReconstructionNet:
+    def network(self, size: Size) -> ReconstructionNet:
         return SpatialAE(self.config)
 
 
@@ -192,5 +193,5 @@ class VAE(Reconstruction[VAEConfig]):
     def factor(self) -> int:
         return int(2 ** len(self.config.channels))
 
-    def network(self) -> ReconstructionNet:
-        return DenseVAE(self.config, self._size)
+    def network(self, size: Size) -> ReconstructionNet:
+        return DenseVAE(self.config, size)

@@ -37,7 +37,9 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorInfo, Images
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.devices.device import autocast
-from adbench_baselines.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet
+from adbench.training.part import Size
+from adbench_baselines.images.filters import eroded, median
+from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet
 
 BACKGROUND_IMAGES = 512
 """Training images that the background's level is estimated on, at most."""
@@ -176,13 +178,12 @@ class DAE(Reconstruction[DAEConfig]):
             "learning_rate": Real(1e-4, 3e-3, log=True),
         },
     )
-    net: DenoisingUNet
 
     @property
     def factor(self) -> int:
         return int(2 ** (len(self.config.channels) - 1))
 
-    def network(self) -> ReconstructionNet:
+    def network(self, size: Size) -> ReconstructionNet:
         return DenoisingUNet(self.config)
 
     def prepare(self, net: DenoisingUNet, healthy: Images) -> None:
@@ -196,17 +197,3 @@ class DAE(Reconstruction[DAEConfig]):
         if self.config.masked:
             residual = residual * eroded(self.net.foreground(images), self.config.erosion_px)
         return median(residual, self.config.median_px)
-
-
-def eroded(mask: Tensor, side: int) -> Tensor:
-    """Return a bool mask (B, 1, H, W) without the pixels whose square of `side` px leaves it."""
-    return F.max_pool2d((~mask).float(), side, stride=1, padding=side // 2) == 0
-
-
-def median(maps: Tensor, side: int) -> Tensor:
-    """Return maps (B, 1, H, W), each pixel the median of the square of `side` px around it; the border is reflected."""
-    if side == 1:
-        return maps
-    padded = F.pad(maps, (side // 2,) * 4, mode="reflect")
-    windows = padded.unfold(2, side, 1).unfold(3, side, 1)
-    return windows.flatten(-2).median(-1).values

@@ -13,25 +13,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Runtime
-from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.contracts.detector import DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import Plan
 from adbench.contracts.search import Real, SearchSpace
 from adbench.devices.device import autocast
-from adbench.storage.saved import Checkpoint, shapes_of
-from adbench.storage.spec import PartSpec, changed_fields
-from adbench_baselines.reconstruction import check_depends_on_image
-from adbench_baselines.training import TRIVIAL_STEPS, loop_options, stream, train
-from adbench_baselines.wgan import WGAN, draw, fetch, part_plan, prepare
-from adbench_baselines.wgan_networks import Trunk, WGANConfig, levels_of
+from adbench.training.curve import TRIVIAL_STEPS
+from adbench.training.detector import TrainedDetector
+from adbench.training.part import Draw, Part, Source, TrainedPart
+from adbench.training.streams import stream
+from adbench_baselines.networks import wgan_training
+from adbench_baselines.networks.reconstruction import check_depends_on_image
+from adbench_baselines.networks.wgan import WGAN
+from adbench_baselines.networks.wgan_networks import Trunk, WGANConfig
+from adbench_baselines.networks.wgan_training import WGANPart, draw, in_channels_last
 
+ENCODER = "f-AnoGAN encoder"
 ENCODER_VERSION = 1
 """Raise it when the same configuration would train another encoder."""
 PRESETS: dict[str, dict[str, Any]] = {
@@ -76,27 +80,35 @@ def encoder_loss(encoder: Trunk, wgan: WGAN, images: Tensor, kappa: float) -> Te
         return izi_f(wgan.critic, images, wgan.generator(encoder(images)), kappa).mean()
 
 
-def encoder_spec(config: EncoderConfig, wgan: PartSpec) -> PartSpec:
-    return PartSpec(
-        "fanogan-encoder", ENCODER_VERSION, changed_fields(config), wgan.data, wgan.seed, {"wgan": wgan.key}
+def encoder_part(config: EncoderConfig, gan: WGANPart) -> TrainedPart:
+    """E, trained on frozen G and D; its batches are images and the WGAN."""
+    kappa = config.kappa
+
+    def batches(net: Trunk, source: Source) -> Draw:
+        return lambda generator: (draw(source, config.batch_size, generator), source.parents["wgan"])
+
+    def example(source: Source) -> tuple[Tensor, WGAN]:
+        frozen = gan.fresh(source.size, source.runtime).eval().requires_grad_(False)
+        return draw(source, config.batch_size, stream("plan", 0)), frozen
+
+    def finish(net: Trunk, source: Source) -> None:
+        if config.steps >= TRIVIAL_STEPS:
+            images = draw(source, config.batch_size, stream("f-AnoGAN check", source.runtime.seed))
+            generator = source.parents["wgan"].generator
+            check_depends_on_image(lambda x: generator(net(x)), images, ENCODER, config.learning_rate)
+
+    return TrainedPart(
+        kind="fanogan-encoder",
+        version=ENCODER_VERSION,
+        config=config,
+        network=lambda size: in_channels_last(Trunk(gan.config, size, gan.config.latent_dim)),
+        loss=lambda net, batch, generator: encoder_loss(net, batch[1], batch[0], kappa),
+        title=ENCODER,
+        parents={"wgan": gan},
+        batches=batches,
+        example=example,
+        finish=finish,
     )
-
-
-def train_encoder(
-    config: EncoderConfig, encoder: Trunk, wgan: WGAN, healthy: Images, runtime: Runtime, checkpoint: Checkpoint
-) -> dict[str, Tensor]:
-    """Train E on frozen G and D, from the checkpoint where there is one; return its tensors. Raises TrainingError."""
-    prepare(encoder, runtime)
-
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        return encoder_loss(encoder, wgan, draw(healthy, config.batch_size, generator, runtime.device), config.kappa)
-
-    options = loop_options("f-AnoGAN encoder", config, runtime.seed)
-    train(encoder, loss_of, options, checkpoint, runtime.progress)
-    if config.steps >= TRIVIAL_STEPS:
-        images = draw(healthy, config.batch_size, stream("f-AnoGAN check", runtime.seed), runtime.device)
-        check_depends_on_image(lambda x: wgan.generator(encoder(x)), images, options.what, config.learning_rate)
-    return {k: v.cpu() for k, v in encoder.state_dict().items()}
 
 
 class FAnoGANConfig(DetectorConfig):
@@ -104,7 +116,7 @@ class FAnoGANConfig(DetectorConfig):
     encoder: EncoderConfig = EncoderConfig()
 
 
-class FAnoGAN(Detector[FAnoGANConfig]):
+class FAnoGAN(TrainedDetector[FAnoGANConfig]):
     """Residual to the nearest image that a generator of healthy images gives for the encoder's z."""
 
     Config = FAnoGANConfig
@@ -121,27 +133,20 @@ class FAnoGAN(Detector[FAnoGANConfig]):
             "wgan.learning_rate": Real(5e-5, 1e-3, log=True),
         }
     )
-    wgan: WGAN
-    encoder: Trunk
-    _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
 
-    def fit(self, healthy: Images, validation: Images) -> None:
-        """Fetch or train the WGAN, then the encoder."""
-        self.wgan, first = fetch(self.config.wgan, healthy, self.runtime)
-        second = encoder_spec(self.config.encoder, first)
-        torch.manual_seed(self.runtime.seed)
-        self.encoder = self._new_encoder(healthy.shape[-2:])
+    def parts(self) -> Mapping[str, Part]:
+        gan = wgan_training.part(self.config.wgan)
+        return {"wgan": gan, "fanogan-encoder": encoder_part(self.config.encoder, gan)}
 
-        def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
-            return train_encoder(self.config.encoder, self.encoder, self.wgan, healthy, self.runtime, checkpoint)
+    @property
+    def wgan(self) -> WGAN:
+        network: WGAN = self.trained["wgan"]
+        return network
 
-        tensors = self.runtime.store.get(second, make, shapes_of(self.encoder.state_dict()))
-        self.encoder.load_state_dict(tensors)
-        prepare(self.encoder, self.runtime).eval().requires_grad_(False)
-        self._specs = {"wgan": first, "fanogan-encoder": second}
-
-    def _new_encoder(self, size: Sequence[int]) -> Trunk:
-        return Trunk(self.config.wgan, size, self.config.wgan.latent_dim)
+    @property
+    def encoder(self) -> Trunk:
+        network: Trunk = self.trained["fanogan-encoder"]
+        return network
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Return x_hat, (B, 1, H, W) float32 in [0, 1]; no autocast, since bfloat16 features depend on the batch."""
@@ -164,34 +169,4 @@ class FAnoGAN(Detector[FAnoGANConfig]):
         return izi_f(self.wgan.critic, images, self.reconstruct(images), self.config.encoder.kappa)
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
-        size = healthy.shape[-2:]
-        levels_of(size)
-        first = part_plan(self.config.wgan, healthy, self.runtime)
-        second = encoder_spec(self.config.encoder, first.spec)
-
-        def build() -> tuple[nn.Module, Run]:
-            frozen = prepare(WGAN(self.config.wgan, size), self.runtime).eval().requires_grad_(False)
-            encoder = prepare(self._new_encoder(size), self.runtime)
-            n, rng = self.config.encoder.batch_size, stream("plan", 0)
-            images = draw(healthy, n, rng, self.runtime.device)
-            return encoder, lambda: encoder_loss(encoder, frozen, images, self.config.encoder.kappa).backward()
-
-        return Plan([first, PartPlan(second, self.config.encoder.steps, build)], {"encode": 1, "generate": 1}, 1)
-
-    def artifacts(self) -> Mapping[str, str]:
-        return {name: spec.key for name, spec in self._specs.items()}
-
-    def parameters(self) -> int:
-        return sum(p.numel() for module in (self.wgan, self.encoder) for p in module.parameters())
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"wgan.{k}": v for k, v in self.wgan.state_dict().items()} | {
-            f"encoder.{k}": v for k, v in self.encoder.state_dict().items()
-        }
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        size = state["wgan.generator.size"].tolist()
-        self.wgan, self.encoder = WGAN(self.config.wgan, size), self._new_encoder(size)
-        for name, module in (("wgan.", self.wgan), ("encoder.", self.encoder)):
-            module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
-            prepare(module, self.runtime).eval().requires_grad_(False)
+        return replace(super().plan(healthy, validation), passes={"encode": 1, "generate": 1}, image_passes=1)

@@ -1,6 +1,6 @@
 """Control: the mask of unlikely latents times raw intensity, mask * x; it shows what the residual adds to the mask.
 
-The mask m is that of step (c) of the latent diffusion detector (`diffusion.py`), smoothed and upsampled as there, and
+The mask m is that of step (c) of the latent diffusion detector (`ddpm.py`), smoothed and upsampled as there, and
 nothing is healed. Bright is anomalous where the latent is unlikely.
 """
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from adbench.contracts.detector import DetectorInfo, Images
 from adbench.contracts.plan import Plan
-from adbench_baselines.diffusion import SOURCE, LatentDiffusion
-from adbench_baselines.diffusion_config import MASK_SPACE, DiffusionConfig
+from adbench_baselines.diffusion.config import MASK_SPACE, DiffusionConfig
+from adbench_baselines.diffusion.latent import SOURCE
+from adbench_baselines.diffusion.masking import LatentDiffusion
 
 
 class KLMaskConfig(DiffusionConfig):

@@ -26,24 +26,26 @@ the resolution of the latents, a quarter of the patches. `neighbours` (b) is our
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
-from adbench.contracts.plan import PartPlan, Plan
+from adbench.contracts.detector import DetectorConfig, DetectorInfo, Images, Progress
+from adbench.contracts.plan import Plan
 from adbench.contracts.search import Choice, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.errors import ConfigError
-from adbench.storage.spec import PartSpec, changed_fields
-from adbench_baselines import vqvae
-from adbench_baselines.diffusion_config import SIZES
-from adbench_baselines.smoothing import gaussian
-from adbench_baselines.training import stream
-from adbench_baselines.vqvae import VQVAE, VQVAEConfig
+from adbench.storage.saved import Checkpoint
+from adbench.training.detector import TrainedDetector
+from adbench.training.part import Part, Source, TrainedPart
+from adbench.training.streams import stream
+from adbench_baselines.images.filters import gaussian
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE_SIZES, VQVAEConfig
 
 SOURCE = "Roth et al. 2022, Towards Total Recall in Industrial Anomaly Detection"
 VERSION = 1
@@ -141,15 +143,118 @@ def places(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
 
 
-class PatchCore(Detector[PatchCoreConfig]):
+def features(encoder: Any, images: Tensor, config: PatchCoreConfig) -> Tensor:
+    """Return (B, h, w, C) float32, what the encoder's levels end with, averaged over neighbourhoods."""
+    levels, x = [], images
+    with autocast(images.device):
+        for i, block in enumerate(encoder.blocks[:-1]):  # the last one makes latents of the last level
+            x = block(x)
+            if (i + 1) % (1 + config.vqvae.residual_layers) == 0:
+                levels.append(x)
+    side = config.neighbourhood
+    pooled = [F.avg_pool2d(x.float(), side, 1, side // 2, count_include_pad=False) for x in levels]
+    finest = config.resolution == "finest"
+    size, mode = (pooled[0].shape[-2:], "bilinear") if finest else (pooled[-1].shape[-2:], "area")
+    return torch.cat([F.interpolate(x, size, mode=mode) for x in pooled], 1).movedim(1, -1)
+
+
+class Memory(nn.Module):
+    """M, with mean and spread of healthy features; turns features into vectors that compare with it."""
+
+    memory: Tensor
+    """(M, D)"""
+    mean: Tensor
+    """(C,), of healthy features; `std` likewise."""
+    std: Tensor
+
+    def __init__(self, config: PatchCoreConfig) -> None:
+        super().__init__()
+        channels = config.vqvae.channels * (config.vqvae.factor.bit_length() - 1)
+        self.weight = config.position_weight * channels**0.5
+        width = channels + 2 if self.weight else channels
+        self.register_buffer("memory", torch.empty(config.memory_size, width))
+        self.register_buffer("mean", torch.empty(channels))
+        self.register_buffer("std", torch.empty(channels))
+
+    def forward(self, features: Tensor, places: Tensor) -> Tensor:
+        """Return (..., D) of features (..., C) at places (..., 2)."""
+        standardised = (features - self.mean) / self.std
+        return torch.cat([standardised, self.weight * places], -1) if self.weight else standardised
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPart(Part):
+    """The memory, which is chosen and not trained."""
+
+    computed = True
+
+    def steps(self, healthy: Images) -> int:
+        return len(healthy.batches(BATCH))
+
+    @torch.no_grad()
+    def make(self, net: Memory, source: Source, checkpoint: Checkpoint) -> None:
+        """Take mean and spread of the features, and the memory, from random patches of all images."""
+        config, runtime = self.config, source.runtime
+        found, at = candidates(config, source)
+        net.mean.copy_(found.mean(0))
+        net.std.copy_(spread(found, config.standardise))
+        vectors = net(found, at)
+        generator = stream("patchcore coreset", runtime.seed)
+        first, points = int(torch.randint(len(vectors), (1,), generator=generator)), vectors
+        if config.projection < vectors.shape[1]:
+            psi = torch.randn(vectors.shape[1], config.projection, generator=generator)
+            points = vectors @ (psi / config.projection**0.5).to(vectors.device)
+        net.memory.copy_(vectors[k_centre(points, config.memory_size, first, runtime.progress)])
+
+
+def memory_part(config: PatchCoreConfig, compressor: TrainedPart) -> MemoryPart:
+    return MemoryPart(
+        kind="patchcore-memory",
+        version=VERSION,
+        config=config,
+        exclude={"vqvae", "neighbours", "smoothing"},
+        network=lambda size: Memory(config),
+        parents={"vqvae": compressor},
+    )
+
+
+def candidates(config: PatchCoreConfig, source: Source) -> tuple[Tensor, Tensor]:
+    """Return features (N, C) of random patches, as many of each image, and their places (N, 2)."""
+    found, at, runtime = [], [], source.runtime
+    batches, wanted = source.healthy.batches(BATCH), -(-config.candidates // len(source.healthy))
+    for i, batch in enumerate(batches):
+        maps = features(source.parents["vqvae"].encoder, batch.to(runtime.device), config)
+        b, h, w, _ = maps.shape
+        generator = stream("patchcore patches", runtime.seed, i)
+        drawn = torch.rand(b, h * w, generator=generator).argsort(1)[:, :wanted].to(maps.device)
+        found.append(maps.flatten(1, 2)[torch.arange(b, device=maps.device)[:, None], drawn].flatten(0, 1))
+        at.append(places(h, w, maps.device).flatten(0, 1)[drawn].flatten(0, 1))
+        runtime.progress("healthy patches", i + 1, len(batches))
+    kept = torch.randperm(sum(map(len, found)), generator=stream("patchcore candidates", runtime.seed))
+    kept = kept[: config.candidates].to(found[0].device)
+    return torch.cat(found)[kept], torch.cat(at)[kept]
+
+
+def check_patches(config: PatchCoreConfig, healthy: Images) -> None:
+    """Raise ConfigError where the healthy images have fewer patches than the memory."""
+    factor = 2 if config.resolution == "finest" else config.vqvae.factor
+    patches = len(healthy) * (healthy.shape[-2] // factor) * (healthy.shape[-1] // factor)
+    if config.memory_size > patches:
+        raise ConfigError(
+            "The memory is chosen from the patches of the healthy images, but "
+            f"memory_size={config.memory_size} is more than their {patches} patches. Lower memory_size, or add images."
+        )
+
+
+class PatchCore(TrainedDetector[PatchCoreConfig]):
     """Distance of each patch's features to the nearest of a memory of healthy patches."""
 
     Config = PatchCoreConfig
     info = DetectorInfo("distance to a memory of healthy patch features", SOURCE, "1")
     presets = {
-        "smoke": {"vqvae": SIZES["smoke"]["vqvae"], "candidates": 5_000, "memory_size": 500, **CPU_FIELDS},
-        "demo": {"vqvae": SIZES["demo"]["vqvae"], "candidates": 30_000, "memory_size": 3_000, **CPU_FIELDS},
-        "small": {"vqvae": SIZES["small"]["vqvae"], "candidates": 100_000, **CPU_FIELDS},
+        "smoke": {"vqvae": VQVAE_SIZES["smoke"], "candidates": 5_000, "memory_size": 500, **CPU_FIELDS},
+        "demo": {"vqvae": VQVAE_SIZES["demo"], "candidates": 30_000, "memory_size": 3_000, **CPU_FIELDS},
+        "small": {"vqvae": VQVAE_SIZES["small"], "candidates": 100_000, **CPU_FIELDS},
         "paper": {},
     }
     search_space: ClassVar[SearchSpace] = SearchSpace(
@@ -161,44 +266,30 @@ class PatchCore(Detector[PatchCoreConfig]):
             "neighbourhood": Choice((1, 3, 5)),
         },
     )
-    encoder: Any
-    """MONAI's encoder, whose blocks are used one by one."""
-    memory: Tensor
-    """(M, D)"""
-    mean: Tensor
-    """(C,), of healthy features; `std` likewise."""
-    std: Tensor
-    _specs: Mapping[str, PartSpec] = {}  # stays empty in a detector that was loaded
 
-    def fit(self, healthy: Images, validation: Images) -> None:
-        """Fetch or train the VQ-VAE, and fetch or choose the memory."""
-        self._check(healthy)
-        model, first = vqvae.fetch(self.config.vqvae, healthy, self.runtime)
-        self.encoder = model.encoder
-        second = self._memory_spec(healthy, first)
-        self._specs = {"vqvae": first, "memory": second}
-        self._set(self.runtime.store.get(second, lambda checkpoint: self._choose(healthy)))
+    def parts(self) -> Mapping[str, Part]:
+        compressor = vqvae.part(self.config.vqvae)
+        return {"vqvae": compressor, "memory": memory_part(self.config, compressor)}
+
+    @property
+    def encoder(self) -> Any:
+        """MONAI's encoder, whose blocks are used one by one."""
+        return self.trained["vqvae"].encoder
+
+    @property
+    def memory(self) -> Tensor:
+        """M, (M, D)."""
+        memory: Tensor = self.trained["memory"].memory
+        return memory
 
     def features(self, images: Tensor) -> Tensor:
-        """Return (B, h, w, C) float32, what the encoder's levels end with, averaged over neighbourhoods."""
-        c, levels, x = self.config, [], images
-        with autocast(images.device):
-            for i, block in enumerate(self.encoder.blocks[:-1]):  # the last one makes latents of the last level
-                x = block(x)
-                if (i + 1) % (1 + c.vqvae.residual_layers) == 0:
-                    levels.append(x)
-        pooled = [
-            F.avg_pool2d(x.float(), c.neighbourhood, 1, c.neighbourhood // 2, count_include_pad=False) for x in levels
-        ]
-        finest = c.resolution == "finest"
-        size, mode = (pooled[0].shape[-2:], "bilinear") if finest else (pooled[-1].shape[-2:], "area")
-        return torch.cat([F.interpolate(x, size, mode=mode) for x in pooled], 1).movedim(1, -1)
+        """Return (B, h, w, C) float32, see `features`."""
+        return features(self.encoder, images, self.config)
 
     def vectors(self, features: Tensor, places: Tensor) -> Tensor:
         """Return (..., D) of features (..., C) at places (..., 2)."""
-        standardised = (features - self.mean) / self.std
-        weight = self.config.position_weight * len(self.mean) ** 0.5
-        return torch.cat([standardised, weight * places], -1) if weight else standardised
+        vectors: Tensor = self.trained["memory"](features, places)
+        return vectors
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the vectors of every patch, (B, h, w, D)."""
@@ -222,73 +313,14 @@ class PatchCore(Detector[PatchCoreConfig]):
         """Return s, (B,): the largest distance, less where the memory is sparse around it."""
         return image_score(self.encode(images).flatten(1, 2), self.memory, self.config.neighbours)
 
-    def _check(self, healthy: Images) -> None:
-        vqvae.check_size(self.config.vqvae, healthy.shape)
-        factor = 2 if self.config.resolution == "finest" else self.config.vqvae.factor
-        patches = len(healthy) * (healthy.shape[-2] // factor) * (healthy.shape[-1] // factor)
-        if self.config.memory_size > patches:
-            raise ConfigError(
-                "The memory is chosen from the patches of the healthy images, but "
-                f"memory_size={self.config.memory_size} is more than their {patches} patches. Lower memory_size, "
-                "or add images."
-            )
-
-    def _memory_spec(self, healthy: Images, first: PartSpec) -> PartSpec:
-        config = changed_fields(self.config, exclude={"vqvae", "neighbours", "smoothing"})
-        parents = {"vqvae": first.key}
-        return PartSpec("patchcore-memory", VERSION, config, healthy.fingerprint, self.runtime.seed, parents)
-
-    @torch.no_grad()
-    def _choose(self, healthy: Images) -> dict[str, Tensor]:
-        """Return the memory, and mean and spread of the features, from random patches of all images."""
-        features, at = self._candidates(healthy)
-        self.mean, self.std = features.mean(0), spread(features, self.config.standardise)
-        vectors = self.vectors(features, at)
-        generator = stream("patchcore coreset", self.runtime.seed)
-        first, points = int(torch.randint(len(vectors), (1,), generator=generator)), vectors
-        if self.config.projection < vectors.shape[1]:
-            psi = torch.randn(vectors.shape[1], self.config.projection, generator=generator)
-            points = vectors @ (psi / self.config.projection**0.5).to(vectors.device)
-        chosen = k_centre(points, self.config.memory_size, first, self.runtime.progress)
-        return {"memory": vectors[chosen], "mean": self.mean, "std": self.std}
-
-    def _candidates(self, healthy: Images) -> tuple[Tensor, Tensor]:
-        """Return features (N, C) of random patches, as many of each image, and their places (N, 2)."""
-        features, at = [], []
-        batches, wanted = healthy.batches(BATCH), -(-self.config.candidates // len(healthy))
-        for i, batch in enumerate(batches):
-            found = self.features(batch.to(self.runtime.device))
-            b, h, w, _ = found.shape
-            generator = stream("patchcore patches", self.runtime.seed, i)
-            drawn = torch.rand(b, h * w, generator=generator).argsort(1)[:, :wanted].to(found.device)
-            features.append(found.flatten(1, 2)[torch.arange(b, device=found.device)[:, None], drawn].flatten(0, 1))
-            at.append(places(h, w, found.device).flatten(0, 1)[drawn].flatten(0, 1))
-            self.runtime.progress("healthy patches", i + 1, len(batches))
-        kept = torch.randperm(sum(map(len, features)), generator=stream("patchcore candidates", self.runtime.seed))
-        kept = kept[: self.config.candidates].to(features[0].device)
-        return torch.cat(features)[kept], torch.cat(at)[kept]
-
-    def _set(self, tensors: Mapping[str, Tensor]) -> None:
-        self.memory, self.mean, self.std = (tensors[name].to(self.runtime.device) for name in ("memory", "mean", "std"))
-
     def plan(self, healthy: Images, validation: Images) -> Plan:
-        self._check(healthy)
-        first = vqvae.part_plan(self.config.vqvae, healthy, self.runtime)
-        return Plan([first, PartPlan(self._memory_spec(healthy, first.spec), len(healthy.batches(BATCH)))])
+        check_patches(self.config, healthy)
+        return super().plan(healthy, validation)
 
-    def artifacts(self) -> Mapping[str, str]:
-        return {name: spec.key for name, spec in self._specs.items()}
+    def fit(self, healthy: Images, validation: Images) -> None:
+        """Fetch or train the VQ-VAE, and fetch or choose the memory."""
+        check_patches(self.config, healthy)
+        super().fit(healthy, validation)
 
     def parameters(self) -> int:
         return sum(p.numel() for p in self.encoder.parameters())
-
-    def state(self) -> dict[str, Tensor]:
-        weights = {f"encoder.{k}": v for k, v in self.encoder.state_dict().items()}
-        return weights | {"memory": self.memory, "mean": self.mean, "std": self.std}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.encoder = VQVAE(self.config.vqvae).encoder
-        weights = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
-        self.encoder.load_state_dict(weights)
-        self.encoder.to(self.runtime.device).eval().requires_grad_(False)
-        self._set(state)

@@ -25,35 +25,35 @@ those of the ensemble are. The VQ-VAE is the one of the diffusion methods, so th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from types import MappingProxyType
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
-from adbench.contracts.plan import PartPlan, Plan, Run
+from adbench.contracts.detector import DetectorConfig, DetectorInfo, Images
+from adbench.contracts.plan import Plan, Run
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.errors import ConfigError, DataError
-from adbench.storage.saved import Checkpoint
 from adbench.storage.spec import PartSpec
-from adbench_baselines import token_model, vqvae
-from adbench_baselines.diffusion_config import SIZES
-from adbench_baselines.orderings import COUNT, arrange, ordering, restore
-from adbench_baselines.smoothing import gaussian
-from adbench_baselines.token_healing import heal, span
-from adbench_baselines.token_model import Decoding, TokenModel, TokenModelConfig
-from adbench_baselines.unet import encode_copies
-from adbench_baselines.vqvae import VQVAE, VQVAEConfig
+from adbench.training.detector import TrainedDetector
+from adbench.training.part import Part
+from adbench.training.rows import Rows
+from adbench_baselines.images.filters import gaussian
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAE, VQVAE_SIZES, VQVAEConfig, latent_shape
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.healing import heal, span
+from adbench_baselines.tokens.model import Decoding, TokenModel, TokenModelConfig
+from adbench_baselines.tokens.orderings import COUNT, arrange, ordering, restore
 
 SOURCE = "Pinaya et al. 2021, Unsupervised Brain Anomaly Detection and Segmentation with Transformers"
 LIKELIHOODS_VERSION = 1
 """Raise it when the same networks would give other validation likelihoods."""
-LIKELIHOODS_BATCH = 100
 
 TRANSFORMER_SIZES: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -84,7 +84,7 @@ def preset_values(sequences: int = 1) -> dict[str, dict[str, Any]]:
     for name, size in TRANSFORMER_SIZES.items():
         scaled = {**size, "batch_size": sequences * size["batch_size"]} if "batch_size" in size else size
         short = {} if name == "paper" else SHORT_TRAINING
-        presets[name] = {"vqvae": SIZES[name].get("vqvae", {}), "transformer": scaled, **short}
+        presets[name] = {"vqvae": VQVAE_SIZES[name], "transformer": scaled, **short}
     return presets
 
 
@@ -104,7 +104,7 @@ class TransformerConfig(DetectorConfig):
     cache: bool = Field(True, description="keep keys and values while healing; false is slow, with the same result")
 
 
-class Transformer(Detector[TransformerConfig]):
+class Transformer(TrainedDetector[TransformerConfig]):
     """Find unlikely tokens in raster order, draw them anew, and score the residual."""
 
     Config = TransformerConfig
@@ -124,81 +124,67 @@ class Transformer(Detector[TransformerConfig]):
             "transformer.dropout": Real(0.0, 0.3),
         },
     )
-    vqvae: VQVAE
-    members: Sequence[TokenModel]
-    grid: tuple[int, int]
-    """(h, w) of the token grids that the members were trained on."""
     limits: Tensor
     """ln p below which a token is unlikely, (members,)."""
-    _specs: Mapping[str, PartSpec] = MappingProxyType({})  # stays empty in a detector that was loaded
+
+    def parts(self) -> Mapping[str, Part]:
+        c, compressor = self.config, vqvae.part(self.config.vqvae)
+        members = token_model.parts(c.transformer, compressor, c.orderings)
+        return {"vqvae": compressor} | {f"transformer-{i}": member for i, member in enumerate(members)}
+
+    @property
+    def vqvae(self) -> VQVAE:
+        network: VQVAE = self.trained["vqvae"]
+        return network
+
+    @property
+    def members(self) -> list[TokenModel]:
+        return [self.trained[f"transformer-{i}"] for i in range(self.config.orderings)]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the token grids that the members were trained on."""
+        return latent_shape(self.config.vqvae, self.size)[1:]
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Fetch or train the VQ-VAE and every member, and find the thresholds."""
-        c = self.config
         self._check_validation_size(validation)
-        self.vqvae, parent = vqvae.fetch(c.vqvae, healthy, self.runtime)
-        self.grid = self._grid(healthy)
-
-        @cache  # encoded for the first member that is trained, if any
-        def grids() -> Tensor:
-            return encode_copies(self.vqvae, healthy, c.transformer.augmented_copies, self.runtime)
-
-        specs = [self._member_spec(i, healthy, parent) for i in range(c.orderings)]
-        self.members = [
-            token_model.fetch(c.transformer, spec, c.vqvae.codes, self.order(i), grids, self.runtime)
-            for i, spec in enumerate(specs)
-        ]
-        self._specs = {"vqvae": parent} | {f"transformer-{i}": spec for i, spec in enumerate(specs)}
-        self.limits = self._thresholds(specs, validation)
-
-    def _member_spec(self, i: int, healthy: Images, parent: PartSpec) -> PartSpec:
-        return token_model.part_spec(self.config.transformer, i, healthy, self.runtime.seed, parent)
-
-    def _grid(self, images: Images) -> tuple[int, int]:
-        f = self.config.vqvae.factor
-        return images.shape[-2] // f, images.shape[-1] // f
+        super().fit(healthy, validation)
+        self.limits = self._thresholds(validation)
 
     def order(self, i: int) -> Tensor:
         """Return the order of member i, (N,)."""
         return ordering(i, *self.grid)
 
-    def _thresholds(self, specs: Sequence[PartSpec], validation: Images) -> Tensor:
-        if self.config.threshold_kind == "probability":
-            return torch.full((len(specs),), self.config.threshold, device=self.runtime.device).log()
+    def _thresholds(self, validation: Images) -> Tensor:
+        c, device = self.config, self.runtime.device
+        if c.threshold_kind == "probability":
+            return torch.full((c.orderings,), c.threshold, device=device).log()
         limits = []
-        for i, spec in enumerate(specs):
-            ordered = self._validation_likelihoods(i, spec, validation).flatten().sort().values
-            limits.append(ordered[int(self.config.quantile * len(ordered))])  # torch.quantile takes 16 million at most
-        return torch.stack(limits).to(self.runtime.device)
+        for i in range(c.orderings):
+            rows = self._likelihoods(validation, self.artifacts()[f"transformer-{i}"])
+            ordered = rows.fetch(validation, partial(self._likelihood, i), self.runtime).flatten().sort().values
+            limits.append(ordered[int(c.quantile * len(ordered))])  # torch.quantile takes 16 million at most
+        return torch.stack(limits).to(device)
+
+    def _likelihood(self, i: int, images: Tensor) -> Tensor:
+        """Return ln p of the tokens of images by member i, (B, tokens)."""
+        return self.members[i].log_likelihood(arrange(self.encode(images), self.order(i)))
+
+    def _likelihoods(self, validation: Images, member: str) -> Rows:
+        """ln p of the tokens of every validation image by the member of that key, (N, tokens)."""
+        parents, seed = {"transformer": member}, self.runtime.seed
+        spec = PartSpec("token-likelihoods", LIKELIHOODS_VERSION, {}, validation.fingerprint, seed, parents)
+        return Rows(spec, "log_likelihood", "validation likelihoods", (math.prod(self.grid),))
 
     def _check_validation_size(self, validation: Images) -> None:
-        height, width = self._grid(validation)
-        tokens = len(validation) * height * width
+        height, width = validation.shape[-2:]
+        tokens = len(validation) * math.prod(latent_shape(self.config.vqvae, (height, width))[1:])
         if self.config.threshold_kind == "quantile" and self.config.quantile * tokens < 1:
             raise ConfigError(
                 f"quantile={self.config.quantile} needs at least {1 / self.config.quantile:.0f} tokens of healthy "
                 f"validation images, got {tokens}. Add images, or raise it."
             )
-
-    def _likelihoods_spec(self, validation: Images, member: PartSpec) -> PartSpec:
-        parents, seed = {"transformer": member.key}, self.runtime.seed
-        return PartSpec("token-likelihoods", LIKELIHOODS_VERSION, {}, validation.fingerprint, seed, parents)
-
-    def _validation_likelihoods(self, i: int, member: PartSpec, validation: Images) -> Tensor:
-        """Return ln p of the tokens of every validation image by member i, (N, tokens), from the artifact store."""
-
-        def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
-            batches, found = validation.batches(LIKELIHOODS_BATCH), checkpoint.load()
-            rows = [found[0]["log_likelihood"]] if found else []
-            for b in range(found[1]["batches"] if found else 0, len(batches)):
-                tokens = arrange(self.encode(batches[b].to(self.runtime.device)), self.order(i))
-                rows.append(self.members[i].log_likelihood(tokens).cpu())
-                checkpoint.save({"log_likelihood": torch.cat(rows)}, {"batches": b + 1})
-                self.runtime.progress("validation likelihoods", b + 1, len(batches))
-            return {"log_likelihood": torch.cat(rows)}
-
-        shapes = {"log_likelihood": (len(validation), len(self.order(i)))}
-        return self.runtime.store.get(self._likelihoods_spec(validation, member), make, shapes)["log_likelihood"]
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
@@ -253,47 +239,25 @@ class Transformer(Detector[TransformerConfig]):
         likelihoods = [m.log_likelihood(arrange(tokens, self.order(i))).sum(1) for i, m in enumerate(self.members)]
         return -torch.stack(likelihoods).mean(0)
 
-    def artifacts(self) -> Mapping[str, str]:
-        return {name: spec.key for name, spec in self._specs.items()}
-
-    def parameters(self) -> int:
-        return sum(p.numel() for module in self._modules().values() for p in module.parameters())
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"vqvae": self.vqvae} | {f"transformer-{i}": member for i, member in enumerate(self.members)}
-
     def state(self) -> dict[str, Tensor]:
-        modules = self._modules().items()
-        tensors = {f"{name}.{k}": v for name, module in modules for k, v in module.state_dict().items()}
-        return tensors | {"grid": torch.tensor(self.grid), "limits": self.limits}
+        return {**super().state(), "limits": self.limits}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        c, device = self.config, self.runtime.device
-        height, width = state["grid"].tolist()
-        self.grid, self.limits = (height, width), state["limits"].to(device)
-        self.vqvae = VQVAE(c.vqvae)
-        self.members = [TokenModel(c.transformer, c.vqvae.codes, height * width) for _ in range(c.orderings)]
-        for name, module in self._modules().items():
-            prefix = f"{name}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-            module.to(device).eval().requires_grad_(False)
+        super().load_state(state)
+        self.limits = state["limits"].to(self.runtime.device)
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
         """The parts, and at most this many network calls: healing ends at the last masked token of the batch."""
         c = self.config
-        vqvae.check_size(c.vqvae, healthy.shape)
         self._check_validation_size(validation)
-        height, width = self._grid(healthy)
-        length = height * width
+        shared = super().plan(healthy, validation)
+        length = math.prod(self.grid)
         tokens = self._tokens_a_call(length)
-        first = vqvae.part_plan(c.vqvae, healthy, self.runtime)
-        parts = [first]
-        for i in range(c.orderings):
-            member = token_model.part_plan(c.transformer, c.vqvae.codes, length, i, healthy, self.runtime, first.spec)
+        parts = [shared.parts[0]]
+        for member in shared.parts[1:]:
             parts.append(member)
             if c.threshold_kind == "quantile":
-                calls = -(-len(validation) // LIKELIHOODS_BATCH) * length // tokens
-                parts.append(PartPlan(self._likelihoods_spec(validation, member.spec), calls))
+                parts.append(self._likelihoods(validation, member.spec.key).plan(validation, length // tokens))
         passes = {"likelihood": c.orderings, "heal": c.orderings * c.healings * length}
         return Plan(parts, passes, c.orderings * length // tokens, lambda batch: self._mean_call(batch, length))
 

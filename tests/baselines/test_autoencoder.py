@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines import reconstruction, training
 from adbench_baselines.autoencoder import AE, VAE, AEConfig, DenseVAE, SpatialAE, VAEConfig, kl_to_standard_normal
-from adbench_baselines.reconstruction import check_depends_on_image, keep
-from adbench_baselines.training import LoopOptions
+from adbench_baselines.images import augmentation
+from adbench_baselines.networks.reconstruction import check_depends_on_image, keep
 from tiny_nets import SIDE, build, fitted, sick, stack
 from torch import nn
 from torch.distributions import Normal, kl_divergence
@@ -16,6 +15,7 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract, toy_split
+from adbench.training import loop
 
 TINY = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}
 SHORT = {**TINY, "steps": 6}
@@ -158,9 +158,9 @@ def test_batch_norm_statistics_are_those_of_the_averaged_weights_on_the_training
 
 @BOTH
 def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(cls, monkeypatch):
-    monkeypatch.setattr(training, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     whole, store = fitted(cls, SHORT), ArtifactStore.temporary()
-    original, calls = reconstruction.augment, []
+    original, calls = augmentation.augment, []
 
     def stops(*arguments):
         calls.append(1)
@@ -168,7 +168,7 @@ def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(cls, 
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(reconstruction, "augment", stops)
+    monkeypatch.setattr(augmentation, "augment", stops)
     with pytest.raises(KeyboardInterrupt):
         fitted(cls, SHORT, Runtime(store=store))
     resumed = fitted(cls, SHORT, Runtime(store=store))

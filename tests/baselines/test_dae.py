@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import training
 from adbench_baselines.dae import (
     DAE,
     DAEConfig,
@@ -13,11 +12,9 @@ from adbench_baselines.dae import (
     StandardisedConv,
     border_level,
     coarse_noise,
-    eroded,
     foreground,
-    median,
 )
-from adbench_baselines.training import LoopOptions, stream
+from adbench_baselines.images.filters import eroded, median
 from scipy import ndimage
 from tiny_nets import build, fitted, sick, stack
 
@@ -25,6 +22,8 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
 from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract, toy_split
+from adbench.training import loop
+from adbench.training.streams import stream
 
 TINY = {
     "channels": (8, 8), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8, "cell_px": 4,
@@ -200,20 +199,6 @@ def test_standardised_weights_do_not_depend_on_scale_or_offset_of_the_weights():
     torch.testing.assert_close(constant, torch.zeros_like(constant), atol=1e-4, rtol=0)
 
 
-def test_erosion_is_that_of_scipy_inside_the_image():
-    mask = foreground(head(), 0.15, False)
-    expected = ndimage.binary_erosion(mask[0, 0].numpy(), np.ones((5, 5)), border_value=1)
-    assert np.array_equal(eroded(mask, 5)[0, 0].numpy(), expected)
-    assert torch.equal(eroded(mask, 1), mask)
-
-
-def test_the_median_filter_is_that_of_scipy():
-    maps = torch.rand(2, 1, 12, 17, generator=stream("maps", 0))
-    expected = ndimage.median_filter(maps.numpy(), (1, 1, 5, 5), mode="mirror")
-    assert np.array_equal(median(maps, 5).numpy(), expected)
-    assert torch.equal(median(maps, 1), maps)
-
-
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_score_is_the_residual_masked_and_filtered(masked):
     detector, images = fitted(DAE, {**SHORT, "masked": masked, "median_px": 3, "erosion_px": 3}), sick()
@@ -249,7 +234,7 @@ def test_training_learns_to_remove_the_noise():
 
 
 def test_a_training_that_was_cut_off_gives_the_weights_of_one_that_was_not(monkeypatch):
-    monkeypatch.setattr(training, "LoopOptions", lambda **given: LoopOptions(**given, checkpoint_every_s=0.0))
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
     whole, store = fitted(DAE, SHORT), ArtifactStore.temporary()
     original, calls = DenoisingUNet.losses, []
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adbench_baselines import autoencoder, dae, fanogan, patchcore, token_model, unet, vqvae, wgan
+from adbench_baselines import autoencoder, dae, fanogan, patchcore
+from adbench_baselines.diffusion import unet
+from adbench_baselines.networks import vqvae, wgan_training
+from adbench_baselines.networks.wgan_networks import WGANConfig
+from adbench_baselines.tokens import model as token_model
 from pydantic import BaseModel
 
 from adbench.storage.spec import PartSpec, changed_fields
@@ -20,7 +24,7 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "vqvae": (vqvae.VERSION, vqvae.VQVAEConfig),
     "unet": (unet.VERSION, unet.UNetConfig),
     "token-transformer": (token_model.VERSION, token_model.TokenModelConfig),
-    "wgan": (wgan.VERSION, wgan.WGANConfig),
+    "wgan": (wgan_training.VERSION, WGANConfig),
     "fanogan-encoder": (fanogan.ENCODER_VERSION, fanogan.EncoderConfig),
     "patchcore-memory": (patchcore.VERSION, patchcore.PatchCoreConfig),
     "ae": (autoencoder.AE.part_version, autoencoder.AEConfig),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adbench_baselines.diffusion import KLMap
+from adbench_baselines.kl_map import KLMap
 from adbench_datasets.phantom import Phantom
 from einops import reduce
 from tiny_nets import DIFFUSION_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from adbench_baselines import fanogan, training, wgan
+from adbench_baselines import fanogan
 from adbench_baselines.fanogan import FAnoGAN, izi_f
-from adbench_baselines.training import LoopOptions, stream
-from adbench_baselines.wgan import WGAN, WGANTraining, gradient_penalty
-from adbench_baselines.wgan_networks import Block, ConvMeanPool, Generator, Trunk, WGANConfig, levels_of
+from adbench_baselines.networks import wgan, wgan_training
+from adbench_baselines.networks.wgan import WGAN, gradient_penalty
+from adbench_baselines.networks.wgan_networks import Block, ConvMeanPool, Generator, Trunk, WGANConfig, levels_of
+from adbench_baselines.networks.wgan_training import WGANTraining
 from tiny_nets import SIDE, build, sick, stack
 from torch import nn
 
@@ -24,11 +24,16 @@ from adbench.errors import ConfigError, TrainingError
 from adbench.storage.saved import Checkpoint
 from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract
+from adbench.training import loop
+from adbench.training.loop import LoopOptions
+from adbench.training.part import Source
+from adbench.training.streams import stream
 
 SETTINGS = {
     "wgan": {"width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 6, "batch_size": 8, "learning_rate": 1e-3},
     "encoder": {"steps": 60, "batch_size": 8, "learning_rate": 3e-3, "ema_decay": 0.0},
 }
+SOURCE = Source(stack(16, 1), Runtime())
 
 
 class TestFAnoGAN(DetectorContract):
@@ -186,7 +191,7 @@ def test_the_critic_is_updated_critic_steps_times_for_one_update_of_the_generato
     module = seeded(WGAN, tiny(critic_steps=critic_steps), (SIDE, SIDE)).train()
     training = WGANTraining(module)
     for _ in range(2):
-        _, distances = training.step(stack(16, 1), generator())
+        _, distances = training.step(SOURCE, generator())
         assert distances.shape == (critic_steps,)
     steps = {name: {int(s["step"]) for s in getattr(training, name).state.values()} for name in ("critic", "generator")}
     assert steps == {"critic": {2 * critic_steps}, "generator": {2}}
@@ -211,7 +216,7 @@ def test_the_critic_still_learns_after_the_generator_s_update():
     training = WGANTraining(module)
     for seed in range(2):
         before = {name: p.detach().clone() for name, p in module.critic.named_parameters()}
-        training.step(stack(16, 1), generator(seed))
+        training.step(SOURCE, generator(seed))
         still = [name for name, p in module.critic.named_parameters() if torch.equal(p, before[name])]
         assert all(name.endswith("bias") for name in still), "no loss depends on a bias that shifts D everywhere"
 
@@ -242,9 +247,9 @@ def test_score_maps_are_the_residual_to_the_generated_image(detector):
 
 def test_training_the_encoder_leaves_the_wgan_as_it_was_and_lowers_its_loss(detector):
     images = stack(16, 1)[:]
-    kept = detector.runtime.store.get(detector._specs["wgan"], pytest.fail)
+    kept = detector.runtime.store.get(wgan_training.part(detector.config.wgan).spec(stack(16, 1), 0), pytest.fail)
     assert all(torch.equal(v, kept[k]) for k, v in detector.wgan.state_dict().items())
-    untrained = seeded(detector._new_encoder, (SIDE, SIDE))
+    untrained = detector.parts()["fanogan-encoder"].fresh((SIDE, SIDE), Runtime())
     before = fanogan.encoder_loss(untrained, detector.wgan, images, 1.0)
     assert fanogan.encoder_loss(detector.encoder, detector.wgan, images, 1.0) < 0.7 * before
 
@@ -277,8 +282,7 @@ class CutOffError(Exception):
 def test_a_training_that_was_cut_off_and_resumed_gives_the_weights_of_one_that_was_not(
     what, stops, detector, tmp_path, monkeypatch
 ):
-    for module in (wgan, training):
-        monkeypatch.setattr(module, "LoopOptions", partial(LoopOptions, checkpoint_every_s=-1.0))  # after every step
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)  # after every step
     store, seen = ArtifactStore(tmp_path), []
 
     def fit(stop: int) -> FAnoGAN:
@@ -310,17 +314,17 @@ def test_a_learning_rate_without_reason_is_an_error_and_no_part(learning_rate, w
     with pytest.raises(
         TrainingError, match=f"Training WGAN diverged {what}.* Lower its learning rate of {learning_rate}"
     ):
-        wgan.fetch(config, healthy, runtime)
-    assert not runtime.store.has(wgan.wgan_spec(config, healthy, 0))
+        wgan_training.part(config).fetch(healthy, runtime)
+    assert not runtime.store.has(wgan_training.part(config).spec(healthy, 0))
 
 
 def test_a_distance_that_no_two_sets_of_images_can_have_is_an_error():
     options = LoopOptions("WGAN", 100, 1e-4, 0)
     limit = 10 * SIDE
-    wgan.check_distances(torch.tensor([-limit, 0.0, limit]) * 0.99, (5, 1, SIDE, SIDE), 3, options)
+    wgan_training.check_distances(torch.tensor([-limit, 0.0, limit]) * 0.99, (5, 1, SIDE, SIDE), 3, options)
     for value in (1.01 * limit, -1.01 * limit, math.nan, math.inf):
         with pytest.raises(TrainingError, match=r"diverged by step 4 of 100: .*at most 320 is believable"):
-            wgan.check_distances(torch.tensor([0.0, value]), (5, 1, SIDE, SIDE), 3, options)
+            wgan_training.check_distances(torch.tensor([0.0, value]), (5, 1, SIDE, SIDE), 3, options)
 
 
 def test_a_generator_that_gives_one_image_whatever_z_is_an_error(monkeypatch):
@@ -328,23 +332,23 @@ def test_a_generator_that_gives_one_image_whatever_z_is_an_error(monkeypatch):
         nn.init.zeros_(module.generator.input.weight)
         module.eval()
 
-    monkeypatch.setattr(wgan, "settle_statistics", stuck)
+    monkeypatch.setattr(wgan_training, "settle_statistics", stuck)
     runtime, healthy = Runtime(), stack(16, 1)
     with pytest.raises(TrainingError, match="generator of the WGAN collapsed: its samples vary by 0 a pixel"):
-        wgan.fetch(tiny(steps=1), healthy, runtime)
-    assert not runtime.store.has(wgan.wgan_spec(tiny(steps=1), healthy, 0))
+        wgan_training.part(tiny(steps=1)).fetch(healthy, runtime)
+    assert not runtime.store.has(wgan_training.part(tiny(steps=1)).spec(healthy, 0))
 
 
 @pytest.mark.parametrize(("scale", "collapsed"), [(1.0, False), (0.0, True)])
 def test_a_trained_critic_that_is_flat_is_an_error(scale, collapsed):
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval()
-    images = wgan.draw(stack(16, 1), 8, torch.Generator().manual_seed(0), torch.device("cpu"))
+    images = wgan_training.draw(SOURCE, 8, generator())
     slope = float(wgan.slopes(module.critic, images).mean().detach())
     with torch.no_grad():
         module.critic.output.weight.mul_(scale / slope)
     options = LoopOptions("WGAN", 300, 1e-4, 0)
     with pytest.raises(TrainingError, match="critic of the WGAN collapsed") if collapsed else nullcontext():
-        wgan.check_slope(module, stack(16, 1), Runtime(), options)
+        wgan_training.check_slope(module, SOURCE, options)
 
 
 def test_an_encoder_that_maps_all_images_to_one_place_is_an_error(monkeypatch):
@@ -352,22 +356,23 @@ def test_an_encoder_that_maps_all_images_to_one_place_is_an_error(monkeypatch):
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).eval().requires_grad_(False)
     nn.init.zeros_(module.generator.input.weight)  # whatever z, one image
     config = fanogan.EncoderConfig(steps=1, batch_size=4)
-    encoder = Trunk(tiny(), (SIDE, SIDE), tiny().latent_dim)
+    part = fanogan.encoder_part(config, wgan_training.part(tiny()))
+    source = Source(stack(16, 1), Runtime(), {"wgan": module})
     checkpoint = Checkpoint(Runtime().store.root, print)
     with pytest.raises(TrainingError, match="f-AnoGAN encoder collapsed: its reconstructions do not depend"):
-        fanogan.train_encoder(config, encoder, module, stack(16, 1), Runtime(), checkpoint)
+        part.make(part.fresh((SIDE, SIDE), Runtime()), source, checkpoint)
 
 
 def test_the_spread_is_the_mean_standard_deviation_of_a_pixel_over_images():
     images = torch.tensor([[0.0, 0.5], [1.0, 0.5]]).reshape(2, 1, 1, 2)
-    assert wgan.spread(images) == pytest.approx(math.sqrt(0.5) / 2)
+    assert wgan_training.spread(images) == pytest.approx(math.sqrt(0.5) / 2)
 
 
 def test_after_training_batch_statistics_are_those_of_the_samples():
     module = seeded(WGAN, tiny(), (SIDE, SIDE)).train()
-    wgan.settle_statistics(module, seed=3)
+    wgan_training.settle_statistics(module, seed=3)
     first = module.generator.blocks[0].norm1
-    noise = [module.noise(8, stream("WGAN statistics", 3, i)) for i in range(wgan.STATISTICS_BATCHES)]
+    noise = [module.noise(8, stream("WGAN statistics", 3, i)) for i in range(wgan_training.STATISTICS_BATCHES)]
     seen = [module.generator.input(z).unflatten(1, module.generator.grid) for z in noise]
     torch.testing.assert_close(first.running_mean, torch.stack([h.mean((0, 2, 3)) for h in seen]).mean(0))
     torch.testing.assert_close(first.running_var, torch.stack([h.var((0, 2, 3)) for h in seen]).mean(0))

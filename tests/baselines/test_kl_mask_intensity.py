@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines.diffusion import DDPM
+from adbench_baselines.ddpm import DDPM
 from adbench_baselines.kl_mask_intensity import KLMaskIntensity
 from tiny_nets import DIFFUSION_SETTINGS, build, fitted, sick, stack
 

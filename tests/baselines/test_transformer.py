@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import token_model, transformer, vqvae
-from adbench_baselines.orderings import arrange, restore
-from adbench_baselines.token_healing import heal, span
-from adbench_baselines.token_model import TokenModel
+from adbench_baselines import transformer
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.healing import heal, span
+from adbench_baselines.tokens.model import TokenModel
+from adbench_baselines.tokens.orderings import arrange, restore
 from adbench_baselines.transformer import (
     Transformer,
     TransformerEnsemble,
@@ -22,6 +25,8 @@ from tiny_nets import VQVAE_SETTINGS, build, fitted, sick, stack
 from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError, DataError
 from adbench.testing import DetectorContract
+from adbench.training.part import TrainedPart
+from adbench.training.rows import Rows
 
 MEMBER = {
     "dim": 32, "layers": 1, "heads": 2, "steps": 150, "batch_size": 16, "learning_rate": 5e-3, "ema_decay": 0.0,
@@ -52,13 +57,8 @@ def runtime() -> Runtime:
 def trained(monkeypatch) -> list[str]:
     """Names of the parts that are trained."""
     names: list[str] = []
-    for module in (vqvae, token_model):
-        original = module.train
-        monkeypatch.setattr(
-            module,
-            "train",
-            lambda m, loss, options, *a, o=original: (names.append(options.what), o(m, loss, options, *a)),
-        )
+    original = TrainedPart.make
+    monkeypatch.setattr(TrainedPart, "make", lambda part, *a: (names.append(part.title), original(part, *a)))
     return names
 
 
@@ -192,7 +192,7 @@ def test_a_quantile_is_of_the_healthy_validation_likelihoods_of_each_member(runt
 
 
 def test_validation_likelihoods_go_on_where_they_were_cut_off(monkeypatch):
-    monkeypatch.setattr(transformer, "LIKELIHOODS_BATCH", 16)
+    monkeypatch.setattr(transformer, "Rows", partial(Rows, batch=16))
     original, seen = TokenModel.log_likelihood, []
 
     def cut(self, tokens):
@@ -221,18 +221,18 @@ def test_too_few_validation_tokens_for_the_quantile_are_an_error_before_anything
 
 
 def test_an_ensemble_that_was_cut_off_trains_its_missing_members_alone(trained, monkeypatch):
-    shared, original = Runtime(), token_model._train
+    shared, original = Runtime(), TrainedPart.make
 
-    def cut(module, name, *rest):
-        if name == "transformer 2":
+    def cut(part, *rest):
+        if part.title == "transformer 2":
             raise KeyboardInterrupt
-        return original(module, name, *rest)
+        return original(part, *rest)
 
-    monkeypatch.setattr(token_model, "_train", cut)
-    with pytest.raises(KeyboardInterrupt):
-        detector(TransformerEnsemble, shared, orderings=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainedPart, "make", cut)
+        with pytest.raises(KeyboardInterrupt):
+            detector(TransformerEnsemble, shared, orderings=4)
     assert trained == ["VQ-VAE", "transformer 0", "transformer 1"]
-    monkeypatch.setattr(token_model, "_train", original)
     trained.clear()
     detector(TransformerEnsemble, shared, orderings=4)
     assert trained == ["transformer 2", "transformer 3"]
@@ -249,8 +249,8 @@ def test_the_single_transformer_is_the_ensemble_s_first_member_and_the_vqvae_is_
 
 
 def test_images_are_encoded_once_for_all_members_and_not_at_all_where_nothing_is_trained(monkeypatch):
-    encoded, original = [], transformer.encode_copies
-    monkeypatch.setattr(transformer, "encode_copies", lambda *a: (encoded.append(1), original(*a))[1])
+    encoded, original = [], token_model.encode_copies
+    monkeypatch.setattr(token_model, "encode_copies", lambda *a: (encoded.append(1), original(*a))[1])
     shared = Runtime()
     detector(TransformerEnsemble, shared, orderings=3)
     assert len(encoded) == 1

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
-from adbench_baselines.schedule import Schedule
+from adbench_baselines.diffusion.schedule import Schedule
+from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.vqvae import VQVAEConfig
+from adbench_baselines.tokens import model as token_model
+from adbench_baselines.tokens.model import TokenModel, TokenModelConfig
 from torch import Tensor, nn
 
 from adbench.config.settings import resolve
 from adbench.contracts.detector import Detector, Images, Runtime
+from adbench.storage.store import ArtifactStore
 from adbench.testing import toy_split
 
 SIDE = 32
@@ -49,6 +56,20 @@ def fitted(cls: type[Detector[Any]], settings: dict[str, Any], runtime: Runtime 
     detector = build(cls, settings, runtime)
     detector.fit(stack(16, 1), stack(n, 2))
     return detector
+
+
+def token_part(
+    config: TokenModelConfig, codes: int, grids: Tensor, store: ArtifactStore | None = None, ordering: int = 0
+) -> TokenModel:
+    """Return a transformer trained on given tokens (images, h, w), without the VQ-VAE that they would come from."""
+    compressor = vqvae.part(VQVAEConfig(codes=codes))
+    part = token_model.parts(config, compressor, ordering + 1)[ordering]
+    n, height, width = grids.shape
+    healthy = Images(np.zeros((n, 1, 4 * height, 4 * width), np.float32), "tokens")
+    runtime = Runtime(store=store) if store else Runtime()
+    with patch.object(token_model, "encode_copies", lambda *_: grids[None].to(torch.int16)):
+        model: TokenModel = part.fetch(healthy, runtime, {compressor.spec(healthy, 0).key: None})
+    return model
 
 
 class ToyModel(nn.Module):

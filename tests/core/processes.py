@@ -21,7 +21,7 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.diffusion"),
+        *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.ddpm"),
         *("adbench_datasets.phantom", "monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae"),
         "torch._dynamo",
     ]
@@ -107,15 +107,15 @@ def _command(arguments: list[str], moment: Moment | None, out: str, err: str) ->
     for stream, name in ((sys.stdout, out), (sys.stderr, err)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), stream.fileno())
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
-    import adbench_baselines.training
     import torch
 
     from adbench.cli import app, progress
+    from adbench.training import loop
 
     torch.set_num_threads(1)
     # every look at the clock is a minute later than the one before: a checkpoint after every step
     minutes: Any = SimpleNamespace(monotonic=itertools.count(0.0, 61.0).__next__)
-    adbench_baselines.training.time = minutes
+    loop.time = minutes
     progress.reporter = lambda: contextlib.nullcontext(_Reporter(moment))  # type: ignore[assignment, return-value]
     if moment and moment.rename:
         _watch_renames(moment)

@@ -16,12 +16,12 @@ DATASETS = sorted((ROOT / "datasets").rglob("*.py"))
 PLUGIN_PACKAGES = {"adbench_baselines", "adbench_datasets"}
 
 ROOMS = (
-    *("errors", "config", "storage", "metrics", "devices", "contracts", "results", "protocol", "tuning", "cli"),
-    "testing",
+    *("errors", "config", "storage", "metrics", "devices", "contracts", "training", "results", "protocol", "tuning"),
+    *("cli", "testing"),
 )
 """A module may import from its own room and those before it; every room of the core stands here."""
 
-FOR_PLUGINS = {"errors", "storage", "devices", "contracts"}
+FOR_PLUGINS = {"errors", "storage", "devices", "contracts", "training"}
 """What a plugin may import of adbench."""
 
 LIGHT = (

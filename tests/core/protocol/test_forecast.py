@@ -117,8 +117,8 @@ def test_a_second_region_is_measured_on_the_scores_of_the_first(tmp_path):
 
 
 def test_parameters_and_flops_are_those_of_the_networks(latent):
-    from adbench_baselines.unet import LatentModel
-    from adbench_baselines.vqvae import VQVAE
+    from adbench_baselines.diffusion.unet import LatentModel
+    from adbench_baselines.networks.vqvae import VQVAE
 
     expected, cell = latent
     vqvae, unet = VQVAE(cell.config.vqvae), LatentModel(cell.config.unet, cell.config.vqvae.latent_channels).eval()

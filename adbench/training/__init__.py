@@ -1,0 +1,1 @@
+"""Trained detectors: parts described once, and the loop that trains them and resumes."""

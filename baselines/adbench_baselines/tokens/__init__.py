@@ -1,0 +1,1 @@
+"""Images as sequences of tokens: orders, the transformer, healing."""
