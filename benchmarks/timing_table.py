@@ -28,6 +28,7 @@ from adbench.devices.timing import Timing, TimingProtocol, measure
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import formats
 from adbench.results.record import EnvironmentRecord
+from adbench.results.timing import device_label
 from adbench.storage.store import ArtifactStore
 
 REFERENCE = "ddim"
@@ -109,8 +110,7 @@ def main() -> int:
         cells |= {f"{cell.method} (cache=false)": cell for cell in uncached}
     timings, failed = time_all(cells, protocol)
     env = EnvironmentRecord(**environment(next(iter(cells.values())).device))
-    threads = f", {env.threads} threads" if env.device == "cpu" else ""
-    print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; ", end="")
+    print(f"{device_label(env)}, PyTorch {env.packages['torch']}; ", end="")
     print(f"`{arguments.dataset}`, preset `{arguments.preset}`\n\n{table(timings)}")
     print(f"\nLoad average over the last minute at the end: {os.getloadavg()[0]:.1f}")
     for name, reason in failed.items():

@@ -13,9 +13,9 @@ from adbench.results.record import Record, read_records
 from adbench.results.timing import TimingFile, read_timings
 
 
-def read_frame(out: Path) -> pd.DataFrame:
+def read_frame(out: str | Path) -> pd.DataFrame:
     """The frame of all records and times below `out`. Raises RecordError where a file cannot be read."""
-    return frame(read_records(out), read_timings(out))
+    return frame(read_records(Path(out)), read_timings(Path(out)))
 
 
 def frame(records: Iterable[Record], timings: Iterable[TimingFile] = ()) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame) -> str:
     rows = rows[rows["record"].isin(wide.index)]
     cells = _who(rows)
     for start in starts:
-        size = _size(start, wide["to_fraction"][start].iloc[0])
+        size = _size(start, strata.loc[strata["from_fraction"] == start, "to_fraction"].iloc[0])
         for name in ("detected", "recall"):
             columns = wide[[(name, start), (f"{name}_low", start), (f"{name}_high", start)]]
             texts = {record: formats.interval(*values) for record, *values in columns.itertuples(name=None)}
@@ -137,7 +137,7 @@ def _labels(rows: pd.DataFrame) -> dict[str, str]:
     for (method, _), same in rows.groupby(["method", "preset"]):
         settings = {record: flat(json.loads(text)) for record, text in zip(same["record"], same["config"], strict=True)}
         values = pd.DataFrame([{key: canonical(value) for key, value in each.items()} for each in settings.values()])
-        vary = values.columns[values.nunique(dropna=False) > 1]
+        vary = values.columns[values.fillna("null").nunique() > 1]  # a field that is newer than a record is as null
         for record, each in settings.items():
             differing = formats.settings({key: each.get(key) for key in vary})
             result[record] = f"`{method}`" + (f" ({differing})" if len(vary) else "")
