@@ -28,6 +28,7 @@ from adbench.devices.timing import Timing, TimingProtocol, measure
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import formats
 from adbench.results.record import EnvironmentRecord
+from adbench.results.timing import device_label
 
 REFERENCE = "ddim"
 
@@ -111,8 +112,7 @@ def main() -> int:
     cell = next(iter(cells.values()))
     with cell.computing():
         env = EnvironmentRecord(**environment(cell.device))
-    threads = f", {env.threads} threads" if env.device == "cpu" else ""
-    print(f"{env.device_name}{threads}, {env.precision}, PyTorch {env.packages['torch']}; ", end="")
+    print(f"{device_label(env)}, PyTorch {env.packages['torch']}; ", end="")
     print(f"`{arguments.dataset}`, preset `{arguments.preset}`\n\n{table(timings)}")
     print(f"\nLoad average over the last minute at the end: {os.getloadavg()[0]:.1f}")
     for name, reason in failed.items():

@@ -20,6 +20,7 @@ from adbench.cli.arguments import SpreadCommand
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
 from adbench.cli.run import run
+from adbench.cli.table import table
 from adbench.cli.tune import tune
 from adbench.errors import AdbenchError
 
@@ -60,6 +61,7 @@ app.command()(info)
 app.command(cls=SpreadCommand)(run)
 app.command(cls=SpreadCommand)(tune)
 app.command("leaderboard")(leaderboard_pages)
+app.command()(table)
 
 
 def _version(wanted: bool) -> None:

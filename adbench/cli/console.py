@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -17,13 +17,13 @@ from rich.table import Table
 from adbench.results import formats
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from pydantic import BaseModel
 
     from adbench.contracts.dataset import Problem
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
     from adbench.protocol.forecast import CellForecast
-    from adbench.results.record import Record
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes."""
@@ -138,46 +138,32 @@ def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
     return ", ".join([name, *limits])
 
 
-def show_records(records: Sequence[Record], out_folder: Path) -> None:
-    """Print one row a run, and below the table where each record is."""
-    measures = ("⌈DICE⌉ [95 %]", "Dice transferred", "AUPRC", "AUROC", "image AUROC", "s / 100 slices")
-    regions = len({record.dataset.region for record in records}) > 1
-    several = regions or len({record.dataset.name for record in records}) > 1
-    titled = several or any(record.dataset.train_on for record in records)
-    for name in dict.fromkeys(_tested(record, regions) for record in records):
-        table = _table("method", *measures, title=name if titled else None)
-        for record in records:
-            if _tested(record, regions) == name:
-                table.add_row(record.detector.name, *_result_cells(record))
+def show_results(results: DataFrame, out_folder: Path) -> None:
+    """Print one row a run of the frame, and below the table where each record is."""
+    from adbench.metrics.catalogue import METRICS
+
+    shown = [metric for metric in METRICS.values() if metric.headline]
+    headings = [f"{shown[0].heading} [95 %]", *(metric.heading for metric in shown[1:]), "s / 100 slices"]
+    regions = results["region"].nunique() > 1
+    measured = results["dataset"] + (", region " + results["region"] if regions else "")
+    several = measured.nunique() > 1
+    tested = measured + results["train_on"].map(lambda name: f", trained on {name}" if name else "")
+    titled = several or (results["train_on"] != "").any()
+    for name, rows in results.groupby(tested, sort=False):
+        table = _table("method", *headings, title=str(name) if titled else None)
+        for row in rows.to_dict("records"):
+            table.add_row(row["method"], *_result_cells(row, [metric.key for metric in shown]))
         out().print(table)
-    for record in records:
-        of = f" on {_measured(record, regions)}" if several else ""
-        say(f"{record.detector.name}{of}: {out_folder / record.path}")
+    for method, on, record in zip(results["method"], measured, results["record"], strict=True):
+        say(f"{method}{f' on {on}' if several else ''}: {out_folder / record}")
 
 
-def _tested(record: Record, regions: bool) -> str:
-    """`brats, trained on ukb`."""
-    elsewhere = record.dataset.train_on
-    return _measured(record, regions) + (f", trained on {elsewhere.name}" if elsewhere else "")
-
-
-def _measured(record: Record, regions: bool) -> str:
-    """`brats`, or `brats, region brain` where several are shown."""
-    return record.dataset.name + (f", region {record.dataset.region}" if regions else "")
-
-
-def _result_cells(record: Record) -> list[str]:
-    m, t = record.metrics, record.timing
-    if record.status != "ok" or m is None:
-        return [record.status]
-    return [
-        formats.interval(m.best_dice.value, m.best_dice.low, m.best_dice.high),
-        formats.number(m.dice_transferred.value),
-        formats.number(m.auprc.value),
-        formats.number(m.auroc.value),
-        formats.number(m.image_auroc.value),
-        formats.seconds(100 * t.median_s / t.slices) if t else formats.NONE,
-    ]
+def _result_cells(row: Mapping[Hashable, Any], keys: Sequence[str]) -> list[str]:
+    """The first metric with its interval, the others without, and the time."""
+    if row["status"] != "ok":
+        return [row["status"]]
+    first = formats.interval(*(row[keys[0] + ending] for ending in ("", "_low", "_high")))
+    return [first, *(formats.number(row[key]) for key in keys[1:]), formats.seconds(row["s_per_100_slices"])]
 
 
 def show_forecast(cells: Sequence[CellForecast]) -> None:

@@ -102,6 +102,7 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     from adbench.cli import progress
     from adbench.protocol import harness
     from adbench.results import pages
+    from adbench.results.frame import frame
 
     # Plugins and their libraries may print: stdout is kept for the results.
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
@@ -109,7 +110,7 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     if as_json:
         console.say_json([record.model_dump(mode="json") for record in records])
     else:
-        console.show_records(records, options.out)
+        console.show_results(frame(records, harness.times_here(records, options)), options.out)
     pages.write_pages(options.out)
     _report_failures(records)
 

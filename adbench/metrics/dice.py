@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
+from adbench.metrics.estimate import Interval
 from adbench.metrics.histogram import Counts, chunks
-from adbench.metrics.intervals import Interval, resample_weights, resampled_dice
+from adbench.metrics.intervals import resample_weights, resampled_dice
 
 
 class DiceAt:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+Interval = tuple[float, float]
+
 
 class Estimate(BaseModel):
     """A value with its 95 % bootstrap interval over subjects; all None where it is undefined."""
@@ -13,3 +15,8 @@ class Estimate(BaseModel):
     value: float | None
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, value: float | None, interval: Interval | None) -> Estimate:
+        low, high = interval or (None, None)
+        return cls(value=value, low=low, high=high)

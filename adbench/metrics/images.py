@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
-from adbench.metrics.intervals import Interval, percentile_interval, resample_weights, resampled_curves
+from adbench.metrics.estimate import Interval
+from adbench.metrics.intervals import percentile_interval, resample_weights, resampled_curves
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
+from adbench.metrics.estimate import Interval
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
 
-Interval = tuple[float, float]
 _BLOCK = 256  # cells a step: 1,000 resamples x 256 cells x 8 bytes is 2 MB an array, which stays in the cache
 _NAMES = ("best_dice", "auprc", "auroc")
 

@@ -15,10 +15,9 @@ pays for them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
 from adbench.metrics.estimate import Estimate
@@ -32,9 +31,10 @@ _NEIGHBOURS = np.ones((3, 3), bool)
 _LESIONS, _PIXELS, _DETECTED, _FLAGGED = range(4)
 
 
-@dataclass(frozen=True)
-class Stratum:
+class Stratum(BaseModel):
     """The lesions of one range of sizes: connected lesion pixels of a slice, by their share of the image's pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     from_fraction: float
     to_fraction: float | None
@@ -85,7 +85,12 @@ class LesionsBySize:
             np.add.at(at_threshold, size, values)
 
     def strata(self, resamples: int) -> list[Stratum]:
-        """One entry a range, smallest lesions first, with intervals on the resamples of the other metrics."""
+        """One entry a range, smallest lesions first, with intervals on the resamples of the metrics.
+
+        Empty where no slice was added.
+        """
+        if not self._counts:
+            return []
         subjects = sorted(self._counts)
         weights = resample_weights(subjects, resamples)
         counts = np.stack([self._counts[subject] for subject in subjects])

@@ -11,8 +11,13 @@ NONE = "-"
 """Shown where a value is undefined or unknown."""
 
 
+def is_missing(value: float | None) -> bool:
+    """Whether a number is undefined or unknown: None, or NaN as in a frame."""
+    return value is None or value != value
+
+
 def number(value: float | None, digits: int = 3) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
+    return NONE if value is None or is_missing(value) else f"{value:.{digits}f}"
 
 
 def short(value: Any) -> str:
@@ -22,14 +27,14 @@ def short(value: Any) -> str:
 
 def interval(value: float | None, low: float | None, high: float | None) -> str:
     """`0.920 [0.901, 0.934]`, or the value alone where it has no interval."""
-    if value is None or low is None or high is None:
+    if is_missing(low) or is_missing(high):
         return number(value)
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def seconds(value: float | None) -> str:
     """Seconds to about three digits, without a unit."""
-    if value is None:
+    if value is None or is_missing(value):
         return NONE
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
     return f"{value:.{digits}f}"

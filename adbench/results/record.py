@@ -1,28 +1,33 @@
 """One run's result as one immutable JSON file: `<out>/records/<dataset>/<method>/<confighash>-seed<k>.json`.
 
 Numbers are numbers and null is never NaN. Records say everything that a reader needs to believe or repeat a number;
-pages are made from them alone.
+pages are made from them and from the times beside them (`adbench.results.timing`).
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import RecordError
+from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
+from adbench.metrics.lesions import Stratum
 from adbench.storage.files import write_atomic
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A part of a file that is never changed once it is written."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DetectorRecord(_Model):
+class DetectorRecord(Model):
     name: str
     distribution: str
     version: str
@@ -36,7 +41,7 @@ class DetectorRecord(_Model):
     """Kind -> code version of the trained parts, as planned."""
 
 
-class TrainedOnRecord(_Model):
+class TrainedOnRecord(Model):
     """The dataset that the healthy images came from, where it is another one."""
 
     name: str
@@ -47,7 +52,7 @@ class TrainedOnRecord(_Model):
     """Of its training and validation images."""
 
 
-class DatasetRecord(_Model):
+class DatasetRecord(Model):
     name: str
     distribution: str
     version: str
@@ -65,63 +70,24 @@ class DatasetRecord(_Model):
     """None where training and validation images are the dataset's own."""
 
 
-class StratumRecord(_Model):
-    """The lesions of one range of sizes, field by field those of `adbench.metrics.lesions.Stratum`."""
+class MeasurementRecord(Model):
+    """What the metrics stand on, and what is counted beside them."""
 
-    from_fraction: float
-    to_fraction: float | None
-    lesions: int
-    pixels: int
-    recall: Estimate
-    detected: Estimate
-    recall_transferred: Estimate
-    detected_transferred: Estimate
-
-
-class MetricsRecord(_Model):
-    best_dice: Estimate
-    """⌈DICE⌉: best over all thresholds, chosen with the test labels; an upper bound."""
     best_threshold: float | None
-    auprc: Estimate
-    auroc: Estimate
-    dice_transferred: Estimate
-    """Dice at `transferred_threshold`, which healthy validation scores alone decide."""
-    transferred_threshold: float | None
+    """Of ⌈DICE⌉."""
+    transferred_threshold: float
+    """Decided by healthy validation scores alone."""
     transferred_quantile: float
     transferred_images: int
     """Healthy validation images scored to find the threshold."""
-    subject_dice: Estimate
-    """Mean over subjects with lesions of the Dice at `best_threshold`."""
-    image_auroc: Estimate
-    image_auprc: Estimate
     binning_error_bound: dict[str, float]
+    """Metric -> how far the bins of its scores can move it."""
     bootstrap_resamples: int
-    strata: list[StratumRecord] = []
-    """By lesion size, smallest first; records of earlier versions have none."""
+    strata: list[Stratum] = []
+    """Lesions by size, smallest first; records of earlier versions have none."""
 
 
-class TimingRecord(_Model):
-    slices: int
-    batch_size: int
-    warmups: int
-    repeats: int
-    median_s: float
-    min_s: float
-    max_s: float
-    stages_s: dict[str, float]
-    passes: dict[str, int]
-    flops: int
-    peak_memory_bytes: int
-    latency_s: float
-    image_scores_s: float
-    """Seconds for the image-level scores of the slices, timed apart: one run."""
-    fit_s: float
-    """Seconds that `fit` took in this run; parts that were reused cost only their loading."""
-    core_minutes: float | None = None
-    """Processor minutes that all its parts took to make; None where one is older than the count."""
-
-
-class EnvironmentRecord(_Model):
+class EnvironmentRecord(Model):
     python: str
     platform: str
     device: str
@@ -133,10 +99,16 @@ class EnvironmentRecord(_Model):
     git_dirty: bool | None
 
 
-class Record(_Model):
-    """One run."""
+def _known(metrics: dict[str, Estimate]) -> dict[str, Estimate]:
+    if unknown := sorted(metrics.keys() - METRICS.keys()):
+        raise ValueError(f"there is no metric {unknown[0]!r}; the metrics are {', '.join(METRICS)}")
+    return metrics
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+
+class Record(Model):
+    """What one run found; how long it took is in a `TimingFile` for each device."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
     status: Literal["ok", "failed", "skipped"]
     reason: str | None = None
     """Why the run failed or was skipped, in one sentence."""
@@ -146,13 +118,17 @@ class Record(_Model):
     detector: DetectorRecord
     dataset: DatasetRecord
     protocol: dict[str, Any]
-    metrics: MetricsRecord | None = None
-    timing: TimingRecord | None = None
+    metrics: Annotated[dict[str, Estimate], AfterValidator(_known)] = {}
+    """By key of `adbench.metrics.catalogue`, without metrics newer than the record; empty where the run failed."""
+    measurement: MeasurementRecord | None = None
+    core_minutes: float | None = None
+    """Processor minutes that all trained parts took to make; None where one is older than the count."""
     tuning: dict[str, Any] | None = None
     reported: dict[str, float] | None = None
     """Published values for this method on this dataset, and only those."""
     reported_source: str | None = None
     environment: EnvironmentRecord
+    """Of training and scoring in this run."""
     created: str
     """UTC, ISO 8601 to the second."""
 
@@ -184,21 +160,45 @@ def write_record(record: Record, out: Path) -> Path:
     return path
 
 
-def read_record(path: Path) -> Record:
-    """Read one record. Raises RecordError naming the file and what is wrong with it."""
+M = TypeVar("M", bound=Model)
+
+
+def read_model(model: type[M], path: Path, what: str) -> M:
+    """Read a file of this schema version. Raises RecordError naming the file and what is wrong with it."""
     try:
-        return Record.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
-        raise RecordError(f"Cannot read the record {path} ({error.strerror}).") from error
+        raise RecordError(f"Cannot read the {what} {path} ({error.strerror}).") from error
+    try:
+        return model.model_validate_json(text)
     except ValidationError as error:
+        _refuse_other_schema(text, path, what)
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"
         raise RecordError(
-            f"{path} is not a record of schema version {SCHEMA_VERSION}: {where}: {first['msg']}. "
+            f"{path} is not a {what} of schema version {SCHEMA_VERSION}: {where}: {first['msg']}. "
             "Remove the file, or run that cell again."
         ) from error
 
 
+def _refuse_other_schema(text: bytes, path: Path, what: str) -> None:
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, TypeError, KeyError):  # no JSON, no object, or no version: the caller says so
+        return
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"A {what} must be of schema version {SCHEMA_VERSION}, but {path} is of version {version}: "
+            "remove the file, or run that cell again with this version of adbench."
+        )
+
+
+def read_record(path: Path) -> Record:
+    """Read one record. Raises RecordError naming the file and what is wrong with it."""
+    return read_model(Record, path, "record")
+
+
 def read_records(out: Path) -> list[Record]:
     """All records below `out`, in the order of their paths."""
-    return [read_record(path) for path in sorted((out / "records").glob("*/*/*-seed*.json"))]
+    files, times = (set((out / "records").glob(f"*/*/{name}")) for name in ("*-seed*.json", "*.timing-*.json"))
+    return [read_record(path) for path in sorted(files - times)]

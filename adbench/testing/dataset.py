@@ -12,6 +12,7 @@ import numpy as np
 from adbench.config.settings import resolve
 from adbench.contracts.dataset import Dataset, DatasetInfo
 from adbench.contracts.splits import Splits
+from adbench.metrics.catalogue import METRICS
 from adbench.testing.checks import check_config, check_filled, check_presets, data_error, listing, skip
 from adbench.testing.toys import toy_split
 
@@ -56,6 +57,8 @@ class DatasetContract:
         check_filled(info, ("summary", "licence", "citation", "modality", "access", "version"))
         if info.reported:
             check_filled(info, ("reported_source",))
+            unknown = {key for values in info.reported.values() for key in values} - METRICS.keys()
+            assert not unknown, f"reported values must be of the metrics {list(METRICS)}, got {sorted(unknown)}"
 
     def test_the_config_is_frozen_and_refuses_unknown_keys(self) -> None:
         dataset = self.make()

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from record_factory import dataset, failed, make, trained_on
+from record_factory import dataset, failed, make, timed, trained_on
 
 from adbench.config.options import RunOptions
 from adbench.contracts.registry import DATASETS, DETECTORS
@@ -64,6 +64,9 @@ class FakeHarness(ModuleType):
         elsewhere = trained_on(options.train_on) if options.train_on else None
         given = {"dataset": dataset(name="toy" if data == "phantom" else data, train_on=elsewhere)}
         return failed("broken", "it\nbroke", **given) if method == "broken" else make(method, **given)
+
+    def times_here(self, records: list[Any], options: RunOptions) -> list[Any]:
+        return [timed(record, 2.0) for record in records if record.status == "ok"]
 
     def forecast(self, methods: list[str], datasets: Any, options: RunOptions, reporter: Any) -> list[CellForecast]:
         self.calls.append((list(methods), datasets, options))

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from adbench.results.record import Record
+from adbench.results.timing import TimingFile
 
 
 def estimate(value: float | None, spread: float = 0.01) -> dict[str, float | None]:
@@ -17,19 +18,25 @@ def estimate(value: float | None, spread: float = 0.01) -> dict[str, float | Non
 def metrics(best_dice: float | None = 0.9) -> dict[str, Any]:
     return {
         "best_dice": estimate(best_dice),
-        "best_threshold": 0.5,
+        "dice_transferred": estimate(0.7),
+        "subject_dice": estimate(0.6),
         "auprc": estimate(0.8, 0.02),
         "auroc": estimate(0.99, 0.001),
-        "dice_transferred": estimate(0.7),
+        "image_auroc": {"value": 0.75},
+        "image_auprc": {"value": None},
+    }
+
+
+def measurement(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "best_threshold": 0.5,
         "transferred_threshold": 0.4,
         "transferred_quantile": 0.99,
         "transferred_images": 10,
-        "subject_dice": estimate(0.6),
-        "image_auroc": {"value": 0.75},
-        "image_auprc": {"value": None},
         "binning_error_bound": {"auprc": 0.001},
         "bootstrap_resamples": 1000,
     }
+    return {**values, **changes}
 
 
 def timing(median_s: float = 2.0, **changes: Any) -> dict[str, Any]:
@@ -127,12 +134,23 @@ def make(method: str = "ddpm", **changes: Any) -> Record:
         "dataset": dataset(),
         "protocol": {"region": "image"},
         "metrics": metrics(),
-        "timing": timing(),
+        "measurement": measurement(),
         "environment": environment(),
         "created": "2024-01-01T00:00:00+00:00",
     }
     return Record.model_validate({**values, **changes})
 
 
+def timed(record: Record, median_s: float = 2.0, on: dict[str, Any] | None = None, **changes: Any) -> TimingFile:
+    """The time of a record on a device."""
+    values = {
+        "record": record.path.as_posix(),
+        "environment": on or environment(),
+        "timing": timing(median_s, **changes),
+        "created": "2024-01-02T00:00:00+00:00",
+    }
+    return TimingFile.model_validate(values)
+
+
 def failed(method: str = "broken", reason: str = "it broke", **changes: Any) -> Record:
-    return make(method, status="failed", reason=reason, metrics=None, timing=None, **changes)
+    return make(method, status="failed", reason=reason, metrics={}, measurement=None, **changes)

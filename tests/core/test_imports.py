@@ -29,6 +29,7 @@ LIGHT = (
     *(
         "cli.new",
         "cli.run",
+        "cli.table",
         "cli.tune",
         "config.nested",
         "config.options",
@@ -37,9 +38,9 @@ LIGHT = (
         "contracts.registry",
         "devices.backends",
     ),
-    *("results.formats", "results.markdown", "results.pages", "results.record"),
+    *("results.formats", "results.markdown"),
 )
-"""Modules that must not bring torch."""
+"""Modules that must bring neither torch nor numpy: a slip of the pen is answered at once."""
 
 
 def name(file: Path) -> str:
@@ -115,14 +116,22 @@ def test_importing_the_light_modules_brings_neither_torch_nor_plugins():
     assert not loaded & {"torch", "monai", "numpy", *PLUGIN_PACKAGES}
 
 
-def test_listing_brings_neither_torch_nor_numpy_nor_plugins():
+@pytest.mark.parametrize("room", ["metrics", "results"])
+def test_metrics_and_results_bring_no_torch(room):
+    files = sorted((ROOT / "adbench" / room).rglob("*.py"))
+    modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    lines = [f"import {module}" for module in modules] + ["import sys", "print('torch' in sys.modules)"]
+    assert run_python("\n".join(lines)) == "False\n"
+
+
+def test_listing_brings_neither_torch_nor_numpy_nor_pandas_nor_plugins():
     code = (
         "import sys; sys.argv = ['adbench', 'list', '--json']\n"
         "from adbench.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "loaded = {m.split('.')[0] for m in sys.modules}\n"
-        "assert not loaded & {'torch', 'numpy', 'adbench_baselines', 'adbench_datasets'}, loaded\n"
+        "assert not loaded & {'torch', 'numpy', 'pandas', 'adbench_baselines', 'adbench_datasets'}, loaded\n"
     )
     assert "ddpm" in run_python(code)
 

@@ -267,6 +267,10 @@ class UnsourcedReports(Toy):
     info = replace(Toy.info, reported={"ddpm": {"auprc": 0.9}})
 
 
+class ReportsAnUnknownMetric(Toy):
+    info = replace(Toy.info, reported={"ddpm": {"dice": 0.9}}, reported_source="A paper")
+
+
 class LooseDataConfig(DatasetConfig):
     model_config = {"extra": "ignore", "frozen": True}
 
@@ -295,6 +299,7 @@ def test_a_good_dataset_passes_every_test(tmp_path):
         (SickImageLevelImages, "test_images_for_image_level_scores_alone_are_clean"),
         (Unlicensed, CARD),
         (UnsourcedReports, CARD),
+        (ReportsAnUnknownMetric, CARD),
         (TakesAnyDataKey, CONFIG),
     ],
 )

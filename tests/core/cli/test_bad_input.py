@@ -276,7 +276,7 @@ def test_a_page_on_a_full_disk_is_an_error_and_the_record_is_kept(adbench, monke
         code, _, err = adbench(*TOY)
     assert code == 2
     assert "No space left on device" in err
-    assert len(list(adbench.out.glob("records/*/*/*.json"))) == 1
+    assert len(list(adbench.out.glob("records/*/*/*-seed0.json"))) == 1
     assert list(adbench.out.glob("*.md")) == []
 
 
@@ -305,7 +305,7 @@ def test_a_damaged_record_of_another_run_is_named_and_this_runs_record_is_kept(a
     code, _, err = adbench(*TOY)
     assert code == 2
     assert "abc-seed0.json is not a record" in err.splitlines()[-1]
-    assert len(list(adbench.out.glob("records/toy/toy-trained/*.json"))) == 1
+    assert len(list(adbench.out.glob("records/toy/toy-trained/*-seed0.json"))) == 1
 
 
 def test_a_refusal_of_the_real_command_has_no_traceback_and_leaves_nothing(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from adbench.config.options import default_cache
 from adbench.contracts import registry
 from adbench.contracts.registry import DETECTORS, PluginEntry
 from adbench.errors import DataError
+from adbench.results.frame import frame
+from adbench.results.record import write_record
 
 
 @pytest.mark.parametrize(
@@ -80,8 +84,11 @@ def test_results_of_one_dataset_trained_on_itself_have_one_table_without_a_title
 
 
 def test_results_of_two_regions_have_a_table_each_and_say_which(capsys):
-    records = [make("ddpm", dataset=dataset(region=region)) for region in ("image", "brain")]
-    console.show_records(records, Path("out"))
+    records = [
+        make("ddpm", dataset=dataset(region=region), config_hash=letter * 12)
+        for region, letter in (("image", "a"), ("brain", "b"))
+    ]
+    console.show_results(frame(records), Path("out"))
     out = capsys.readouterr().out
     assert out.count("⌈DICE⌉") == 2
     assert out.index("toy, region image") < out.index("toy, region brain")
@@ -213,6 +220,19 @@ def test_a_stale_page_fails_the_check_and_is_named(harness, command, tmp_path):
     assert "run 'adbench leaderboard'" in err
     assert command("leaderboard", "--out", str(tmp_path))[0] == 0
     assert command("leaderboard", "--check", "--out", str(tmp_path))[:2] == (0, "")
+
+
+def test_the_table_is_csv_with_a_row_a_record(command, tmp_path):
+    for method in ("ddpm", "ddim"):
+        write_record(make(method), tmp_path)
+    code, out, _ = command("table", "--out", str(tmp_path))
+    assert code == 0
+    assert [row["method"] for row in csv.DictReader(io.StringIO(out))] == ["ddim", "ddpm"]
+
+
+def test_the_times_shown_after_a_run_are_those_of_its_device(harness, command):
+    _, out, _ = command("run", "--method", "ddpm")
+    assert next(line for line in out.splitlines() if line.startswith(" ddpm ")).split()[-1] == "2.00"
 
 
 def test_the_version_is_printed(command):

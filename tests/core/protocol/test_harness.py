@@ -12,11 +12,13 @@ import toys
 import adbench
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import AdbenchError, PluginError
+from adbench.metrics.catalogue import METRICS
 from adbench.protocol import cell as cell_module
 from adbench.protocol import harness
 from adbench.protocol.cell import Cell, build_cells
 from adbench.results import pages
 from adbench.results.record import Record, read_record, read_records
+from adbench.results.timing import read_timings
 from adbench.storage.spec import canonical_hash
 
 
@@ -92,10 +94,14 @@ def test_a_record_says_what_was_run_on_what_and_is_where_it_belongs(tmp_path):
     assert record.dataset.split_sizes == {"train": 6, "validation": 8, "test": 6}
     assert record.dataset.image_size == (16, 16)
     assert record.dataset.prevalence == pytest.approx(3 * toys.LESION_PX / (6 * 256))
-    assert record.protocol["resamples"] == record.metrics.bootstrap_resamples == 20
-    assert record.metrics.best_dice.value == 1
-    assert record.timing.slices == 2
-    assert record.timing.fit_s > 0
+    assert record.protocol["resamples"] == record.measurement.bootstrap_resamples == 20
+    assert list(record.metrics) == list(METRICS)
+    assert record.metrics["best_dice"].value == 1
+    (time,) = read_timings(tmp_path / "out")
+    assert time.record == record.path.as_posix()
+    assert time.environment == record.environment
+    assert time.timing.slices == 2
+    assert time.timing.fit_s > 0
     assert record.environment.packages["torch"]
     assert "NaN" not in path.read_text()
 
@@ -169,7 +175,9 @@ def test_a_fault_of_a_detector_is_a_failed_record_with_its_reason_and_the_others
     for record, reason in zip(records, FAULTS.values(), strict=False):
         assert reason in record.reason
         assert "\n" not in record.reason
-        assert record.metrics is record.timing is None
+        assert record.metrics == {}
+        assert record.measurement is None
+    assert [time.record for time in read_timings(tmp_path / "out")] == [records[-1].path.as_posix()]
     assert read_records(tmp_path / "out") == sorted(records, key=lambda record: record.path)
 
 
@@ -190,9 +198,65 @@ def test_a_failed_record_is_run_again_and_replaced(tmp_path, monkeypatch):
     assert read_records(tmp_path / "out") == [mended]
 
 
-def test_a_fault_while_timing_is_a_failed_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(harness, "measure_time", lambda *args: 1 / 0)
-    assert run(tmp_path, "toy-brightness")[0].status == "failed"
+def test_a_fault_while_timing_is_said_and_leaves_the_record_without_a_time(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(harness, "time_scoring", lambda *args: 1 / 0)
+        diary = toys.Diary()
+        assert run(tmp_path, "toy-brightness", diary=diary)[0].status == "ok"
+        assert "the record has no time on this device (ZeroDivisionError: division by zero)" in diary.text
+        assert read_timings(tmp_path / "out") == []
+    run(tmp_path, "toy-brightness")
+    assert len(read_timings(tmp_path / "out")) == 1
+
+
+def untimed(tmp_path) -> bytes:
+    """Remove the time of the only record, as if it had been made on another device; return the record's bytes."""
+    (time,) = read_timings(tmp_path / "out")
+    (tmp_path / "out" / time.path).unlink()
+    return (tmp_path / "out" / time.record).read_bytes()
+
+
+def test_a_record_without_a_time_on_this_device_is_timed_and_stays_as_it_is(tmp_path, monkeypatch):
+    (record,) = run(tmp_path, "toy-trained")
+    before = untimed(tmp_path)
+    monkeypatch.setattr(harness, "measure", None)
+    diary = toys.Diary()
+    assert run(tmp_path, "toy-trained", diary=diary) == [record]
+    (time,) = read_timings(tmp_path / "out")
+    assert time.record == record.path.as_posix()
+    assert (tmp_path / "out" / record.path).read_bytes() == before
+    assert [what for what, _, _ in diary.steps if what == "toy training"] == []
+
+
+def test_nothing_is_trained_for_a_time_alone(tmp_path, monkeypatch):
+    (record,) = run(tmp_path, "toy-trained")
+    untimed(tmp_path)
+    monkeypatch.setattr(toys.Trained, "fit", None)
+    diary = toys.Diary()
+    options = toys.options(tmp_path, cache=tmp_path / "another-cache")
+    assert harness.run(["toy-trained"], "toy", options, diary) == [record]
+    part = record.detector.artifacts["toy"]
+    assert f"no time on this device ({part} is not in the cache, and --force would train it)" in diary.text
+    assert read_timings(tmp_path / "out") == []
+
+
+def test_a_damaged_time_is_said_and_measured_again(tmp_path):
+    run(tmp_path, "toy-brightness")
+    (path,) = (tmp_path / "out").glob("records/*/*/*.timing-*.json")
+    path.write_text("{}")
+    diary = toys.Diary()
+    run(tmp_path, "toy-brightness", diary=diary)
+    assert "the time cannot be read and is made again" in diary.text
+    assert len(read_timings(tmp_path / "out")) == 1
+
+
+def test_times_of_another_number_of_threads_stand_beside_ours(tmp_path, monkeypatch):
+    (record,) = run(tmp_path, "toy-brightness")
+    monkeypatch.setattr(toys.torch, "get_num_threads", lambda: 64)
+    run(tmp_path, "toy-brightness")
+    assert {time.environment.threads for time in read_timings(tmp_path / "out")} == {record.environment.threads, 64}
+    options = toys.options(tmp_path)
+    assert [time.environment.threads for time in harness.times_here([record], options)] == [64]
 
 
 def test_two_regions_are_measured_on_the_same_scores_and_timed_once(tmp_path, monkeypatch):
@@ -203,13 +267,15 @@ def test_two_regions_are_measured_on_the_same_scores_and_timed_once(tmp_path, mo
         toys.Brightness, "score", lambda self, images: scored.append(len(images)) or score(self, images)
     )
     timed: list[object] = []
-    time = harness._time
-    monkeypatch.setattr(harness, "_time", lambda *given: timed.append(given) or time(*given))
+    time = harness.time_scoring
+    monkeypatch.setattr(harness, "time_scoring", lambda *given: timed.append(given) or time(*given))
     together = run(tmp_path / "both", "toy-brightness", settings=["protocol.region=image, brain"])
     assert [record.metrics for record in together] == [record.metrics for record in alone]
     assert [record.config_hash for record in together] == [record.config_hash for record in alone]
     assert [record.dataset.region for record in together] == REGIONS
-    assert together[0].timing == together[1].timing
+    times = read_timings(tmp_path / "both/out")
+    assert {time.record for time in times} == {record.path.as_posix() for record in together}
+    assert times[0].timing == times[1].timing
     assert len(timed) == 1
     splits = toys.cell(tmp_path, "toy-brightness").data.splits
     assert scored[:3] == [len(splits.validation), len(splits.test), len(splits.test)], "maps, and image-level scores"
@@ -317,7 +383,7 @@ def test_image_scores_are_timed_in_the_batches_that_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(toys.Brightness, "score", score)
     (record,) = run(tmp_path, "toy-brightness", settings=["protocol.batch_size=2", "protocol.timing_slices=5"])
     assert record.status == "ok", record.reason
-    assert record.timing.batch_size == 2
+    assert read_timings(tmp_path / "out")[0].timing.batch_size == 2
     assert max(sizes) == 2
 
 
@@ -390,14 +456,14 @@ def test_cells_of_one_run_share_the_data(tmp_path):
 
 def test_a_record_says_the_processor_minutes_of_its_parts_as_far_as_they_are_known(tmp_path):
     (record,) = run(tmp_path, "toy-trained")
-    assert record.timing.core_minutes is not None
-    assert 0 < record.timing.core_minutes < 1
+    assert record.core_minutes is not None
+    assert 0 < record.core_minutes < 1
     part = tmp_path / "cache/artifacts" / record.detector.artifacts["toy"] / "part.json"
     index = json.loads(part.read_text())
     del index["meta"]["core_s"]  # as a part from before the count
     index["meta_sha256"] = canonical_hash(index["meta"])
     part.write_text(json.dumps(index))
     (again,) = run(tmp_path, "toy-trained", force=True)
-    assert again.timing.core_minutes is None
+    assert again.core_minutes is None
     (without,) = run(tmp_path, "toy-brightness")
-    assert without.timing.core_minutes == 0
+    assert without.core_minutes == 0

@@ -13,6 +13,7 @@ from processes import Moment, Process, run, until
 from adbench.protocol import harness
 from adbench.results.pages import MARKER
 from adbench.results.record import read_record
+from adbench.results.timing import read_timing
 from adbench.storage.saved import Saved
 
 TINY = [
@@ -53,7 +54,7 @@ def metrics(process: Process) -> dict:
 def check_nothing_is_half_written(folder: Path) -> None:
     """Whatever is visible (hidden files are being written) is whole."""
     for path in (folder / "out").glob("records/*/*/[!.]*"):
-        read_record(path)
+        (read_timing if ".timing-" in path.name else read_record)(path)
     for path in (folder / "out").glob("records/*/[!.]*.json"):
         assert set(json.loads(path.read_text())) == {"train", "validation", "test"}
     for path in (folder / "out").glob("[!.]*.md"):
@@ -199,8 +200,8 @@ IN_PAIRS = ["part.steps=3", "protocol.batch_size=2", "protocol.timing_slices=3"]
 def finish(tmp_path: Path, diary: toys.Diary) -> dict:
     options = toys.options(tmp_path, *IN_PAIRS)
     (record,) = harness.run(["toy-trained"], "toy", options, diary)
-    assert record.metrics is not None
-    return record.metrics.model_dump()
+    assert record.metrics
+    return {**record.model_dump(include={"metrics", "measurement"})}
 
 
 def sizes_scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -334,18 +335,18 @@ def test_a_damaged_batch_is_found_said_and_scored_again(tmp_path, damage, expect
 )
 def test_a_damaged_record_is_found_said_and_made_again(tmp_path, change, expected):
     finish(tmp_path, toys.Diary())
-    (path,) = (tmp_path / "out").glob("records/*/*/*.json")
+    (path,) = (tmp_path / "out").glob("records/*/*/*-seed0.json")
     change(path)
     diary = toys.Diary()
     assert finish(tmp_path, diary) == expected
-    assert "the record is damaged and made again" in diary.text
+    assert "the record cannot be read and is made again" in diary.text
     assert str(path) in diary.text
     assert read_record(path).status == "ok"
 
 
 def test_the_record_of_another_run_is_not_taken_for_this_ones(tmp_path):
     finish(tmp_path, toys.Diary())
-    (path,) = (tmp_path / "out").glob("records/*/*/*.json")
+    (path,) = (tmp_path / "out").glob("records/*/*/*-seed0.json")
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
     diary = toys.Diary()
     finish(tmp_path, diary)
@@ -368,7 +369,7 @@ def test_a_run_that_is_cut_off_before_its_record_scores_nothing_again(tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(harness, "write_record_file", cut)
+        patch.setattr(harness, "write_record", cut)
         with pytest.raises(KeyboardInterrupt):
             finish(tmp_path, toys.Diary())
     scored = sizes_scored(monkeypatch)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import ConfigError, ScoreError
+from adbench.metrics.catalogue import METRICS
+from adbench.metrics.estimate import Estimate
 from adbench.protocol.cell import Cell
-from adbench.protocol.measure import measure, prevalence, transferred_threshold
+from adbench.protocol.measure import Measured, measure, prevalence, transferred_threshold
 from adbench.protocol.scoring import Scorer
-from adbench.results.record import MetricsRecord
 from adbench.storage.store import ArtifactStore
 
 H = W = 8
@@ -40,9 +41,13 @@ def scorer(tmp_path, method: str = "toy-brightness", *given: str, **splits: Spli
     return Scorer(cell, detector, store, diary)
 
 
-def metrics(work: Scorer) -> MetricsRecord:
+def measured(work: Scorer) -> Measured:
     splits: Splits = work.cell.data.splits
     return measure(work, splits.validation, splits.test, work.cell.protocol)
+
+
+def metrics(work: Scorer) -> dict[str, Estimate]:
+    return measured(work).metrics
 
 
 def maps(work: Scorer, split: Split) -> np.ndarray:
@@ -65,8 +70,8 @@ def test_all_pixels_count_by_default(tmp_path):
     work = scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, brains=lesions))
     found = metrics(work)
     assert prevalence(work.cell.data.splits.test, work.cell.protocol) == 0.25
-    assert found.best_dice.value == pytest.approx(2 / 3), "half of the bright pixels are lesion"
-    assert found.auprc.value == pytest.approx(0.5, abs=0.05)
+    assert found["best_dice"].value == pytest.approx(2 / 3), "half of the bright pixels are lesion"
+    assert found["auprc"].value == pytest.approx(0.5, abs=0.05)
 
 
 def test_within_the_brain_the_other_pixels_are_left_out(tmp_path):
@@ -80,9 +85,9 @@ def test_within_the_brain_the_other_pixels_are_left_out(tmp_path):
     work = scorer(tmp_path, "toy-brightness", "protocol.region=brain", **splits)
     found = metrics(work)
     assert prevalence(work.cell.data.splits.test, work.cell.protocol) == pytest.approx(1 / 3)
-    assert found.best_dice.value == 1
-    assert found.auprc.value == found.auroc.value == 1
-    assert found.subject_dice.value == 1
+    assert found["best_dice"].value == 1
+    assert found["auprc"].value == found["auroc"].value == 1
+    assert found["subject_dice"].value == 1
 
 
 @pytest.mark.parametrize("without", ["validation", "test"])
@@ -109,8 +114,10 @@ def test_ignored_pixels_leave_every_metric(tmp_path, value):
     other[ignores] = value
     changed = replace(kept, images=other)
     first, second = (scorer(tmp_path / name, test=part) for name, part in (("a", kept), ("b", changed)))
-    level = {"image_auroc", "image_auprc"}  # the method's own score sees the whole image
-    assert metrics(first).model_dump(exclude=level) == metrics(second).model_dump(exclude=level)
+    ours, theirs = measured(first), measured(second)
+    differing = {key for key in METRICS if ours.metrics[key] != theirs.metrics[key]}
+    assert differing <= {"image_auroc", "image_auprc"}, "the method's own score sees the whole image"
+    assert ours.measurement == theirs.measurement
     assert prevalence(kept, first.cell.protocol) == pytest.approx((16 - 6) / (64 - 12))
 
 
@@ -122,8 +129,8 @@ def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_lev
     work = scorer(tmp_path, test=split)
     found = metrics(work)
     assert prevalence(split, work.cell.protocol) == 0.25
-    assert found.best_dice.value == pytest.approx(2 / 3)
-    assert found.image_auroc.value == 0, "the clean ones are brighter"
+    assert found["best_dice"].value == pytest.approx(2 / 3)
+    assert found["image_auroc"].value == 0, "the clean ones are brighter"
     scored = [(what, done) for what, done, _ in work.reporter.steps if "test maps" in what and done]
     assert scored == [("toy-brightness: test maps", 1)]
     assert maps(work, split.pixel_level()).shape == (2, 1, H, W)
@@ -132,7 +139,7 @@ def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_lev
 def test_without_a_clean_image_image_level_metrics_are_undefined(tmp_path):
     images, lesions = checkerboard()
     found = metrics(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions)))
-    assert found.image_auroc.value is None
+    assert found["image_auroc"].value is None
 
 
 def test_the_mean_over_subjects_is_over_those_with_lesions(tmp_path):
@@ -144,10 +151,11 @@ def test_the_mean_over_subjects_is_over_those_with_lesions(tmp_path):
     lesions[3, 0, 4:], images[3, 0, 4:] = True, 1  # the second image of the first subject, found
     images[3, 0, 0, 0] = 0.02
     split = replace(toys.healthy(images, "test", lesions=lesions), subjects=["one", "two", "three", "one"])
-    found = metrics(scorer(tmp_path, test=split))
-    assert found.best_threshold == 1
-    assert found.subject_dice.value == pytest.approx((1 + 2 / 3) / 2)
-    assert found.subject_dice.low <= found.subject_dice.value <= found.subject_dice.high
+    found, measurement = measured(scorer(tmp_path, test=split))
+    assert measurement.best_threshold == 1
+    assert found["subject_dice"].value == pytest.approx((1 + 2 / 3) / 2)
+    mean = found["subject_dice"]
+    assert mean.low <= mean.value <= mean.high
 
 
 @given(quantile=st.floats(0.5, 0.999), seed=st.integers(0, 99), levels=st.sampled_from([2, 7, 1000]))
@@ -169,13 +177,13 @@ def test_only_as_many_validation_images_are_scored_as_the_protocol_says(tmp_path
     assert n == 3
     expected = transferred_threshold(work, validation.take(slice(3)), work.cell.protocol)[0]
     assert threshold == expected
-    assert metrics(work).transferred_images == 3
+    assert measured(work).measurement.transferred_images == 3
 
 
 def test_constant_scores_transfer_a_threshold_that_flags_nothing(tmp_path):
     found = metrics(scorer(tmp_path, "toy-constant"))
-    assert found.dice_transferred.value == 0
-    assert found.best_dice.value == pytest.approx(2 * 48 / (6 * 256 + 48)), "everything or nothing is flagged"
+    assert found["dice_transferred"].value == 0
+    assert found["best_dice"].value == pytest.approx(2 * 48 / (6 * 256 + 48)), "everything or nothing is flagged"
 
 
 def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path):
@@ -279,7 +287,7 @@ def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
     images, lesions = checkerboard()
     ignores = np.zeros(images.shape, bool)
     ignores[0, 0, H // 2 :] = True  # the lesion of the first image
-    found = metrics(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, ignores=ignores)))
+    found = measured(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, ignores=ignores))).measurement
     assert [(s.lesions, s.pixels) for s in found.strata] == [(0, 0), (0, 0), (0, 0), (3, 3 * 16)]
     assert found.strata[3].detected.value == found.strata[3].recall.value == 1
     assert found.strata[3].detected.low == 1
@@ -288,9 +296,12 @@ def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
 def test_without_a_lesion_that_counts_there_are_no_strata(tmp_path):
     images, lesions = checkerboard()
     split = toys.healthy(images, "test", lesions=lesions, ignores=lesions.copy())
-    found = metrics(scorer(tmp_path, test=split))
-    assert found.strata == []
-    assert found.best_dice.value is None
+    found, measurement = measured(scorer(tmp_path, test=split))
+    assert measurement.strata == []
+    assert measurement.best_threshold is None
+    assert {key for key, estimate in found.items() if estimate.value is None} >= {
+        *("best_dice", "dice_transferred", "subject_dice", "auprc", "auroc"),
+    }
 
 
 def test_a_detector_gets_a_copy_of_the_images(tmp_path):

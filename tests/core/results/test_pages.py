@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from record_factory import dataset, environment, failed, make, metrics, strata, timing, trained_on
+from record_factory import dataset, environment, failed, make, measurement, metrics, strata, timed, trained_on
 
 from adbench.errors import RecordError
 from adbench.results.pages import check_pages, render, write_pages
@@ -15,22 +15,38 @@ from adbench.results.record import write_record
 GOLDEN = Path(__file__).parent / "golden"
 PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A paper, table 1"}
 GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
+ON = ("cpu (Some CPU, 2 threads), float32", "cuda (Some GPU), bfloat16")
 
 ELSEWHERE = dataset(train_on=trained_on(), fingerprint="e" * 16)
 TUNING = {"trials": 20, "tier": "inference", "objectives": {"dice": 0.4}}
 TUNED = "tuned: 20 trials, inference tier, dice"
 
+BY_SIZE = measurement(strata=strata())
+
 RECORDS = [
-    make("ddpm", metrics=metrics(0.91), timing=timing(160.0, repeats=3), **PAPER),
-    make("ddpm", seed=1, metrics=metrics(0.89), timing=timing(1.5), environment=GPU, **PAPER),
-    make("control", metrics=metrics(0.95), timing=timing(0.02, stages_s={}, passes={}, flops=0), parameters=0),
-    make("blank", metrics=metrics(None), timing=timing(3.0, batch_size=50), preset="demo"),
-    make("ddpm", config_hash="777777012345", metrics=metrics(0.93), timing=None, tuning=TUNING),
+    make("ddpm", metrics=metrics(0.91), **PAPER),
+    make("ddpm", seed=1, metrics=metrics(0.89), environment=GPU, **PAPER),
+    make("control", metrics=metrics(0.95), parameters=0),
+    make("blank", metrics=metrics(None), preset="demo"),
+    make("ddpm", config_hash="777777012345", metrics=metrics(0.93), tuning=TUNING),
     make("ddpm", config_hash="999999012345", dataset=dataset(fingerprint="f" * 16, image_size=(128, 128))),
-    make("ddpm", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.7), "strata": strata()}),
-    make("control", config_hash="555555012345", dataset=ELSEWHERE, metrics={**metrics(0.8), "strata": strata(0.25)}),
+    make("ddpm", config_hash="555555012345", dataset=ELSEWHERE, metrics=metrics(0.7), measurement=BY_SIZE),
+    make(
+        "control",
+        config_hash="555555012345",
+        dataset=ELSEWHERE,
+        metrics=metrics(0.8),
+        measurement=measurement(strata=strata(0.25)),
+    ),
     failed("broken", "RuntimeError: a|b\nof <class 'x'>"),
     failed("waiting", "needs CUDA").model_copy(update={"status": "skipped"}),
+]
+TIMES = [
+    timed(RECORDS[0], 160.0, repeats=3),
+    timed(RECORDS[1], 1.5, GPU),
+    timed(RECORDS[2], 0.02, stages_s={}, passes={}, flops=0),
+    timed(RECORDS[3], 3.0, batch_size=50),
+    *(timed(record) for record in RECORDS[5:8]),
 ]
 
 
@@ -47,18 +63,19 @@ def rows(text: str) -> list[list[str]]:
 
 @pytest.fixture
 def page() -> str:
-    return render(RECORDS)[Path("toy.md")]
+    return render(RECORDS, TIMES)[Path("toy.md")]
 
 
 @pytest.mark.parametrize("name", ["toy.md", "README.md"])
 def test_the_pages_equal_the_golden_ones(name):
-    assert render(RECORDS, {"toy": "Sprites are easy.\n"})[Path(name)] == (GOLDEN / name).read_text("utf-8")
+    assert render(RECORDS, TIMES, {"toy": "Sprites are easy.\n"})[Path(name)] == (GOLDEN / name).read_text("utf-8")
 
 
-def test_the_order_of_the_records_does_not_matter():
-    shuffled = RECORDS.copy()
+def test_the_order_of_records_and_times_does_not_matter():
+    shuffled, times = RECORDS.copy(), TIMES.copy()
     random.Random(0).shuffle(shuffled)
-    assert render(shuffled) == render(RECORDS)
+    random.Random(1).shuffle(times)
+    assert render(shuffled, times) == render(RECORDS, TIMES)
 
 
 def test_rows_are_sorted_by_best_dice_with_undefined_values_last(page):
@@ -159,7 +176,7 @@ def test_lesions_by_size_are_shown_for_each_range_that_has_any(page, threshold, 
 
 def test_records_without_lesions_by_size_have_no_such_table_and_others_leave_them_out():
     assert "Lesions by size, at" not in render([make()])[Path("toy.md")]
-    mixed = render([make("old"), make("new", metrics={**metrics(), "strata": strata()})])[Path("toy.md")]
+    mixed = render([make("old"), make("new", measurement=BY_SIZE)])[Path("toy.md")]
     assert [row[0] for row in rows(section(mixed, "Lesions by size, at the transferred threshold"))] == ["`new`"]
 
 
@@ -174,9 +191,20 @@ def test_each_device_has_a_table_of_its_own_with_the_fastest_first(page):
     assert [row[3] for row in gpu] == ["1.50 (1.35 to 2.25, 10 repeats)"]
 
 
+def test_a_method_that_was_timed_on_two_devices_has_a_row_of_quality_and_a_row_in_either_table_of_times():
+    text = render([make()], [timed(make(), 2.0), timed(make(), 1.0, GPU)])[Path("toy.md")]
+    assert [row[0] for row in rows(section(text, "Quality"))] == ["`ddpm`"]
+    times = {device: rows(section(text, f"Time on {device}"))[0][3].split()[0] for device in ON}
+    assert times == {ON[0]: "2.00", ON[1]: "1.00"}
+
+
+def test_a_time_without_a_record_is_on_no_page():
+    assert "Time on" not in render([make()], [timed(make(seed=1))])[Path("toy.md")]
+
+
 def test_times_of_fewer_slices_are_scaled_to_a_hundred():
-    slow = timing(2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
-    row = rows(section(render([make(timing=slow)])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32"))[0]
+    slow = timed(make(), 2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
+    row = rows(section(render([make()], [slow])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32"))[0]
     assert row[3].startswith("20.0 (18.0 to 30.0")
     assert row[6] == "decode 10.0"
     assert row[8] == "10.0 G"

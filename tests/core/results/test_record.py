@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from record_factory import estimate, failed, make, metrics
 
 from adbench.errors import RecordError
+from adbench.metrics.estimate import Estimate
 from adbench.results.record import read_record, read_records, write_record
 
 ROOT = Path(__file__).parents[3]
@@ -27,9 +28,19 @@ def test_a_record_survives_writing_and_reading(tmp_path):
 def test_a_record_of_before_there_were_strata_and_training_sets_is_read(tmp_path):
     path = write_record(make(), tmp_path)
     old = json.loads(path.read_text())
-    del old["metrics"]["strata"], old["dataset"]["train_on"], old["detector"]["part_versions"]
+    del old["measurement"]["strata"], old["dataset"]["train_on"], old["detector"]["part_versions"]
     path.write_text(json.dumps(old))
     assert read_record(path) == make()
+
+
+def test_a_record_of_before_a_metric_was_added_is_read_without_it(tmp_path):
+    older = make(metrics={"auprc": estimate(0.8)})
+    assert read_record(write_record(older, tmp_path)).metrics == {"auprc": Estimate(value=0.8, low=0.79, high=0.81)}
+
+
+def test_a_metric_that_is_not_in_the_list_is_refused_with_those_that_are():
+    with pytest.raises(ValidationError, match="there is no metric 'auprd'; the metrics are best_dice, "):
+        make(metrics={"auprd": estimate(0.8)})
 
 
 def test_the_records_of_this_repository_are_read():
@@ -62,15 +73,17 @@ def test_unknown_fields_are_refused():
 def test_a_truncated_record_is_named(tmp_path, keep):
     path = write_record(make(), tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(RecordError, match=r"abcdef012345-seed0\.json is not a record of schema version 1"):
+    with pytest.raises(RecordError, match=r"abcdef012345-seed0\.json is not a record of schema version 2"):
         read_records(tmp_path)
 
 
-def test_a_record_of_another_schema_version_is_named(tmp_path):
+@pytest.mark.parametrize("version", [1, 99, "two"])
+def test_a_record_of_another_schema_version_is_refused_in_one_sentence(tmp_path, version):
     path = write_record(make(), tmp_path)
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(RecordError, match=r"seed0\.json is not a record of schema version 1: schema_version"):
-        read_record(path)
+    path.write_text(path.read_text().replace('"schema_version": 2', f'"schema_version": {json.dumps(version)}'))
+    message = rf"must be of schema version 2, but \S+seed0\.json is of version {version}: remove the file, or"
+    with pytest.raises(RecordError, match=message):
+        read_records(tmp_path)
 
 
 def test_a_missing_record_is_named(tmp_path):

@@ -1,0 +1,38 @@
+"""A metric as one object: all that the record, the tables, the CSV file and the glossary need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from adbench.metrics.estimate import Estimate
+from adbench.metrics.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that is measured. `adbench.metrics.catalogue` lists them all."""
+
+    key: str
+    """Its name in records, in the CSV file and in published values of datasets."""
+    title: str
+    """Its name above a column."""
+    glossary: str
+    """What it says, in a sentence or two of Markdown for a reader of the pages."""
+    counts: Literal["pixels", "subjects", "images"]
+    """What is counted: pixels of all subjects pooled, subjects one by one, or whole images."""
+    resampled: str
+    """What is drawn with replacement for its interval."""
+    estimate: Callable[[Evidence], Estimate]
+    """The value with its interval; `Estimate(value=None)` where it is undefined, never NaN."""
+    higher_is_better: bool = True
+    unit: str = ""
+    """Empty for a fraction."""
+    headline: bool = True
+    """Whether it has a column in the short table of the terminal."""
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, as a table shows them."""
+        return f"{self.title} {self.unit}".strip()

@@ -1,0 +1,246 @@
+"""What the frame of results holds: one object a column, of runs and of their times. Metrics have columns of their own.
+
+A column of times with a title stands in the table of times on the pages, with `about` in their glossary; all columns
+are in the frame and in the CSV file. Adding one changes its entry here and its test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from adbench.metrics.catalogue import METRICS
+from adbench.results import formats
+from adbench.results.record import Record
+from adbench.results.timing import TimingFile, device_label
+
+Source = TypeVar("Source", Record, TimingFile)
+Row = Mapping[str, Any]
+"""One row of the frame: values by key of the column."""
+
+
+@dataclass(frozen=True)
+class Column(Generic[Source]):
+    """One column of the frame."""
+
+    key: str
+    """Its name in the frame and in the CSV file."""
+    dtype: Literal["string", "float64", "Int64", "boolean"]
+    """Text is empty where there is none, mappings are JSON text; numbers that are undefined or unknown are missing."""
+    about: str
+    """What it holds, with its unit."""
+    of: Callable[[Source], Any]
+    title: str = ""
+    """Its name in the table of times; empty for the CSV file alone."""
+    show: Callable[[Row], str] = lambda row: formats.NONE
+    """Its text in that table, from the whole row."""
+
+
+def quality_rules(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a protocol that decide quality: how long a method may be timed does not."""
+    return {key: value for key, value in protocol.items() if not key.startswith("timing_")}
+
+
+def canonical(value: Any) -> str:
+    """Equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _tuning(record: Record) -> str:
+    if not record.tuning:
+        return ""
+    trials, tier = (record.tuning.get(key, "unknown") for key in ("trials", "tier"))
+    return f"tuned: {trials} trials, {tier} tier, {' and '.join(record.tuning.get('objectives', ['unknown']))}"
+
+
+def _elsewhere(field: str) -> Callable[[Record], str]:
+    """A field of the set trained on, as text; empty where images are the dataset's own."""
+
+    def of(record: Record) -> str:
+        value = getattr(record.dataset.train_on, field, "")
+        return value if isinstance(value, str) else canonical(value)
+
+    return of
+
+
+def _measured(field: str) -> Callable[[Record], Any]:
+    return lambda record: getattr(record.measurement, field, None)
+
+
+_RUN: tuple[Column[Record], ...] = (
+    Column("record", "string", "path of the record below the folder of results", lambda r: r.path.as_posix()),
+    Column("config_hash", "string", "of all that decides the numbers but the seed", lambda r: r.config_hash),
+    Column("seed", "Int64", "of training and scoring", lambda r: r.seed),
+    Column("status", "string", "ok, failed or skipped", lambda r: r.status),
+    Column("reason", "string", "why it failed or was skipped", lambda r: r.reason or ""),
+    Column("method", "string", "registered name", lambda r: r.detector.name),
+    Column("method_version", "string", "of the method's code", lambda r: r.detector.code_version),
+    Column("preset", "string", "that the settings started from", lambda r: r.detector.preset),
+    Column("config", "string", "settings of the method, JSON", lambda r: canonical(r.detector.config)),
+    Column("tuning", "string", "budget of tuning; empty where untuned", _tuning),
+    Column(
+        "parameters",
+        "Int64",
+        "weights of all networks.",
+        lambda r: r.detector.parameters,
+        "parameters",
+        lambda row: formats.si(row["parameters"]),
+    ),
+    Column("core_minutes", "float64", "processor minutes of all trained parts", lambda r: r.core_minutes),
+    Column("dataset", "string", "registered name", lambda r: r.dataset.name),
+    Column("dataset_distribution", "string", "that brings it", lambda r: r.dataset.distribution),
+    Column("dataset_version", "string", "of its code", lambda r: r.dataset.version),
+    Column("dataset_config", "string", "settings of the dataset, JSON", lambda r: canonical(r.dataset.config)),
+    Column("fingerprint", "string", "of all images, lesions and splits", lambda r: r.dataset.fingerprint),
+    Column("images", "string", "split -> number, JSON", lambda r: json.dumps(r.dataset.split_sizes)),
+    Column("subjects", "string", "split -> number, JSON", lambda r: json.dumps(r.dataset.subjects)),
+    Column("image_height", "Int64", "pixels", lambda r: r.dataset.image_size[0]),
+    Column("image_width", "Int64", "pixels", lambda r: r.dataset.image_size[1]),
+    Column("region", "string", "pixels that count: image or brain", lambda r: r.dataset.region),
+    Column("prevalence", "float64", "lesion pixels as a fraction of those that count", lambda r: r.dataset.prevalence),
+    Column("train_on", "string", "set of the training images; empty for the dataset's own", _elsewhere("name")),
+    Column("train_on_distribution", "string", "that brings it", _elsewhere("distribution")),
+    Column("train_on_version", "string", "of its code", _elsewhere("version")),
+    Column("train_on_config", "string", "its settings, JSON", _elsewhere("config")),
+    Column("train_on_fingerprint", "string", "of its images", _elsewhere("fingerprint")),
+    Column("protocol", "string", "rules that decide quality, JSON", lambda r: canonical(quality_rules(r.protocol))),
+    Column("best_threshold", "float64", "score; of ⌈DICE⌉", _measured("best_threshold")),
+    Column("transferred_threshold", "float64", "score; from healthy images", _measured("transferred_threshold")),
+    Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
+    Column("scored_on", "string", "device and precision of scoring", lambda r: device_label(r.environment)),
+    Column("git_commit", "string", "of the code; empty where unknown", lambda r: r.environment.git_commit or ""),
+    Column("git_dirty", "boolean", "whether the code had changes", lambda r: r.environment.git_dirty),
+    Column("created", "string", "UTC, ISO 8601", lambda r: r.created),
+)
+RUN: dict[str, Column[Record]] = {column.key: column for column in _RUN}
+"""What is known of a run, but for its metrics."""
+
+
+def metric_columns() -> dict[str, Column[Record]]:
+    """Value, interval and published value of every metric in the list."""
+    columns: list[Column[Record]] = []
+    for key, metric in METRICS.items():
+        for ending, field, what in (
+            ("", "value", metric.glossary),
+            ("_low", "low", "lower end of its 95 % interval"),
+            ("_high", "high", "upper end of its 95 % interval"),
+        ):
+            columns.append(Column(key + ending, "float64", what, _estimated(key, field)))
+        columns.append(Column(f"{key}_reported", "float64", "published value", _reported(key)))
+    return {column.key: column for column in columns}
+
+
+def _estimated(key: str, field: str) -> Callable[[Record], float | None]:
+    return lambda record: getattr(record.metrics.get(key), field, None)
+
+
+def _reported(key: str) -> Callable[[Record], float | None]:
+    return lambda record: (record.reported or {}).get(key)
+
+
+def _per_100(timing: TimingFile, seconds: float) -> float:
+    return 100 / timing.timing.slices * seconds
+
+
+def _stages(timing: TimingFile) -> str:
+    return json.dumps({name: _per_100(timing, s) for name, s in timing.timing.stages_s.items()})
+
+
+def _show_seconds(row: Row) -> str:
+    """`12.3 (12.0 to 12.9, 10 repeats)`."""
+    keys = ("s_per_100_slices", "s_per_100_slices_min", "s_per_100_slices_max")
+    median, low, high = (formats.seconds(row[key]) for key in keys)
+    whole = row["timed_batch_size"] >= row["timed_slices"]
+    split = "" if whole else f", in batches of {row['timed_batch_size']}"
+    return f"{median} ({low} to {high}, {row['repeats']} repeats{split})"
+
+
+def _show_stages(row: Row) -> str:
+    stages = json.loads(row["stages_s_per_100_slices"])
+    return ", ".join(f"{name} {formats.seconds(s)}" for name, s in stages.items()) or formats.NONE
+
+
+_TIME: tuple[Column[TimingFile], ...] = (
+    Column("timed_on", "string", "device, threads and precision: compare only where equal", lambda t: t.device),
+    Column("device", "string", "cpu or cuda", lambda t: t.environment.device),
+    Column("device_name", "string", "its maker's name", lambda t: t.environment.device_name),
+    Column("threads", "Int64", "of PyTorch", lambda t: t.environment.threads),
+    Column("precision", "string", "of the networks", lambda t: t.environment.precision),
+    Column("torch", "string", "version of PyTorch", lambda t: t.environment.packages.get("torch", "unknown")),
+    Column("timed", "string", "UTC, ISO 8601", lambda t: t.created),
+    Column("timed_slices", "Int64", "slices in the timed minibatch", lambda t: t.timing.slices),
+    Column("timed_batch_size", "Int64", "smaller where they did not fit into memory", lambda t: t.timing.batch_size),
+    Column("warmups", "Int64", "calls before the repeats", lambda t: t.timing.warmups),
+    Column("repeats", "Int64", "timed calls", lambda t: t.timing.repeats),
+    Column(
+        "s_per_100_slices",
+        "float64",
+        "seconds for one minibatch (`timing_slices` of the protocol) that is already on the device, scaled to 100 "
+        "slices: median of the repeats (fastest to slowest) after warm-ups; the slowest methods get a single call. "
+        "Compare times within one table only.",
+        lambda t: _per_100(t, t.timing.median_s),
+        "s / 100 slices",
+        _show_seconds,
+    ),
+    Column("s_per_100_slices_min", "float64", "of the fastest repeat", lambda t: _per_100(t, t.timing.min_s)),
+    Column("s_per_100_slices_max", "float64", "of the slowest repeat", lambda t: _per_100(t, t.timing.max_s)),
+    Column(
+        "latency_s",
+        "float64",
+        "median seconds for a single slice.",
+        lambda t: t.timing.latency_s,
+        "latency s",
+        lambda row: formats.seconds(row["latency_s"]),
+    ),
+    Column(
+        "image_level_s_per_100_slices",
+        "float64",
+        "seconds for the image-level scores of 100 slices, timed apart.",
+        lambda t: _per_100(t, t.timing.image_scores_s),
+        "image-level s",
+        lambda row: formats.seconds(row["image_level_s_per_100_slices"]),
+    ),
+    Column(
+        "stages_s_per_100_slices",
+        "string",
+        "seconds by stage of the repeat in the middle.",
+        _stages,
+        "stages, s / 100 slices",
+        _show_stages,
+    ),
+    Column(
+        "passes",
+        "string",
+        "passes through each network for one minibatch.",
+        lambda t: json.dumps(t.timing.passes),
+        "network passes",
+        lambda row: formats.counts(json.loads(row["passes"])),
+    ),
+    Column(
+        "flops_per_100_slices",
+        "float64",
+        "of 100 slices, as PyTorch counts them.",
+        lambda t: _per_100(t, t.timing.flops),
+        "FLOPs",
+        lambda row: formats.si(row["flops_per_100_slices"]),
+    ),
+    Column(
+        "peak_memory_bytes",
+        "Int64",
+        "of the timed minibatch, above what was in use before.",
+        lambda t: t.timing.peak_memory_bytes,
+        "peak memory",
+        lambda row: formats.mebibytes(row["peak_memory_bytes"]),
+    ),
+    Column("fit_s", "float64", "seconds of fitting in that run; reused parts cost loading", lambda t: t.timing.fit_s),
+)
+TIME: dict[str, Column[TimingFile]] = {column.key: column for column in _TIME}
+"""What is known of the time of a run on one device."""
+
+
+def in_time_table() -> list[Column[Any]]:
+    """The columns of the table of times, in order."""
+    columns: list[Column[Any]] = [*TIME.values(), *RUN.values()]
+    return [column for column in columns if column.title]
