@@ -132,7 +132,7 @@ def test_an_image_size_that_the_network_cannot_halve_is_refused_before_training(
 
     monkeypatch.setattr(toys.ToyData, "load", load)
     answer = adbench.refuses("--method", "vqvae-residual", "--dataset", "toy")
-    assert answer == "Image sides must be multiples of factor=4, got 18 x 18."
+    assert answer == "vqvae-residual: Image sides must be multiples of factor=4, got 18 x 18."
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
