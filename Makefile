@@ -10,11 +10,11 @@ METHODS ?= ddpm ddim vqvae-residual intensity random
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint check format bench clean
+.PHONY: help setup demo test test-slow lint check format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP)  ## Install the project and its tools into VENV (default .venv).
 
@@ -32,6 +32,9 @@ demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke
 
 test: $(STAMP)  ## Run the tests on all cores; PYTEST_ARGS="-k name" runs some.
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## Run the tests that take long, which `make test` leaves out.
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/ruff check .

@@ -1,0 +1,50 @@
+"""Tables of the documentation say what is registered, published and generated."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pages import ROOT, blocks
+
+from adbench.cli import new
+
+ENTRY_POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+
+
+def rows(text: str, heading: str) -> list[dict[str, str]]:
+    """The first table whose first heading this is, heading -> cell; of two columns with one heading, the first."""
+    for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        titles, _, *lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+        if titles[0] == heading:
+            return [dict(reversed(list(zip(titles, line, strict=True)))) for line in lines]
+    raise AssertionError(f"no table whose first column is {heading!r}")
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "group"),
+    [("running.md", "method", "adbench.detectors"), ("own-data.md", "dataset", "adbench.datasets")],
+)
+def test_the_table_names_every_registered_plugin_and_no_other(page: str, heading: str, group: str) -> None:
+    table = rows((ROOT / "docs" / page).read_text("utf-8"), heading)
+    assert {name for row in table for name in re.findall(r"`([^`]+)`", row[heading])} == set(ENTRY_POINTS[group])
+
+
+@pytest.mark.parametrize(("dataset", "columns"), [("headct-sprites", (1, 2)), ("tcga-lgg", (3, 4))])
+def test_the_readme_s_results_are_those_of_the_published_page(dataset: str, columns: tuple[int, int]) -> None:
+    page = (ROOT / "leaderboards" / f"{dataset}.md").read_text("utf-8")
+    published = {row["method"]: row for row in rows(page[page.index("### Quality") :], "method")}
+    readme = (ROOT / "README.md").read_text("utf-8")
+    lines = [line.strip("| ").split(" | ") for line in readme.splitlines() if "] | 0." in line]
+    assert len(lines) >= 5
+    for line in lines:
+        shown = [line[i] for i in columns]
+        row = published.get(line[0], {"⌈DICE⌉": "-", "AUPRC": "-"})
+        assert shown == [row["⌈DICE⌉"], row["AUPRC"]]
+
+
+def test_the_detector_shown_is_the_one_that_is_written() -> None:
+    written = new.render("detector", "my-method", "")["adbench_my_method/detector.py"]
+    assert blocks(Path(ROOT / "docs" / "plugins.md"), "python")[0] == written
