@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -57,7 +58,7 @@ def _write(kind: str, name: str, out: Path | None, run: str) -> None:
         ) from error
     for path in files:
         console.say(str(folder / path))
-    console.say(f"go on: cd {folder}; pip install -e '.[dev]'; pytest; {run}")
+    console.say(f"go on: cd {quote(str(folder))}; pip install -e '.[dev]'; pytest; {run}")
 
 
 def check_name(kind: str, name: str) -> None:
