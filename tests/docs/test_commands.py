@@ -113,6 +113,7 @@ def is_cheap(command: Command) -> bool:
     cheap = {
         "list": True,
         "info": True,
+        "table": options.get("out") != "leaderboards",
         "leaderboard": options.get("out") != "leaderboards",
         "run": on_phantom and methods <= CHEAP,
         "tune": on_phantom and methods <= CHEAP,
