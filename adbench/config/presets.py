@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adbench.errors import ConfigError, suggestion
 
-PRESETS = ("smoke", "demo", "small", "paper")
+PRESETS = ("smoke", "demo", "small", "standard", "paper")
 """The presets for which a plugin may name values."""
 
 

@@ -46,6 +46,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"channels": (16, 32, 32, 32), "steps": 60, "learning_rate": 2e-3},
     "demo": {"steps": 400, "learning_rate": 1e-3},
     "small": {"steps": 6000, "learning_rate": 1e-3, "final_learning_rate": 0.02},
+    "standard": {"steps": 9000, "batch_size": 32, "learning_rate": 1e-3, "final_learning_rate": 0.02},
     "paper": {},
 }
 

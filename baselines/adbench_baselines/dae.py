@@ -51,6 +51,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "smoke": {**SHORT_TRAINING, "channels": (16, 32, 32), "steps": 30},
     "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400},
     "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 4000, "batch_size": 32},
+    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 4000},
     "paper": {},
 }
 

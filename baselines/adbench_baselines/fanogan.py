@@ -51,8 +51,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "wgan": {"width": 16, "steps": 1100, "batch_size": 32, "learning_rate": 5e-4, "final_learning_rate": 0.1},
         "encoder": {"steps": 2000, "learning_rate": 1e-3},
     },
+    "standard": {
+        "wgan": {
+            "width": 8, "critic_steps": 3, "steps": 2500, "batch_size": 32, "learning_rate": 5e-4,
+            "final_learning_rate": 0.1,
+        },
+        "encoder": {"steps": 1500, "learning_rate": 1e-3},
+    },
     "paper": {},
-}
+}  # fmt: skip
 """All but "paper" are for CPUs."""
 
 

@@ -255,6 +255,7 @@ class PatchCore(TrainedDetector[PatchCoreConfig]):
         "smoke": {"vqvae": VQVAE_SIZES["smoke"], "candidates": 5_000, "memory_size": 500, **CPU_FIELDS},
         "demo": {"vqvae": VQVAE_SIZES["demo"], "candidates": 30_000, "memory_size": 3_000, **CPU_FIELDS},
         "small": {"vqvae": VQVAE_SIZES["small"], "candidates": 100_000, **CPU_FIELDS},
+        "standard": {"vqvae": VQVAE_SIZES["standard"], "candidates": 100_000, **CPU_FIELDS},
         "paper": {},
     }
     search_space: ClassVar[SearchSpace] = SearchSpace(

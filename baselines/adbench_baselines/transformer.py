@@ -67,6 +67,10 @@ TRANSFORMER_SIZES: dict[str, dict[str, Any]] = {
         "dim": 128, "layers": 4, "heads": 4, "steps": 3000, "batch_size": 32, "learning_rate": 1e-3,
         "final_learning_rate": 0.02, "augmented_copies": 3,
     },
+    "standard": {
+        "dim": 128, "layers": 4, "heads": 4, "steps": 1500, "batch_size": 32, "learning_rate": 1e-3,
+        "final_learning_rate": 0.02, "augmented_copies": 3,
+    },
     "paper": {},
 }  # fmt: skip
 """The transformer of each preset, the same for every member; all but "paper" are for CPUs."""

@@ -11,6 +11,7 @@ from tiny_nets import SIDE, build, fitted, sick, stack
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from adbench.config.presets import PRESETS
 from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import ArtifactStore
@@ -234,7 +235,7 @@ def test_fitting_again_reuses_the_part_and_another_seed_does_not(cls):
 def test_every_preset_runs_at_64_px_with_its_own_network(cls):
     split = toy_split(4, 64, 1)
     images = Images(split.images, split.image_fingerprint)
-    for preset in ("smoke", "demo", "small", "paper"):
+    for preset in PRESETS:
         detector = build(cls, {**cls.presets[preset]})
         x_hat = detector.plan(images, images).forward(2)()
         assert x_hat.shape == (2, 1, 64, 64)

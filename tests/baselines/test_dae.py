@@ -18,6 +18,7 @@ from adbench_baselines.images.filters import eroded, median
 from scipy import ndimage
 from tiny_nets import build, fitted, sick, stack
 
+from adbench.config.presets import PRESETS
 from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
 from adbench.storage.store import ArtifactStore
@@ -269,6 +270,6 @@ def test_an_even_window_is_refused(name):
 def test_every_preset_runs_at_64_px_with_its_own_network():
     split = toy_split(4, 64, 1)
     images = Images(split.images, split.image_fingerprint)
-    for preset in ("smoke", "demo", "small", "paper"):
+    for preset in PRESETS:
         x_hat = build(DAE, {**DAE.presets[preset]}).plan(images, images).forward(2)()
         assert x_hat.shape == (2, 1, 64, 64)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from adbench.config.presets import PRESETS
 from adbench.config.settings import resolve
 from adbench.contracts import registry
 from adbench.tuning.space import at, contains
 
-PRESETS = ("smoke", "demo", "small", "paper")
 METHODS = [entry.name for entry in registry.names(registry.DETECTORS)]
 
 
@@ -21,3 +21,9 @@ def test_the_space_holds_the_settings_without_tuning_unless_they_are_left_to_the
     space = {**cls.search_space.inference, **cls.search_space.training}
     outside = {name: at(config, name) for name, domain in space.items() if not contains(domain, at(config, name))}
     assert set(outside.values()) <= {None}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_with_presets_has_all_of_them(method):
+    presets = registry.load_detector(method).cls.presets
+    assert not presets or set(presets) == set(PRESETS)

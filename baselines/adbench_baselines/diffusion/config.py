@@ -40,6 +40,14 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "image_timesteps": 100,
     },
+    "standard": {
+        "vqvae": VQVAE_SIZES["standard"],
+        "unet": {
+            "channels": (48, 96, 96), "residual_blocks": 1, "steps": 16_000, "batch_size": 32, "learning_rate": 6e-4,
+            "final_learning_rate": 0.02, "augmented_copies": 3, "t_last": 650,
+        },
+        "image_score": "map-max",
+    },
     "paper": {},
 }  # fmt: skip
 """The networks of each preset; with the fields of `SHORT_TRAINING`, all but "paper" are for CPUs."""

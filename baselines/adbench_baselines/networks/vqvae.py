@@ -37,8 +37,11 @@ VQVAE_SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"channels": 16, "codes": 32, "latent_channels": 4, "steps": 30, "learning_rate": 2e-3},
     "demo": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 400, "learning_rate": 2e-3},
     "small": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
+    "standard": {
+        "channels": 48, "codes": 256, "latent_channels": 8, "steps": 4000, "batch_size": 32, "learning_rate": 2e-3,
+    },
     "paper": {},
-}
+}  # fmt: skip
 """The VQ-VAE of each preset; all but "paper" are for CPUs."""
 VQVAE_SEARCH: dict[str, Domain] = {
     "vqvae.latent_channels": Choice((4, 8, 16, 32)),

@@ -35,7 +35,12 @@ from adbench_datasets.imaging.slice_cache import Job, SliceCache, key_of
 MIN_SUBJECTS = 3
 NAMED = 3
 """Skipped cases that a message names."""
-PRESETS = {"small": {"size": 64}, "smoke": {"size": 64, "max_subjects": 8}, "paper": {"size": 128}}
+PRESETS = {
+    "smoke": {"size": 64, "max_subjects": 8},
+    "small": {"size": 64},
+    "standard": {"size": 64},
+    "paper": {"size": 128},
+}
 NO_LABEL = "has neither a lesion mask nor is it known to be free of lesions"
 
 
