@@ -75,9 +75,9 @@ def test_random_image_scores_are_uniform_and_follow_the_image_not_its_place():
 
 def test_the_vqvae_residual_is_the_distance_to_the_reconstruction():
     control, images = fitted(VQVAEResidual, {"vqvae": VQVAE_SETTINGS}), sick()
-    x_hat = control.model.decode(control.model.encode(images))
+    x_hat = control.trained["vqvae"].decode(control.trained["vqvae"].encode(images))
     assert torch.equal(control.score(images), (images - x_hat).abs())
-    assert control.parameters() == sum(p.numel() for p in control.model.parameters()) > 0
+    assert control.parameters() == sum(p.numel() for p in control.trained["vqvae"].parameters()) > 0
 
 
 def heads(background: float) -> torch.Tensor:

@@ -326,12 +326,12 @@ def test_a_run_that_was_cut_off_goes_on_with_its_scores_when_it_is_measured_othe
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(harness, "write_record_file", cut)
+        patch.setattr(harness, "write_record", cut)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, "toy-brightness", settings=IN_FOURS)
     sizes = count_scored(monkeypatch)
     (record,) = run(tmp_path, "toy-brightness", settings=[*IN_FOURS, "protocol.transferred_quantile=0.9"], force=True)
-    assert record.metrics.transferred_quantile == 0.9
+    assert record.protocol["transferred_quantile"] == 0.9
     assert [size for size in sizes if size not in TIMED] == []
 
 
@@ -348,13 +348,12 @@ def test_scores_belong_to_the_marked_fields_of_the_protocol_and_to_all_of_the_me
     assert scores_hash(seed=3) != base, "other parts"
     changed = [
         (toys.Trained, "info", replace(toys.Trained.info, version="2")),
-        (cell_module, "precision", lambda device: "float16"),
+        (cell_module, "decide", lambda *given: "bf16"),
     ]
     for owner, name, value in changed:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, value)
             assert scores_hash() != base
-    monkeypatch.setattr(cell_module, "precision", lambda device: "float32")
     on_cpu = toys.cell(tmp_path, "toy-trained")
     assert replace(on_cpu, device=toys.torch.device("cuda")).scores_hash != on_cpu.scores_hash
 

@@ -10,7 +10,7 @@ from adbench.devices import precision as measuring
 from adbench.devices.cpu import Cpu
 from adbench.devices.device import precision
 from adbench.errors import ArtifactError
-from adbench.protocol import harness, planning
+from adbench.protocol import forecast, harness
 from adbench.storage.saved import Saved
 
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def test_a_run_and_its_dry_run_take_what_was_measured_once(tmp_path, seen, monke
     monkeypatch.setattr(Cpu, "has_bf16", True)
     monkeypatch.setattr(measuring, "measure", lambda device: measured.pop())
     diary = toys.Diary()
-    planning.plan(["toy-trained"], "toy", toys.options(tmp_path), diary)
+    forecast.forecast(["toy-trained"], "toy", toys.options(tmp_path), diary)
     assert ("plan", "bf16") in seen
     assert "precision: bf16, as bf16 took 100.0 ms" in diary.text
     assert run(tmp_path).environment.precision == "bf16 autocast"

@@ -11,7 +11,7 @@ from adbench.storage.spec import PartSpec
 from adbench.testing import toy_split
 from adbench.training.rows import Rows
 
-ROWS = Rows(PartSpec("sums", 1, {}, "data", 0), "sums", "summing", batch=4)
+ROWS = Rows(PartSpec("sums", 1, {}, "data", 0), "sums", "summing", (), batch=4)
 IMAGES = Images(toy_split(10, 16, 1).images, "data")
 
 

@@ -57,7 +57,7 @@ def test_processes_of_a_study_are_told_what_was_decided_and_measure_nothing(tmp_
     told, measured = [], [(0.2, 0.1)]
     monkeypatch.setattr(Cpu, "has_bf16", True)
     monkeypatch.setattr(measuring, "measure", lambda device: measured.pop())
-    monkeypatch.setattr(workers.study, "check_some_succeeded", lambda *_: None)
+    monkeypatch.setattr(workers.studies, "check_some_succeeded", lambda *_: None)
     monkeypatch.setattr(workers, "_spread", lambda study, given, *_: told.append(given.precision))
     tune(options(tmp_path, jobs=2))
     assert told == ["bf16"]

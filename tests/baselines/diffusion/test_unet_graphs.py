@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from adbench_baselines.unet import LatentModel, UNetConfig, simple_loss
+from adbench_baselines.diffusion.unet import LatentModel, UNetConfig, simple_loss
 
 from adbench.devices.device import computing
 from adbench.devices.graphs import graph_training
