@@ -50,7 +50,8 @@ class Cell:
     @cached_property
     def plan(self) -> Plan:
         """What the detector will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
-        return plan_of(self.plugin, self.config, self._runtime(self.store(), Silent()), *self.data.healthy())
+        with self.computing():
+            return plan_of(self.plugin, self.config, self._runtime(self.store(), Silent()), *self.data.healthy())
 
     @property
     def part_versions(self) -> dict[str, int]:

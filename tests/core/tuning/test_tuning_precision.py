@@ -58,6 +58,6 @@ def test_processes_of_a_study_are_told_what_was_decided_and_measure_nothing(tmp_
     monkeypatch.setattr(Cpu, "has_bf16", True)
     monkeypatch.setattr(measuring, "measure", lambda device: measured.pop())
     monkeypatch.setattr(workers.studies, "check_some_succeeded", lambda *_: None)
-    monkeypatch.setattr(workers, "_spread", lambda study, given, *_: told.append(given.precision))
+    monkeypatch.setattr(workers, "_work_in_processes", lambda study, given, *_: told.append(given.precision))
     tune(options(tmp_path, jobs=2))
     assert told == ["bf16"]
