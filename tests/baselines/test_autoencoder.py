@@ -15,26 +15,12 @@ from adbench.config.presets import PRESETS
 from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.store import ArtifactStore
-from adbench.testing import DetectorContract, toy_split
+from adbench.testing import toy_split
 from adbench.training import loop
 
 TINY = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}
 SHORT = {**TINY, "steps": 6}
 BOTH = pytest.mark.parametrize("cls", [AE, VAE])
-
-
-class TestAE(DetectorContract):
-    detector_class = AE
-    settings = TINY
-    n_healthy = 16
-    n_validation = 4
-
-
-class TestVAE(DetectorContract):
-    detector_class = VAE
-    settings = {**TINY, "latent_size": 8}
-    n_healthy = 16
-    n_validation = 4
 
 
 def generator(seed: int = 0) -> torch.Generator:

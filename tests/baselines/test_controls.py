@@ -22,19 +22,7 @@ from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import pixel_metrics
-from adbench.testing import DetectorContract, toy_split
-
-
-class TestIntensityEqualised(DetectorContract):
-    detector_class = IntensityEqualised
-
-
-class TestHealthyMean(DetectorContract):
-    detector_class = HealthyMean
-
-
-class TestHealthyZScore(DetectorContract):
-    detector_class = HealthyZScore
+from adbench.testing import toy_split
 
 
 def test_intensity_scores_the_image_itself():

@@ -33,14 +33,10 @@ TINY = {
 SHORT = {**TINY, "steps": 6}
 
 
-class TestDAE(DetectorContract):
+class TestUnmaskedDAE(DetectorContract):
     detector_class = DAE
-    settings = TINY
     n_healthy = 16
     n_validation = 4
-
-
-class TestUnmaskedDAE(TestDAE):
     settings = {**TINY, "masked": False, "median_px": 1}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ from adbench_baselines.kl_map import KLMap
 from adbench_datasets.phantom import Phantom
 from einops import reduce
 from tiny_nets import DIFFUSION_SETTINGS, UNET_SETTINGS, VQVAE_SETTINGS
+from torch import Tensor
 
 from adbench.contracts import registry
+from adbench.contracts.detector import Detector, Runtime
 from adbench.contracts.splits import Split, Splits
+from adbench.storage.spec import PartSpec
+from adbench.storage.store import ArtifactStore
 from adbench.testing import DetectorContract
 
 LEARNED = {**VQVAE_SETTINGS, "steps": 60}
@@ -95,8 +100,29 @@ def halved(split: Split) -> Split:
     return Split(mean(split.images), split.subjects, split.hashes, lesions=lesions)
 
 
+class Asked(ArtifactStore):
+    """A store that many detectors share, of which each sees the parts that it asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: set[str] = set()
+
+    def get(self, spec: PartSpec, *given: Any) -> dict[str, Tensor]:
+        self.asked.add(spec.key)
+        return super().get(spec, *given)
+
+    def has(self, spec: PartSpec) -> bool:
+        return spec.key in self.asked and super().has(spec)
+
+
+@cache
+def store(again: bool) -> ArtifactStore:
+    """Of the parts of all detectors that the tests of a class share, or of all that they are compared with."""
+    return ArtifactStore.temporary()
+
+
 class OnPhantom(DetectorContract):
-    """The contract on images of `phantom`."""
+    """The contract on images of `phantom`; what methods share is trained twice and not twice for each method."""
 
     def healthy(self) -> Split:
         return phantom().train
@@ -106,6 +132,11 @@ class OnPhantom(DetectorContract):
 
     def contaminated(self) -> Split:
         return phantom().test
+
+    def _fit(self) -> Detector[Any]:
+        detector = self.make(Runtime(store=Asked(store(again="_shared" in vars(type(self))).root)))
+        detector.fit(*self._stacks())
+        return detector
 
 
 def contract_of(name: str) -> type[DetectorContract]:

@@ -23,7 +23,6 @@ from adbench.devices.flops import count_flops
 from adbench.errors import ConfigError, TrainingError
 from adbench.storage.saved import Checkpoint
 from adbench.storage.store import ArtifactStore
-from adbench.testing import DetectorContract
 from adbench.training import loop
 from adbench.training.loop import LoopOptions
 from adbench.training.part import Source
@@ -34,12 +33,6 @@ SETTINGS = {
     "encoder": {"steps": 60, "batch_size": 8, "learning_rate": 3e-3, "ema_decay": 0.0},
 }
 SOURCE = Source(stack(16, 1), Runtime())
-
-
-class TestFAnoGAN(DetectorContract):
-    detector_class = FAnoGAN
-    settings = SETTINGS
-    n_healthy, n_validation, n_test = 16, 8, 4
 
 
 def tiny(**changes) -> WGANConfig:

@@ -19,14 +19,6 @@ from adbench.testing import DetectorContract
 SETTINGS = {"vqvae": VQVAE_SETTINGS, "candidates": 400, "memory_size": 100, "neighbours": 3}
 
 
-class TestPatchCore(DetectorContract):
-    detector_class = PatchCore
-    settings = SETTINGS
-    n_healthy = 16
-    n_validation = 4
-    n_test = 4
-
-
 class TestPatchCoreOfThePresetsForCPUs(DetectorContract):
     detector_class = PatchCore
     settings = {**SETTINGS, **patchcore.CPU_FIELDS}

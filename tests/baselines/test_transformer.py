@@ -37,11 +37,6 @@ SETTINGS = {"vqvae": VQVAE_SETTINGS, "transformer": {**MEMBER, "steps": 4}, "thr
 """Trains too short to find anything, with a threshold at which some tokens are masked."""
 
 
-class TestTransformer(DetectorContract):
-    detector_class = Transformer
-    settings = LEARNED
-
-
 class TestEnsembleF8(DetectorContract):
     detector_class = TransformerEnsembleF8
     settings = {**LEARNED, "orderings": 2, "threshold_kind": "quantile", "quantile": 0.05, "healings": 2}
