@@ -34,7 +34,7 @@ test: $(STAMP)  ## Run the tests on all cores; PYTEST_ARGS="-k name" runs some.
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take long, which `make test` leaves out.
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/ruff check .

@@ -84,11 +84,13 @@ def killed(tmp_path_factory):
     return whole, cut
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_at_every_stage_ends_with_the_numbers_of_one_that_was_not(killed):
     whole, cut = killed
     assert metrics(cut["never"]) == metrics(whole)
 
 
+@pytest.mark.slow
 def test_training_goes_on_at_its_last_checkpoint(killed):
     _, cut = killed
     assert cut["VQ-VAE"].steps("VQ-VAE") == [1, 2, 3]
@@ -97,6 +99,7 @@ def test_training_goes_on_at_its_last_checkpoint(killed):
     assert cut["between parts"].steps("UNet") == [5]
 
 
+@pytest.mark.slow
 def test_finished_parts_and_batches_are_not_made_again(killed):
     whole, cut = killed
     assert whole.steps("ddim: test maps") == [0, 1, 2]
@@ -112,6 +115,7 @@ def test_nothing_is_left_of_checkpoints_and_scored_batches_when_a_run_has_ended(
     assert sorted(path.suffix for path in part.glob("[!.]*")) == [".json", ".safetensors"]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_renaming_of_a_file_leaves_nothing_half_written_and_is_made_up_for(tmp_path):
     reference = run(tmp_path / "logs/whole", toy(tmp_path / "whole"))
     # every run begins by writing a probe to both folders; the third and fourth renaming are a file and its index

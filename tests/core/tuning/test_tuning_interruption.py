@@ -93,6 +93,7 @@ def _tune_in_group(given: TuneOptions) -> None:
     workers.tune(given, Silent())
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_loses_no_trial_of_several_processes(tmp_path):
     given = options(tmp_path, "toy-slow", trials=2, jobs=2, settings=(f"kill={tmp_path / 'began'}",))
     process = CONTEXT.Process(target=_tune_in_group, args=(given,))
@@ -157,6 +158,7 @@ def test_the_trial_of_a_killed_process_is_tried_again(tmp_path):
     assert "trials 0 were cut off and are tried again" in diary.text
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_works_on_is_left_alone(tmp_path):
     began = tmp_path / "began"
     given = options(tmp_path, "toy-slow", trials=1, settings=(f"kill={began}",))
@@ -180,6 +182,7 @@ def test_a_trial_is_not_tried_again_for_ever(tmp_path):
     assert max(retries) == studies.MOST_RETRIES
 
 
+@pytest.mark.slow
 def test_processes_share_a_study_and_one_that_is_killed_is_replaced(tmp_path):
     (tmp_path / "kill").touch()
     diary = Diary()
