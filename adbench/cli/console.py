@@ -86,7 +86,7 @@ def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
         fields.add_row(*row)
     out().print(fields if fields.row_count else "no settings")
     for preset, values in cls.presets.items():
-        given = ", ".join(f"{key}={_as_set(value)}" for key, value in formats.flat(values).items())
+        given = ", ".join(f"{prefix}{key}={_as_set(value)}" for key, value in formats.flat(values).items())
         say(f"--preset {preset}: {given or 'the defaults above'}")
     if text := inspect.getdoc(inspect.getmodule(cls)):
         say(f"\n{text}")

@@ -21,5 +21,5 @@ def leaderboard_pages(
     for path in stale if check else pages.write_pages(out):
         console.say(str(path))
     if stale:
-        console.complain(f"{len(stale)} pages are not what the records give: run 'adbench leaderboard'")
+        console.complain(f"{len(stale)} pages are not what the records give: run 'adbench leaderboard --out {out}'")
         raise typer.Exit(console.FAILED)

@@ -45,7 +45,7 @@ def run(
     tuned: Annotated[
         str | None, typer.Option(metavar="STUDY[#TRIAL]", help="Use the settings that a study found.")
     ] = None,
-    storage: Annotated[str | None, typer.Option(help="Where that study is  [default: SQLite in the cache]")] = None,
+    storage: Annotated[str | None, typer.Option(help="Where it is kept  [default: SQLite in the cache]")] = None,
 ) -> None:
     """Train and measure methods on datasets, write their records and the pages."""
     methods = _named(method, "method", registry.DETECTORS)

@@ -217,7 +217,7 @@ def test_a_stale_page_fails_the_check_and_is_named(harness, command, tmp_path):
     code, out, err = command("leaderboard", "--check", "--out", str(tmp_path))
     assert code == 1
     assert out == f"{tmp_path / 'README.md'}\n"
-    assert "run 'adbench leaderboard'" in err
+    assert "run 'adbench leaderboard --out" in err
     assert command("leaderboard", "--out", str(tmp_path))[0] == 0
     assert command("leaderboard", "--check", "--out", str(tmp_path))[:2] == (0, "")
 
@@ -250,3 +250,9 @@ def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harne
     assert options.settings == ("f=8", "data.kind=tumour", "ema=true", "widths=[1, 2]", "n=null")
     assert (options.out, options.data_root, options.cache) == (tmp_path, Path("d"), default_cache())
     assert options.precision == "bf16"
+
+
+def test_the_table_of_a_folder_without_records_is_an_error_and_not_an_empty_table(command, tmp_path):
+    code, out, err = command("table", "--out", str(tmp_path / "nothere"))
+    assert (code, out) == (2, "")
+    assert "nothere/records, which is no folder. Name the folder of a run with --out." in err

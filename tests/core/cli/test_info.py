@@ -56,7 +56,7 @@ def test_info_shows_the_card_the_settings_and_the_presets(harness, command, monk
         "none needed",
         "toys 1.0",
         "data.steps",
-        "--preset smoke: steps=1",
+        "--preset smoke: data.steps=1",
         "--preset paper: the defaults",
     ):
         assert text in out
