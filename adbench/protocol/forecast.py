@@ -17,6 +17,7 @@ from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
 from adbench.errors import RecordError
 from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.planned import named
 from adbench.results.record import read_record
 
 
@@ -78,7 +79,7 @@ def forecast(
     """Return what each cell would take. Raises AdbenchError where the run itself would, on the user's input."""
     known, forecasts = _Known({}, {}, set()), []
     for cell in build_cells(methods, datasets, options, reporter):
-        with cell.computing():
+        with cell.computing(), named(cell.plugin):
             forecasts.append(_of_cell(cell, known))
     return forecasts
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,12 +58,19 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
 
 
 def times_here(records: Sequence[Record], options: RunOptions) -> list[TimingFile]:
-    """The times of records on the device of a run, of those that have one."""
+    """The times of records on the device of a run, of those that have one that can be read and is theirs."""
     device = pick_device(options.device)
     with computing(device, decide(device, options.precision, options.cache, Silent().message)):
         here = EnvironmentRecord(**environment(device))
     paths = (options.out / timing_path(record.path, here) for record in records)
-    return [read_timing(path) for path in paths if path.is_file()]
+    return [timing for path in paths if (timing := _time_at(path, options.out)) is not None]
+
+
+def _time_at(path: Path, out: Path) -> TimingFile | None:
+    with suppress(RecordError):
+        timing = read_timing(path)
+        return timing if out / timing.path == path else None
+    return None
 
 
 def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:

@@ -199,6 +199,15 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(out: Path) -> list[Record]:
-    """All records below `out`, in the order of their paths."""
+    """All records below `out`, in the order of their paths.
+
+    Raises RecordError as `read_record`, and where a record does not lie where its content says.
+    """
     files, times = (set((out / "records").glob(f"*/*/{name}")) for name in ("*-seed*.json", "*.timing-*.json"))
-    return [read_record(path) for path in sorted(files - times)]
+    records = {path: read_record(path) for path in sorted(files - times)}
+    for path, record in records.items():
+        if out / record.path != path:
+            raise RecordError(
+                f"A record must lie where its content says, at {record.path}, but {path} does not: move or remove it."
+            )
+    return list(records.values())

@@ -111,7 +111,17 @@ class Kept:
                 have = self._read_have(name, shape[0])
                 if not path.is_file() or not have.any():  # nothing in it is known to be whole
                     np.lib.format.open_memmap(path, "w+", np.float32, shape).flush()
-        return np.load(path, mmap_mode="r"), have
+        try:
+            stack = np.load(path, mmap_mode="r")
+        except ValueError as error:
+            raise self._damaged(path) from error
+        if stack.shape != shape or stack.dtype != np.float32:
+            raise self._damaged(path)
+        return stack, have
+
+    @staticmethod
+    def _damaged(path: Path) -> ArtifactError:
+        return ArtifactError(f"Maps that trials share must be as they were kept, but {path} is not. Remove it.")
 
     def _read_have(self, name: str, n: int) -> NDArray[np.bool_]:
         """(N,) which planes are filled: one byte each, written after the planes themselves."""

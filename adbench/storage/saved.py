@@ -109,7 +109,7 @@ class Saved:
 
     def _read_index(self) -> dict[str, Any]:
         index: dict[str, Any] = json.loads(self._index.read_bytes())
-        if canonical_hash(index["meta"]) != index["meta_sha256"]:
+        if not isinstance(index["meta"], dict) or canonical_hash(index["meta"]) != index["meta_sha256"]:
             raise DamagedError(f"{self._index.name} does not match its hash")
         return index
 
@@ -147,7 +147,8 @@ class Checkpoint:
         return self._earlier_s + time.process_time() - self._since
 
     def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
-        self._saved.save(tensors, {**meta, "core_s": self.core_s, "precision": self._precision})
+        own = {"core_s": self.core_s, "precision": self._precision, "part": self._saved.folder.name}
+        self._saved.save(tensors, {**meta, **own})
 
     def keep(self, name: str, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Keep tensors beside the part for good: a snapshot of the weights, a loss curve."""
@@ -156,8 +157,8 @@ class Checkpoint:
     def load(self, shapes: Shapes | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the last saved state, or None where there is none (or it is damaged, which is said).
 
-        Raises ArtifactError where it was made in another precision, lacks a tensor that `shapes` names, or has another
-        shape for it.
+        Raises ArtifactError where it was made in another precision or for another part, lacks a tensor that `shapes`
+        names, or has another shape for it.
         """
         if not self._saved.exists():
             return None
@@ -169,6 +170,12 @@ class Checkpoint:
             return None
         self._earlier_s = float(meta.pop("core_s", 0.0))
         self._check_precision(meta.pop("precision", None))
+        folder = self._saved.folder
+        if (part := meta.pop("part", folder.name)) != folder.name:
+            raise ArtifactError(
+                f"A checkpoint lies in the folder of its part, but that in {folder} is of {part}. Move it back, or "
+                "remove it to train anew."
+            )
         if shapes is not None:
             self._saved.check_shapes({name: tensors[name] for name in tensors.keys() & shapes.keys()}, shapes)
         return tensors, meta

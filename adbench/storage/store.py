@@ -20,10 +20,12 @@ from torch import Tensor
 from adbench.errors import ArtifactError
 from adbench.storage.files import write_atomic
 from adbench.storage.saved import Checkpoint, DamagedError, Notify, Saved, Shapes, Tensors
-from adbench.storage.spec import PartSpec
+from adbench.storage.spec import PartSpec, canonical_hash
 
 PROBE_BYTES = 1 << 16
 """Written to find out whether a folder can be: an empty file fits on a full disk."""
+REMOVALS = 20
+"""How often another run may remove a part's folder while its lock is being taken."""
 
 
 class ArtifactStore:
@@ -75,12 +77,12 @@ class ArtifactStore:
         checkpoint = Checkpoint(self.folder(spec), self.notify, precision)
         with suppress(DamagedError):  # made again below, by whoever gets the lock
             if saved.exists():
-                tensors = saved.read(shapes)[0]
+                tensors = self._read(saved, spec, shapes)
                 if self.has_checkpoint(spec):  # a kill came between the part and the end of its checkpoint
                     checkpoint.remove()
                 return tensors
         with self._locked(spec):
-            loaded = self._load(saved, shapes)
+            loaded = self._load(saved, spec, shapes)
             if loaded is None:
                 saved.remove()
                 loaded = dict(make(checkpoint))
@@ -125,28 +127,43 @@ class ArtifactStore:
         with self._locked(spec):
             shutil.rmtree(self.folder(spec), ignore_errors=True)
 
-    def _load(self, saved: Saved, shapes: Shapes | None) -> dict[str, Tensor] | None:
+    def _read(self, saved: Saved, spec: PartSpec, shapes: Shapes | None) -> dict[str, Tensor]:
+        """Return the tensors. Raises DamagedError, and ArtifactError where they are not of this part."""
+        tensors, meta = saved.read(shapes)
+        if canonical_hash(meta.get("spec")) != canonical_hash(spec.as_dict()):
+            raise ArtifactError(
+                f"A part lies in the folder of its own key, but what lies in {saved.folder} was made as another part. "
+                "Move it back, or remove the folder to make the part anew."
+            )
+        return tensors
+
+    def _load(self, saved: Saved, spec: PartSpec, shapes: Shapes | None) -> dict[str, Tensor] | None:
         """Return the tensors, or None where there are none (or they are damaged, which is said)."""
         if not saved.exists():
             return None
         try:
-            return saved.read(shapes)[0]
+            return self._read(saved, spec, shapes)
         except DamagedError as error:
             self.notify(f"part {saved.folder.name} is damaged ({error}): it is made again")
             return None
 
     def _locked(self, spec: PartSpec) -> Any:
-        folder = self.folder(spec)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock")
-            try:
-                return lock.acquire(timeout=0)
-            except Timeout:
-                self.notify(f"another run is making {spec.key}: waiting for it")
-                return lock.acquire()
+            for _ in range(REMOVALS):
+                with suppress(FileNotFoundError, FileExistsError):  # another run removed the folder meanwhile
+                    return self._lock(spec)
+            return self._lock(spec)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _lock(self, spec: PartSpec) -> Any:
+        self.folder(spec).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder(spec) / ".lock")
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            self.notify(f"another run is making {spec.key}: waiting for it")
+            return lock.acquire()
 
     def _unwritable(self, error: OSError) -> ArtifactError:
         return ArtifactError(

@@ -38,6 +38,8 @@ FAULTS = {
     "it divides by zero": lambda *given: 1 / 0,
     "it leaves": lambda *given: exit(1),
     "it gives no plan": lambda *given: ["vqvae"],
+    "its passes are no numbers": lambda *given: Plan(passes={"net": "many"}),
+    "its passes are missing": lambda *given: Plan(passes=None),
     "its part cannot be hashed": lambda self, healthy, validation: Plan(
         [
             replace(part, spec=replace(part.spec, config={"x": object()}))
@@ -58,6 +60,26 @@ def test_a_plan_that_breaks_names_its_method_before_anything_is_trained_or_writt
     ):
         way(tmp_path, ["toy-brightness", "toy-trained", "toy-twin"], toys.options(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"site"}
+
+
+@pytest.mark.parametrize("fault", ["forward", "build"])
+def test_what_a_plan_would_run_and_cannot_names_its_method(tmp_path, monkeypatch, fault):
+    def plan(self, healthy, validation):
+        whole = PLAN(self, healthy, validation)
+        parts = [replace(part, build=lambda: 1 / 0) for part in whole.parts]
+        return replace(whole, forward=lambda n: 1 / 0, passes={"net": 1}) if fault == "forward" else Plan(parts)
+
+    monkeypatch.setattr(toys.Trained, "plan", plan)
+    with pytest.raises(PluginError, match=r"toy-trained .+ cannot plan \(ZeroDivisionError"):
+        dry_run(tmp_path, ["toy-trained"], toys.options(tmp_path))
+
+
+def test_the_parts_of_a_plan_may_be_any_iterable(tmp_path, monkeypatch):
+    named = build(tmp_path, ["toy-trained"], toys.options(tmp_path))[0]
+    monkeypatch.setattr(toys.Trained, "plan", lambda *given: replace(PLAN(*given), parts=iter(PLAN(*given).parts)))
+    (cell,) = build(tmp_path, ["toy-trained"], toys.options(tmp_path))
+    assert cell.part_versions == named.part_versions != {}
+    assert (cell.config_hash, cell.scores_hash) == (named.config_hash, named.scores_hash)
 
 
 @every_way

@@ -98,6 +98,13 @@ def test_records_are_read_in_the_order_of_their_paths(tmp_path):
     assert [(r.detector.name, r.seed) for r in read_records(tmp_path)] == [("a", 0), ("a", 1), ("b", 0)]
 
 
+def test_a_record_that_lies_where_another_belongs_is_named(tmp_path):
+    first, second = (write_record(make(method), tmp_path) for method in ("ddpm", "random"))
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(RecordError, match=rf"at {first.relative_to(tmp_path)}, but {second} does not"):
+        read_records(tmp_path)
+
+
 def test_an_output_folder_that_is_a_file_gives_one_clear_error_and_leaves_nothing(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(RecordError, match="name another folder with --out"):

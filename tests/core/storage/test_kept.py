@@ -94,3 +94,15 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match=r"cannot be written .* --cache"):
         Kept(tmp_path / "file" / "kept").planes(["k"], [0], (3, 2, 3), planes_of)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "junk", "another shape"])
+def test_a_damaged_file_of_planes_is_named(tmp_path, damage):
+    Kept(tmp_path).planes(["k"], [0], (3, 2, 3), planes_of)
+    (file,) = tmp_path.glob("*.npy")
+    if damage == "another shape":
+        np.save(file, np.zeros((3, 3, 3), np.float32))
+    else:
+        file.write_bytes(file.read_bytes()[:-4] if damage == "cut short" else b"junk")
+    with pytest.raises(ArtifactError, match=rf"but .*{file.name} is not. Remove it"):
+        Kept(tmp_path).planes(["k"], [0], (3, 2, 3), planes_of)

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -144,7 +146,7 @@ def test_a_store_waits_for_whoever_makes_the_part_and_says_so(store, said):
         thread = threading.Thread(target=lambda: found.append(store.get(SPEC, never)))
         thread.start()
         assert waiting.wait(20)
-        Saved(folder, "part").save(TENSORS, {})
+        Saved(folder, "part").save(TENSORS, {"spec": SPEC.as_dict()})
     thread.join(20)
     assert said == [f"another run is making {SPEC.key}: waiting for it"]
     assert equal(found[0])
@@ -395,3 +397,37 @@ def test_a_part_of_before_sizes_were_written_is_used(store):
     del index["bytes"]
     index_file.write_text(json.dumps(index))
     assert equal(store.get(SPEC, never))
+
+
+def test_a_part_in_the_folder_of_another_is_refused_by_name_and_stays(store):
+    other = replace(SPEC, seed=SPEC.seed + 1)
+    for spec in (SPEC, other):
+        store.get(spec, lambda checkpoint: TENSORS)
+    shutil.rmtree(store.folder(SPEC))
+    shutil.copytree(store.folder(other), store.folder(SPEC))
+    with pytest.raises(ArtifactError, match=rf"what lies in .+{SPEC.key} was made as another part"):
+        store.get(SPEC, never)
+    assert store.has(SPEC)
+
+
+def test_a_checkpoint_in_the_folder_of_another_part_is_refused(store):
+    other = replace(SPEC, seed=SPEC.seed + 1)
+    with pytest.raises(KeyboardInterrupt):
+        store.get(other, interrupted)
+    shutil.copytree(store.folder(other), store.folder(SPEC))
+    with pytest.raises(ArtifactError, match=rf"that in .+{SPEC.key} is of {other.key}"):
+        store.get(SPEC, lambda checkpoint: checkpoint.load()[0])
+
+
+def interrupted(checkpoint):
+    checkpoint.save(TENSORS, {"step": 1})
+    raise KeyboardInterrupt
+
+
+def test_parts_that_are_made_and_removed_at_the_same_time_raise_nothing(store):
+    def work(i: int) -> None:
+        for _ in range(100):
+            store.remove(SPEC) if i == 0 else store.get(SPEC, lambda checkpoint: TENSORS)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
