@@ -38,7 +38,7 @@ VQVAE_SIZES: dict[str, dict[str, Any]] = {
     "demo": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 400, "learning_rate": 2e-3},
     "small": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
     "standard": {
-        "channels": 48, "codes": 256, "latent_channels": 8, "steps": 4000, "batch_size": 32, "learning_rate": 2e-3,
+        "channels": 32, "codes": 64, "latent_channels": 4, "steps": 1500, "batch_size": 32, "learning_rate": 1e-3,
     },
     "paper": {},
 }  # fmt: skip
