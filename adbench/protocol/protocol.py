@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
+
+from adbench.devices.times import LEAST
 
 
 class DecidesScores:
@@ -13,6 +14,10 @@ class DecidesScores:
 
     Which images are scored is no such field: kept scores are those of a batch's own images.
     """
+
+
+class DecidesTimes:
+    """Marks a field that changes times alone: the record is the same, and its time is measured anew."""
 
 
 class MeasurementProtocol(BaseModel):
@@ -27,17 +32,27 @@ class MeasurementProtocol(BaseModel):
     )
     transferred_images: int = Field(100, ge=1, description="healthy validation images scored for that (or all)")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of the 95 % intervals")
-    timing_slices: int = Field(100, ge=1, description="slices in the timed minibatch")
-    timing_repeats: int = Field(10, ge=1, description="timed repeats; fewer where the budget is spent")
-    timing_budget_s: float = Field(120.0, gt=0, description="seconds for timing one method")
+    timing_slices: Annotated[int, DecidesTimes()] = Field(100, ge=1, description="slices in the timed minibatch")
+    timing_repeats: Annotated[int, DecidesTimes()] = Field(
+        10, ge=LEAST, description=f"timed repeats; down to {LEAST} where the budget is spent"
+    )
+    timing_budget_s: Annotated[float, DecidesTimes()] = Field(
+        120.0,
+        gt=0,
+        description="seconds for the repeats of a call; one that takes longer is composed",
+    )
 
     def deciding_scores(self) -> dict[str, Any]:
         """The fields on which score maps depend."""
-        return self.model_dump(include={name for name, field in type(self).model_fields.items() if _decides(field)})
+        return self.model_dump(include=self._marked(DecidesScores))
 
+    def deciding_times(self) -> set[str]:
+        """The names of the fields on which times alone depend."""
+        return self._marked(DecidesTimes)
 
-def _decides(field: FieldInfo) -> bool:
-    return any(isinstance(mark, DecidesScores) for mark in field.metadata)
+    def _marked(self, mark: type) -> set[str]:
+        fields = type(self).model_fields.items()
+        return {name for name, field in fields if any(isinstance(each, mark) for each in field.metadata)}
 
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {

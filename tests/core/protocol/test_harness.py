@@ -40,9 +40,9 @@ REGIONS = ["image", "brain"]
 CHANGES = [
     *("part.steps=5", "part.rate=0.4", "scale=2", "data.n_train=7", "data.n_validation=9", "data.n_test=7"),
     *("protocol.batch_size=50", "protocol.region=brain", "protocol.transferred_quantile=0.98"),
-    *("protocol.transferred_images=5", "protocol.resamples=21", "protocol.timing_slices=3"),
-    *("protocol.timing_repeats=9", "protocol.timing_budget_s=0.02"),
+    *("protocol.transferred_images=5", "protocol.resamples=21"),
 ]
+TIMES_ALONE = ["protocol.timing_slices=3", "protocol.timing_repeats=9", "protocol.timing_budget_s=0.02"]
 
 
 def test_the_config_hash_changes_with_every_value_of_config_data_and_protocol(tmp_path):
@@ -57,7 +57,11 @@ def test_every_field_of_config_data_and_protocol_was_changed_in_that_test(tmp_pa
     cell = toys.cell(tmp_path, "toy-trained")
     fields = {f"data.{name}" for name in cell.data.dataset.config.model_dump()}
     fields |= {f"protocol.{name}" for name in cell.protocol.model_dump()} | {"scale", "part.steps", "part.rate"}
-    assert {change.partition("=")[0] for change in CHANGES} == fields
+    assert {change.partition("=")[0] for change in [*CHANGES, *TIMES_ALONE]} == fields
+
+
+def test_how_a_cell_is_timed_is_no_part_of_its_name(tmp_path):
+    assert {config_hash(tmp_path, change) for change in TIMES_ALONE} == {config_hash(tmp_path)}
 
 
 def test_the_config_hash_depends_neither_on_seed_device_and_folders_nor_on_the_way_a_value_was_given(tmp_path):
@@ -296,7 +300,7 @@ def count_scored(monkeypatch) -> list[int]:
     return sizes
 
 
-OTHERWISE_MEASURED = ["transferred_quantile=0.9", "transferred_images=8", "resamples=30", "timing_repeats=2"]
+OTHERWISE_MEASURED = ["transferred_quantile=0.9", "transferred_images=8", "resamples=30"]
 IN_FOURS, TIMED = ("protocol.batch_size=4", "protocol.transferred_images=4", "protocol.timing_slices=3"), (1, 3)
 """Scored four by four, but timed one by one and three by three: a test can tell them apart."""
 
