@@ -2,8 +2,8 @@
 
     python benchmarks/timing_ratio.py --data-root DATA [--preset smoke] [--cache DIR] [--slices 100] [--budget-s 120]
 
-Parts come from the cache, or are trained into it. Both methods are timed as `adbench time` times them. Exit code 1 where
-the ratio of their processor seconds (on other devices: of seconds by the clock) is not that of their network
+Parts come from the cache, or are trained into it. Both methods are timed as `adbench time` times them. Exit code 1
+where the ratio of their processor seconds (on other devices: of seconds by the clock) is not that of their network
 passes within 10 %. Both ratios are printed, and what others used of the machine.
 """
 

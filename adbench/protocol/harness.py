@@ -15,6 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from adbench.config.options import Reporter, RunOptions, Silent
 from adbench.devices.device import computing, pick_device
 from adbench.devices.environment import environment
@@ -36,6 +38,7 @@ from adbench.protocol.recording import (
 from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
+from adbench.results.subjects import write_subjects
 from adbench.results.timing import TimingFile, read_timing, timing_path, write_timing
 from adbench.storage.spec import PartSpec
 
@@ -110,8 +113,10 @@ def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
         if not _is_timed(cell, reporter):
             shared.untimed.append(cell)
         return found
-    record = _run_or_fail(cell, shared, reporter)
+    record, subjects = _run_or_fail(cell, shared, reporter)
     write_manifest(cell)
+    if subjects is not None:
+        write_subjects(subjects, record.path, cell.options.out)
     write_record(record, cell.options.out)
     if record.status == "ok":
         shared.untimed.append(cell)
@@ -148,18 +153,18 @@ def _is_timed(cell: Cell, reporter: Reporter) -> bool:
         return False
 
 
-def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
-    """Fit and measure; where the detector fails, a failed record."""
+def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> tuple[Record, pd.DataFrame | None]:
+    """Fit and measure, and the rows of the subjects if there are; where the detector fails, a failed record."""
     if shared.failure is None:
         try:
             with faults(cell, reporter):
                 shared.fitted = shared.fitted or fit(cell, reporter)
                 scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter, shared.scores)
                 measured = measure(scorer, cell.data.splits.validation, cell.data.splits.test, cell.protocol)
-                return measured_record(cell, shared.fitted.detector, measured)
+                return measured_record(cell, shared.fitted.detector, measured), measured.subjects
         except DetectorError as error:
             shared.failure = str(error)
-    return failed_record(cell, shared.failure)
+    return failed_record(cell, shared.failure), None
 
 
 def _time_or_say(shared: Shared, reporter: Reporter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from adbench.contracts.splits import Split
 from adbench.metrics.catalogue import METRICS
@@ -14,6 +15,7 @@ from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import quantile
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import Scorer, measured_pixels, scored_pixels
+from adbench.protocol.volumes import judged_scans
 from adbench.results.record import MeasurementRecord
 
 
@@ -23,6 +25,8 @@ class Measured(NamedTuple):
     metrics: dict[str, Estimate]
     """By key, in the order of `METRICS`."""
     measurement: MeasurementRecord
+    subjects: pd.DataFrame | None
+    """One row a subject, of scan sets (`adbench.protocol.volumes.judge`)."""
 
 
 def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
@@ -60,6 +64,7 @@ def measure(scorer: Scorer, validation: Split, test: Split, protocol: Measuremen
     )
     metrics = {metric.key: metric.estimate(evidence) for metric in METRICS.values()}
     pixels = evidence.pixels
+    judged = judged_scans(scorer, validation.take(slice(protocol.transferred_images)), measured, protocol)
     measurement = MeasurementRecord(
         best_threshold=pixels.best_threshold,
         transferred_threshold=threshold,
@@ -68,5 +73,7 @@ def measure(scorer: Scorer, validation: Split, test: Split, protocol: Measuremen
         binning_error_bound={"auprc": pixels.auprc_error_bound or 0.0, "auroc": pixels.auroc_error_bound or 0.0},
         bootstrap_resamples=protocol.resamples,
         strata=evidence.strata,
+        volumes=judged.volumes if judged else [],
+        perfect_dice=judged.perfect_dice if judged else None,
     )
-    return Measured(metrics, measurement)
+    return Measured(metrics, measurement, judged.subjects if judged else None)

@@ -16,6 +16,7 @@ from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.lesions import Stratum
+from adbench.metrics.volumes import VolumesAt
 from adbench.storage.files import write_atomic
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -85,6 +86,10 @@ class MeasurementRecord(Model):
     bootstrap_resamples: int
     strata: list[Stratum] = []
     """Lesions by size, smallest first; records of earlier versions have none."""
+    volumes: list[VolumesAt] = []
+    """Scans on their own grid, at each threshold; none for 2-D sets."""
+    perfect_dice: float | None = None
+    """Of scans: mean over subjects of the Dice that a perfect map at network size reaches on the scan's grid."""
 
 
 class EnvironmentRecord(Model):
