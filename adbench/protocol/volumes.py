@@ -62,7 +62,8 @@ def _threshold(scorer: Scorer, scans: Sequence[ScanView], validation: Split, pro
         for each in scored_pixels(validation, maps, protocol):
             histogram.add(*each)
     for scan, truth, scores in scored_scans(scans, maps, protocol):
-        if (there := np.isfinite(scores)).any():
+        there = np.isfinite(scores) if truth.ignore is None else np.isfinite(scores) & ~truth.ignore
+        if there.any():
             histogram.add(scan.subject, scores[there][None], truth.lesion[there][None])
     return quantile(histogram, protocol.transferred_quantile)
 
