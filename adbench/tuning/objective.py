@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from adbench.devices.clock import clocked
 from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import ConfigError, ScoreError
+from adbench.metrics.catalogue import METRICS
 from adbench.metrics.histogram import ScoreHistogram, check_scores
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import data
@@ -38,14 +39,29 @@ from adbench.storage.store import ArtifactStore
 from adbench.tuning.development import Development, develop
 from adbench.tuning.space import TuneOptions, at, contains, searched
 
-DIRECTIONS = {"dice": "maximize", "auprc": "maximize", "seconds": "minimize"}
-"""Objective -> what is better."""
+QUALITY = {"dice": METRICS["best_dice"], "auprc": METRICS["auprc"]}
+"""Objectives that are metrics of synthetic lesions."""
+DIRECTIONS = {name: "maximize" if metric.higher_is_better else "minimize" for name, metric in QUALITY.items()}
+DIRECTIONS["seconds"] = "minimize"
+"""Objective -> what is better, in Optuna's words."""
 BATCH = 25
 """Lesioned images scored between two looks at whether the trial is worth going on."""
 TIMED_SLICES, TIMED_REPEATS, TIMED_BUDGET_S = 100, 3, 30.0
 
 Report = Callable[[int, float], None]
 """Called with the batch and the first objective so far; raises where the trial should end."""
+
+
+ByKind = dict[str, dict[str, float]]
+"""Kind of lesion -> value of each objective of quality."""
+
+
+class Outcome(NamedTuple):
+    """What a trial's settings came to."""
+
+    values: dict[str, float]
+    """By objective; those of quality are means over kinds of lesion."""
+    by_kind: ByKind
 
 
 @dataclass
@@ -96,8 +112,8 @@ class Objective:
         inside = {name: value for name, value in values.items() if contains(self.space[name], value)}
         return inside, {name: value for name, value in values.items() if name not in inside}
 
-    def evaluate(self, values: Mapping[str, Any], report: Report | None = None) -> dict[str, float]:
-        """Return every objective asked for, and `dice` and `auprc` by kind as `dice shape`.
+    def evaluate(self, values: Mapping[str, Any], report: Report | None = None) -> Outcome:
+        """Return every objective asked for.
 
         `report` is called after each batch but the last: what is wholly scored is not worth ending early.
 
@@ -110,20 +126,21 @@ class Objective:
         with computing(self.device, self.precision):
             detector = self._detector(values)
             detector.fit(self.development.healthy, self.development.validation)
-            results = self._quality(detector, report)
+            by_kind = self._quality(detector, report)
+            values = {name: _mean(by_kind, name) for name in QUALITY}
             if "seconds" in self.options.objectives:
-                results["seconds"] = self._seconds(detector)
-            return results
+                values["seconds"] = self._seconds(detector)
+            return Outcome(values, by_kind)
 
-    def _quality(self, detector: Detector[Any], report: Report | None) -> dict[str, float]:
+    def _quality(self, detector: Detector[Any], report: Report | None) -> ByKind:
         counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
         *batches, last = self._batches()
         for i, batch in enumerate(batches):
             self._count(detector, batch, counts)
             if report:
-                report(i, _pooled(counts)[self.options.objectives[0]])
+                report(i, _mean(_measured(counts), self.options.objectives[0]))
         self._count(detector, last, counts)
-        return _pooled(counts)
+        return _measured(counts)
 
     def plan(self, values: Mapping[str, Any]) -> Plan:
         """What a trial will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
@@ -174,16 +191,17 @@ class Objective:
         return statistics.median(clocked(lambda: detector.score(batch), self.device) for _ in range(TIMED_REPEATS))
 
 
-def _pooled(counts: Mapping[str, ScoreHistogram]) -> dict[str, float]:
-    """`dice` and `auprc` of each kind counted so far, and their means over kinds; an undefined one counts 0."""
-    pooled: dict[str, float] = {}
-    for kind, count in counts.items():
-        if count.subjects:
-            metrics = pixel_metrics(count)
-            pooled[f"dice {kind}"], pooled[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
-    for name in ("dice", "auprc"):
-        pooled[name] = statistics.fmean(v for key, v in pooled.items() if key.startswith(f"{name} "))
-    return pooled
+def _measured(counts: Mapping[str, ScoreHistogram]) -> ByKind:
+    """The objectives of quality for each kind of lesion counted so far; an undefined one counts 0."""
+    metrics = {kind: pixel_metrics(count) for kind, count in counts.items() if count.subjects}
+    return {
+        kind: {name: getattr(of, metric.key) or 0.0 for name, metric in QUALITY.items()} for kind, of in metrics.items()
+    }
+
+
+def _mean(by_kind: ByKind, objective: str) -> float:
+    """Mean over kinds of lesion."""
+    return statistics.fmean(values[objective] for values in by_kind.values())
 
 
 def prepare(options: TuneOptions, reporter: Reporter) -> Objective:
