@@ -17,6 +17,7 @@ def leaderboard_pages(
     """Write the pages from the records, or check that they are what the records give."""
     from adbench.results import pages
 
+    console.say_left_out(out)
     stale = pages.check_pages(out) if check else []
     for path in stale if check else pages.write_pages(out):
         console.say(str(path))

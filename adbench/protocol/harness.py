@@ -40,7 +40,6 @@ from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
 from adbench.results.timing import TimingFile, read_timing, timing_path, write_timing
-from adbench.storage.spec import PartSpec
 
 
 def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter) -> list[Record]:
@@ -91,8 +90,6 @@ class Fitted:
 class Shared:
     """What cells share that are scored alike."""
 
-    scores: list[PartSpec] = field(default_factory=list)
-    """Scored batches that the store keeps until all their records are written."""
     fitted: Fitted | None = None
     failure: str | None = None
     untimed: list[Cell] = field(default_factory=list)
@@ -109,8 +106,6 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
         for cell in sorted(cells, key=lambda cell: cell.config_hash):  # in one order everywhere: none waits for another
             locks.enter_context(only_one(cell, reporter))
         records = [_evaluate(cell, shared, reporter) for cell in cells]
-        for spec in shared.scores:  # the records hold what they were for; what failed is mended before it runs again
-            cells[0].store(reporter).remove(spec)
         if shared.untimed:
             _time_or_say(shared, reporter)
     return records
@@ -189,8 +184,8 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
         try:
             with _faults(cell, reporter):
                 shared.fitted = shared.fitted or _fit(cell, reporter)
-                scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter, shared.scores)
-                measured = measure(scorer, cell.data.splits.validation, cell.data.splits.test, cell.protocol)
+                scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter)
+                measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
                 return measured_record(cell, shared.fitted.detector, measured)
         except _DetectorError as error:
             shared.failure = str(error)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from adbench.results.record import PROTOCOL_VERSION
+from adbench.storage.spec import changed_fields
 
 
 class DecidesScores:
@@ -15,32 +17,59 @@ class DecidesScores:
     """
 
 
+class DecidesTime:
+    """Marks a field that decides how times are taken, and no number of quality."""
+
+
 class MeasurementProtocol(BaseModel):
     """What is measured and how; part of every record's config hash."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    version: Literal[2] = Field(
+        PROTOCOL_VERSION, description="of the rules; raised when a default changes what is measured"
+    )
     batch_size: Annotated[int, DecidesScores()] = Field(100, ge=1, description="test images scored together")
     region: Literal["image", "brain"] = Field("image", description="pixels that count")
-    transferred_quantile: float = Field(
-        0.99, gt=0, lt=1, description="quantile of healthy validation scores that fixes the transferred threshold"
+    postprocess: Literal["none", "median"] = Field("none", description="of every score map, the same for all methods")
+    median_px: int = Field(5, ge=3, description="edge of the window of that median, odd; edges are replicated")
+    reference_images: int = Field(
+        100, ge=1, description="healthy images scored for thresholds, of validation subjects that no method sees"
     )
-    transferred_images: int = Field(100, ge=1, description="healthy validation images scored for that (or all)")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of the 95 % intervals")
-    timing_slices: int = Field(100, ge=1, description="slices in the timed minibatch")
-    timing_repeats: int = Field(10, ge=1, description="timed repeats; fewer where the budget is spent")
-    timing_budget_s: float = Field(120.0, gt=0, description="seconds for timing one method")
+    timing_slices: Annotated[int, DecidesTime()] = Field(100, ge=1, description="slices in the timed minibatch")
+    timing_repeats: Annotated[int, DecidesTime()] = Field(
+        10, ge=1, description="timed repeats; fewer where the budget is spent"
+    )
+    timing_budget_s: Annotated[float, DecidesTime()] = Field(120.0, gt=0, description="seconds for timing one method")
+
+    @field_validator("median_px")
+    @classmethod
+    def _is_odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"a window with a middle has an odd edge, got {value}: try {value + 1}")
+        return value
 
     def deciding_scores(self) -> dict[str, Any]:
         """The fields on which score maps depend."""
-        return self.model_dump(include={name for name, field in type(self).model_fields.items() if _decides(field)})
+        return self.model_dump(include=_marked(DecidesScores))
+
+    def of_quality(self) -> dict[str, Any]:
+        """All fields but those that decide how times are taken: records hold them."""
+        return self.model_dump(mode="json", exclude=_marked(DecidesTime))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides quality: the version, and what differs from its defaults."""
+        quality = self.of_quality()
+        return {"version": self.version, **{k: v for k, v in changed_fields(self).items() if k in quality}}
 
 
-def _decides(field: FieldInfo) -> bool:
-    return any(isinstance(mark, DecidesScores) for mark in field.metadata)
+def _marked(mark: type[DecidesScores | DecidesTime]) -> set[str]:
+    fields = MeasurementProtocol.model_fields
+    return {name for name, field in fields.items() if any(isinstance(each, mark) for each in field.metadata)}
 
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"transferred_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
-    "demo": {"batch_size": 104, "transferred_images": 50, "timing_slices": 20, "timing_budget_s": 8.0},
+    "smoke": {"reference_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
+    "demo": {"batch_size": 104, "reference_images": 50, "timing_slices": 20, "timing_budget_s": 8.0},
 }

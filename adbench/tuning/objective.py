@@ -1,6 +1,6 @@
 """The score of one trial: fit on healthy images, score synthetic lesions, average over the kinds of lesion.
 
-`dice` is the best Dice over all thresholds, to the width of a histogram's bin, pooled over the images of one kind and
+`dice` is the best Dice over all thresholds, pooled over the images of one kind and
 averaged over kinds; `auprc` likewise; `seconds` is the median wall time of `score` on 100 slices in one minibatch,
 with nothing kept.
 """
@@ -29,7 +29,7 @@ from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import ConfigError, ScoreError
 from adbench.metrics.catalogue import METRICS
-from adbench.metrics.histogram import ScoreHistogram, check_scores
+from adbench.metrics.maps import Maps, check_scores
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import data
 from adbench.protocol.planned import plan_of
@@ -133,14 +133,14 @@ class Objective:
             return Outcome(values, by_kind)
 
     def _quality(self, detector: Detector[Any], report: Report | None) -> ByKind:
-        counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
+        maps: dict[str, list[Maps]] = {kind: [] for kind in dict.fromkeys(self.development.lesioned.kinds)}
         *batches, last = self._batches()
         for i, batch in enumerate(batches):
-            self._count(detector, batch, counts)
+            self._score(detector, batch, maps)
             if report:
-                report(i, _mean(_measured(counts), self.options.objectives[0]))
-        self._count(detector, last, counts)
-        return _measured(counts)
+                report(i, _mean(_measured(maps), self.options.objectives[0]))
+        self._score(detector, last, maps)
+        return _measured(maps)
 
     def plan(self, values: Mapping[str, Any]) -> Plan:
         """What a trial will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
@@ -162,8 +162,8 @@ class Objective:
         for start in range(0, len(self.development.lesioned), BATCH):
             yield slice(start, start + BATCH)
 
-    def _count(self, detector: Detector[Any], batch: slice, counts: Mapping[str, ScoreHistogram]) -> None:
-        """Score a batch and add its pixels to the counts of each kind."""
+    def _score(self, detector: Detector[Any], batch: slice, scored: Mapping[str, list[Maps]]) -> None:
+        """Score a batch and add its maps to those of each kind."""
         lesioned = self.development.lesioned
         images = torch.from_numpy(lesioned.images[batch].copy()).to(self.device)
         scores = detector.score(images)
@@ -176,7 +176,7 @@ class Objective:
         for kind in dict.fromkeys(kinds.tolist()):
             of_kind = kinds == kind
             valid = None if lesioned.valid is None else lesioned.valid[batch][of_kind]
-            counts[kind].add(kind, maps[of_kind], lesioned.lesions[batch][of_kind], valid)
+            scored[kind].append((kind, maps[of_kind], lesioned.lesions[batch][of_kind], valid))
 
     def _seconds(self, detector: Detector[Any]) -> float:
         """Median seconds to score 100 slices in one minibatch, after one run that is not counted, nothing kept."""
@@ -191,9 +191,9 @@ class Objective:
         return statistics.median(clocked(lambda: detector.score(batch), self.device) for _ in range(TIMED_REPEATS))
 
 
-def _measured(counts: Mapping[str, ScoreHistogram]) -> ByKind:
-    """The objectives of quality for each kind of lesion counted so far; an undefined one counts 0."""
-    metrics = {kind: pixel_metrics(count) for kind, count in counts.items() if count.subjects}
+def _measured(maps: Mapping[str, list[Maps]]) -> ByKind:
+    """The objectives of quality for each kind of lesion scored so far; an undefined one counts 0."""
+    metrics = {kind: pixel_metrics(lambda own=own: own) for kind, own in maps.items() if own}  # type: ignore[misc]
     return {
         kind: {name: getattr(of, metric.key) or 0.0 for name, metric in QUALITY.items()} for kind, of in metrics.items()
     }

@@ -14,6 +14,7 @@ from tuning_toys import Heads, HeadsConfig, Keeping, Levels, Poison, counts, opt
 
 from adbench.config.options import Silent
 from adbench.contracts.search import Integer, Real
+from adbench.protocol.halves import halved
 from adbench.tuning import studies, trials, workers
 from adbench.tuning.development import develop, halves
 from adbench.tuning.objective import prepare
@@ -44,7 +45,7 @@ def test_the_test_split_is_not_even_loaded(tmp_path):
 
 
 def test_the_two_halves_share_no_subject_and_lesions_are_drawn_on_one_alone():
-    validation = Heads(HeadsConfig()).load().validation
+    validation, _ = halved(Heads(HeadsConfig()).load().validation)
     first, second = halves(validation, seed=0)
     assert not set(first.subjects) & set(second.subjects)
     assert len(first) + len(second) == len(validation)
