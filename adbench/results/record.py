@@ -19,7 +19,7 @@ from adbench.metrics.strata import Stratum
 from adbench.storage.files import write_atomic
 
 SCHEMA_VERSION: Literal[2] = 2
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION: Literal[2] = 2
 """Of the rules by which metrics are measured. Records of another version are left out of all tables."""
 
 
