@@ -2,6 +2,8 @@
 
     python benchmarks/timing_table.py --data-root DATA [--preset small] [--method ...] [--budget-s 120] [--device auto]
 
+`adbench time` measures the times of records; this needs none.
+
 Weights come from the cache (`--cache`) where an `adbench run` of the same preset has left them, and are trained
 otherwise. Prints a Markdown table, fastest first; the last column is the time relative to `ddim`. `--uncached` adds the
 transformers without their key-value cache, as MONAI would sample. A method that fails is named below the table, and the
@@ -17,15 +19,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from adbench.cli.progress import LineReporter
 from adbench.config.options import RunOptions, default_cache
 from adbench.contracts import registry
 from adbench.devices.environment import environment
-from adbench.devices.timing import Timing, TimingProtocol, measure
+from adbench.devices.times import Timing
 from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.fitting import fit
+from adbench.protocol.timing import time_scoring
 from adbench.results import formats
 from adbench.results.record import EnvironmentRecord
 from adbench.results.timing import device_label
@@ -38,24 +39,13 @@ def first_party() -> list[str]:
     return [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
 
 
-def timed(cell: Cell, protocol: TimingProtocol) -> Timing:
-    """Fit from the cache and time scoring on test images."""
-    reporter = LineReporter(sys.stderr)
-    detector = cell.detector(cell.store(reporter), reporter)
-    detector.fit(*cell.data.healthy())
-    test = cell.data.splits.test.images
-    chosen = np.resize(np.arange(len(test)), protocol.slices)
-    images = torch.from_numpy(np.array(test[chosen])).to(cell.device)
-    return measure(detector.score, images, detector.runtime.clock, protocol)
-
-
-def time_all(cells: Mapping[str, Cell], protocol: TimingProtocol) -> tuple[dict[str, Timing], dict[str, str]]:
+def time_all(cells: Mapping[str, Cell]) -> tuple[dict[str, Timing], dict[str, str]]:
     """Return the timings by name, and of those that failed the reason."""
-    timings, failed = {}, {}
+    timings, failed, reporter = {}, {}, LineReporter(sys.stderr)
     for name, cell in cells.items():
         try:
             with cell.computing():
-                timings[name] = timed(cell, protocol)
+                timings[name] = time_scoring(cell, fit(cell, reporter), reporter)
             print(f"{name}: {timings[name].median_s:.4f} s", file=sys.stderr, flush=True)
         except Exception as error:  # the others go on
             failed[name] = f"{type(error).__name__}: {error}"
@@ -74,6 +64,7 @@ def table(timings: dict[str, Timing]) -> str:
         stages = ", ".join(f"{stage} {formats.seconds(s * scale)}" for stage, s in t.stages_s.items())
         passes = ", ".join(f"{stage} {n}" for stage, n in t.passes.items()) or formats.NONE
         spread = f"{formats.seconds(t.min_s * scale)} to {formats.seconds(t.max_s * scale)}"
+        spread += (", composed" if t.composed else "") + (", busy machine" if t.busy else "")
         ratio = f"{t.median_s / reference:.3g}" if reference else formats.NONE
         lines.append(
             f"| `{name}` | {formats.seconds(t.median_s * scale)} ({spread}) | {t.repeats} | {t.batch_size} | "
@@ -89,7 +80,7 @@ def main() -> int:
     parser.add_argument("--method", nargs="+", default=None, help="default: all of this distribution")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--budget-s", type=float, default=120.0, help="seconds for one method")
+    parser.add_argument("--budget-s", type=float, default=120.0, help="seconds for the repeats of a call")
     parser.add_argument("--uncached", action="store_true", help="the transformers without their cache, too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--set", nargs="*", default=[], help="settings, as for `adbench run`")
@@ -97,18 +88,17 @@ def main() -> int:
     options = RunOptions(
         preset=arguments.preset,
         device=arguments.device,
-        settings=tuple(arguments.set),
+        settings=(f"protocol.timing_budget_s={arguments.budget_s}", *arguments.set),
         cache=arguments.cache,
         data_root=arguments.data_root,
     )
-    protocol = replace(TimingProtocol(), budget_s=arguments.budget_s)
     methods = arguments.method or first_party()
     cells = {cell.method: cell for cell in build_cells(methods, arguments.dataset, options)}
     if arguments.uncached:
         slow = [name for name in methods if name.startswith("transformer")]
         uncached = build_cells(slow, arguments.dataset, replace(options, settings=(*options.settings, "cache=false")))
         cells |= {f"{cell.method} (cache=false)": cell for cell in uncached}
-    timings, failed = time_all(cells, protocol)
+    timings, failed = time_all(cells)
     cell = next(iter(cells.values()))
     with cell.computing():
         env = EnvironmentRecord(**environment(cell.device))

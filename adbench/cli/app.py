@@ -21,6 +21,7 @@ from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
 from adbench.cli.run import run
 from adbench.cli.table import table
+from adbench.cli.time import time
 from adbench.cli.tune import tune
 from adbench.errors import AdbenchError
 
@@ -62,6 +63,7 @@ app.command(cls=SpreadCommand)(run)
 app.command(cls=SpreadCommand)(tune)
 app.command("leaderboard")(leaderboard_pages)
 app.command()(table)
+app.command(cls=SpreadCommand)(time)
 
 
 def _version(wanted: bool) -> None:

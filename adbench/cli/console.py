@@ -174,7 +174,8 @@ def _result_cells(row: Mapping[Hashable, Any], keys: Sequence[str]) -> list[str]
     if row["status"] != "ok":
         return [row["status"]]
     first = formats.interval(*(row[keys[0] + ending] for ending in ("", "_low", "_high")))
-    return [first, *(formats.number(row[key]) for key in keys[1:]), formats.seconds(row["s_per_100_slices"])]
+    seconds = formats.seconds(row["s_per_100_slices"]) + (" (busy)" if row["busy"] is True else "")
+    return [first, *(formats.number(row[key]) for key in keys[1:]), seconds]
 
 
 def show_forecast(cells: Sequence[CellForecast]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -133,6 +133,13 @@ class Detector(ABC, Generic[ConfigT]):
     def image_scores(self, images: Tensor) -> Tensor:
         """Return one score an image, (B,) float32, higher is more anomalous; by default the mean of its map."""
         return self.score(images).mean(dim=(1, 2, 3))
+
+    def shortened(self, passes: int) -> Self | None:
+        """Return this fitted detector with chains of at most `passes` network passes a stage, for timing alone.
+
+        Its scores mean nothing. None where it has no chains, or their passes do not all cost the same.
+        """
+        return None
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
         """Say what `fit` and `score` will do, without doing it; asked of a detector of its own, before a run begins.

@@ -60,7 +60,7 @@ class Cell:
 
     @cached_property
     def config_hash(self) -> str:
-        """12 hex digits of everything that decides the numbers, but for seed and device.
+        """12 hex digits of everything that decides the numbers of a record, but for seed and device.
 
         Configs are taken by the fields that differ from their defaults: a new field leaves old records what they are,
         and a changed default needs a new version of the method, the dataset or the protocol.

@@ -8,25 +8,22 @@ cells go on. A record is written before its cell is timed: a fault while timing 
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adbench.config.options import Reporter, RunOptions, Silent
-from adbench.contracts.detector import Detector
 from adbench.devices.device import computing, pick_device
 from adbench.devices.environment import environment
 from adbench.devices.precision import decide
-from adbench.errors import AdbenchError, RecordError, ScoreError, TrainingError
+from adbench.errors import RecordError, TrainingError
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.data import check_same_images
+from adbench.protocol.faults import DetectorError, faults
+from adbench.protocol.fitting import Fitted, fit, missing_part
 from adbench.protocol.folders import check_writable, only_one
 from adbench.protocol.measure import measure
 from adbench.protocol.recording import (
@@ -76,14 +73,6 @@ def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
     """Raise TuningError where a cell trains on other images than those that its settings were tuned on."""
     for cell in cells:
         check_same_images(tuning, cell.data.splits.train, cell.data.splits.validation)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted detector, and the seconds that fitting took in this run."""
-
-    detector: Detector[Any]
-    fit_s: float
 
 
 @dataclass
@@ -154,52 +143,18 @@ def _is_timed(cell: Cell, reporter: Reporter) -> bool:
         return False
 
 
-class _DetectorError(Exception):
-    """A fault of a detector, in one line."""
-
-
-@contextmanager
-def _faults(cell: Cell, reporter: Reporter) -> Iterator[None]:
-    """Turn whatever a detector raises into a _DetectorError. A fault of the user's input stays what it is."""
-    try:
-        yield
-    except (ScoreError, TrainingError) as error:
-        reason = str(error)
-    except AdbenchError:
-        raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        batch = f"protocol.batch_size={cell.protocol.batch_size}"
-        reason = f"out of memory on {cell.device} ({error}): lower {batch}, or the method's own batch size"
-    except (Exception, SystemExit) as error:
-        reporter.message(traceback.format_exc())
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        return
-    raise _DetectorError(" ".join(reason.split()))
-
-
 def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     """Fit and measure; where the detector fails, a failed record."""
     if shared.failure is None:
         try:
-            with _faults(cell, reporter):
-                shared.fitted = shared.fitted or _fit(cell, reporter)
+            with faults(cell, reporter):
+                shared.fitted = shared.fitted or fit(cell, reporter)
                 scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter)
                 measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
                 return measured_record(cell, shared.fitted.detector, measured)
-        except _DetectorError as error:
+        except DetectorError as error:
             shared.failure = str(error)
     return failed_record(cell, shared.failure)
-
-
-def _fit(cell: Cell, reporter: Reporter) -> Fitted:
-    detector = cell.detector(cell.store(reporter), reporter)
-    healthy, validation = cell.data.healthy()
-    of = f" of {cell.data.train_on.source.name}" if cell.data.train_on else ""
-    reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images{of}")
-    start = time.perf_counter()
-    detector.fit(healthy, validation)
-    return Fitted(detector, time.perf_counter() - start)
 
 
 def _time_or_say(shared: Shared, reporter: Reporter) -> None:
@@ -210,19 +165,12 @@ def _time_or_say(shared: Shared, reporter: Reporter) -> None:
     """
     cell = shared.untimed[0]
     try:
-        with _faults(cell, reporter):
-            if not shared.fitted and (missing := _missing_part(cell, reporter)):
+        with faults(cell, reporter):
+            if not shared.fitted and (missing := missing_part(cell)):
                 raise TrainingError(f"{missing} is not in the cache, and --force would train it")
-            fitted = shared.fitted or _fit(cell, reporter)
-            timing = time_scoring(cell, fitted.detector, fitted.fit_s, reporter)
-    except _DetectorError as error:
+            timing = time_scoring(cell, shared.fitted or fit(cell, reporter), reporter)
+    except DetectorError as error:
         reporter.message(f"{cell.method}: the record has no time on this device ({error})")
         return
     for each in shared.untimed:
         write_timing(timing_file(each, timing), each.options.out)
-
-
-def _missing_part(cell: Cell, reporter: Reporter) -> str | None:
-    """Key of the first trained part that the cache does not hold."""
-    store = cell.store(reporter)
-    return next((part.spec.key for part in cell.plan.parts if not store.has(part.spec)), None)

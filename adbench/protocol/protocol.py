@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from adbench.devices.times import LEAST
 from adbench.results.record import PROTOCOL_VERSION
 from adbench.storage.spec import changed_fields
 
@@ -17,8 +18,8 @@ class DecidesScores:
     """
 
 
-class DecidesTime:
-    """Marks a field that decides how times are taken, and no number of quality."""
+class DecidesTimes:
+    """Marks a field that changes times alone: the record is the same, and its time is measured anew."""
 
 
 class MeasurementProtocol(BaseModel):
@@ -37,11 +38,15 @@ class MeasurementProtocol(BaseModel):
         100, ge=1, description="healthy images scored for thresholds, of validation subjects that no method sees"
     )
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of the 95 % intervals")
-    timing_slices: Annotated[int, DecidesTime()] = Field(100, ge=1, description="slices in the timed minibatch")
-    timing_repeats: Annotated[int, DecidesTime()] = Field(
-        10, ge=1, description="timed repeats; fewer where the budget is spent"
+    timing_slices: Annotated[int, DecidesTimes()] = Field(100, ge=1, description="slices in the timed minibatch")
+    timing_repeats: Annotated[int, DecidesTimes()] = Field(
+        10, ge=LEAST, description=f"timed repeats; down to {LEAST} where the budget is spent"
     )
-    timing_budget_s: Annotated[float, DecidesTime()] = Field(120.0, gt=0, description="seconds for timing one method")
+    timing_budget_s: Annotated[float, DecidesTimes()] = Field(
+        120.0,
+        gt=0,
+        description="seconds for the repeats of a call; one that takes longer is composed",
+    )
 
     @field_validator("median_px")
     @classmethod
@@ -52,21 +57,19 @@ class MeasurementProtocol(BaseModel):
 
     def deciding_scores(self) -> dict[str, Any]:
         """The fields on which score maps depend."""
-        return self.model_dump(include=_marked(DecidesScores))
+        return self.model_dump(include=self._marked(DecidesScores))
 
     def of_quality(self) -> dict[str, Any]:
         """All fields but those that decide how times are taken: records hold them."""
-        return self.model_dump(mode="json", exclude=_marked(DecidesTime))
+        return self.model_dump(mode="json", exclude=self._marked(DecidesTimes))
 
     def identity(self) -> dict[str, Any]:
         """What decides quality: the version, and what differs from its defaults."""
-        quality = self.of_quality()
-        return {"version": self.version, **{k: v for k, v in changed_fields(self).items() if k in quality}}
+        return {"version": self.version, **changed_fields(self, self._marked(DecidesTimes))}
 
-
-def _marked(mark: type[DecidesScores | DecidesTime]) -> set[str]:
-    fields = MeasurementProtocol.model_fields
-    return {name for name, field in fields.items() if any(isinstance(each, mark) for each in field.metadata)}
+    def _marked(self, mark: type) -> set[str]:
+        fields = type(self).model_fields.items()
+        return {name for name, field in fields if any(isinstance(each, mark) for each in field.metadata)}
 
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {

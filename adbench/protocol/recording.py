@@ -9,10 +9,11 @@ from typing import Any
 
 from adbench.contracts.detector import Detector
 from adbench.devices.environment import environment
+from adbench.devices.times import Timing
 from adbench.protocol.cell import Cell
 from adbench.protocol.measure import Measured, prevalence
 from adbench.results.record import DatasetRecord, DetectorRecord, EnvironmentRecord, Record, TrainedOnRecord, write_text
-from adbench.results.timing import TimingFile, TimingRecord, timing_path
+from adbench.results.timing import TimingFile, timing_path
 
 
 def measured_record(cell: Cell, detector: Detector[Any], measured: Measured) -> Record:
@@ -31,7 +32,7 @@ def failed_record(cell: Cell, reason: str) -> Record:
     return Record(status="failed", reason=reason, **_what_was_run(cell, None))
 
 
-def timing_file(cell: Cell, timing: TimingRecord) -> TimingFile:
+def timing_file(cell: Cell, timing: Timing) -> TimingFile:
     """The time of a cell on this device."""
     record = cell.record_path.relative_to(cell.options.out).as_posix()
     return TimingFile(record=record, environment=environment_record(cell), timing=timing, created=_now())

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 
 from adbench.config.options import Reporter
-from adbench.contracts.detector import Detector
-from adbench.devices.clock import clocked
-from adbench.devices.timing import TimingProtocol, measure
+from adbench.devices.repeats import Rules
+from adbench.devices.times import Timing
+from adbench.devices.timing import measure
 from adbench.protocol.cell import Cell
-from adbench.results.timing import TimingRecord
+from adbench.protocol.fitting import Fitted
 
 
-def time_scoring(cell: Cell, detector: Detector[Any], fit_s: float, reporter: Reporter) -> TimingRecord:
-    """Time scoring on test images, repeated in order where there are fewer than the protocol's slices.
-
-    Args:
-        fit_s: seconds that fitting took, which are kept with the time.
-    """
-    p = cell.protocol
-    reporter.message(f"{cell.method}: timing {p.timing_slices} slices in one minibatch")
+def time_scoring(cell: Cell, fitted: Fitted, reporter: Reporter) -> Timing:
+    """Time scoring on test images, repeated in order where there are fewer than the protocol's slices."""
+    p, detector = cell.protocol, fitted.detector
+    _say(cell, reporter, f"timing {p.timing_slices} slices in one minibatch")
     test = cell.data.splits.test.images
     chosen = np.resize(np.arange(len(test)), p.timing_slices)
     images = torch.from_numpy(np.array(test[chosen])).to(cell.device)
-    protocol = TimingProtocol(repeats=p.timing_repeats, budget_s=p.timing_budget_s)
-    timing = measure(detector.score, images, detector.runtime.clock, protocol)
-    batches = images.split(timing.batch_size)  # that fits into memory
-    image_scores_s = clocked(lambda: [detector.image_scores(batch) for batch in batches], cell.device)
-    return TimingRecord(**asdict(timing), fit_s=fit_s, image_scores_s=image_scores_s)
+    rules = Rules(p.timing_repeats, p.timing_budget_s)
+    timing = measure(detector, images, detector.runtime.clock, rules, fitted.fit_s, partial(_say, cell, reporter))
+    if timing.busy:
+        shares = ", ".join(f"{100 * share:.0f} % while timing {name}" for name, share in timing.others.items())
+        _say(cell, reporter, f"others used the machine ({shares}): the time is marked and not compared")
+    return timing
+
+
+def _say(cell: Cell, reporter: Reporter, text: str) -> None:
+    reporter.message(f"{cell.method}: {text}")

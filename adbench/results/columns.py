@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from adbench.devices.times import BUSY
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats
 from adbench.results.record import Record
@@ -134,8 +135,8 @@ def _reported(key: str) -> Callable[[Record], float | None]:
     return lambda record: (record.reported or {}).get(key)
 
 
-def _per_100(timing: TimingFile, seconds: float) -> float:
-    return 100 / timing.timing.slices * seconds
+def _per_100(timing: TimingFile, seconds: float | None) -> float | None:
+    return None if seconds is None else 100 / timing.timing.slices * seconds
 
 
 def _stages(timing: TimingFile) -> str:
@@ -148,7 +149,9 @@ def _show_seconds(row: Row) -> str:
     median, low, high = (formats.seconds(row[key]) for key in keys)
     whole = row["timed_batch_size"] >= row["timed_slices"]
     split = "" if whole else f", in batches of {row['timed_batch_size']}"
-    return f"{median} ({low} to {high}, {row['repeats']} repeats{split})"
+    composed = f", composed; a whole call {formats.seconds(row['s_per_100_slices_whole'])}" if row["composed"] else ""
+    busy = f", **busy machine: others used {100 * row['others_share']:.0f} %**" if row["busy"] else ""
+    return f"{median} ({low} to {high}, {row['repeats']} repeats{split}{composed}{busy})"
 
 
 def _show_stages(row: Row) -> str:
@@ -157,7 +160,7 @@ def _show_stages(row: Row) -> str:
 
 
 _TIME: tuple[Column[TimingFile], ...] = (
-    Column("timed_on", "string", "device, threads and precision: compare only where equal", lambda t: t.device),
+    Column("timed_on", "string", "device, threads, precision, slices: compare where equal", lambda t: t.conditions),
     Column("device", "string", "cpu or cuda", lambda t: t.environment.device),
     Column("device_name", "string", "its maker's name", lambda t: t.environment.device_name),
     Column("threads", "Int64", "of PyTorch", lambda t: t.environment.threads),
@@ -172,14 +175,37 @@ _TIME: tuple[Column[TimingFile], ...] = (
         "s_per_100_slices",
         "float64",
         "seconds for one minibatch (`timing_slices` of the protocol) that is already on the device, scaled to 100 "
-        "slices: median of the repeats (fastest to slowest) after warm-ups; the slowest methods get a single call. "
-        "Compare times within one table only.",
+        "slices: median of the repeats (fastest to slowest) after warm-ups. Composed: repeated with shorter chains of "
+        "network passes, each stage times its passes, beside one whole call. Compare times within one table only, and "
+        "none of a busy machine.",
         lambda t: _per_100(t, t.timing.median_s),
         "s / 100 slices",
         _show_seconds,
     ),
+    Column(
+        "cpu_s_per_100_slices",
+        "float64",
+        "processor seconds for the same: median.",
+        lambda t: _per_100(t, t.timing.cpu_s.get("score")),
+        "processor s",
+        lambda row: formats.seconds(row["cpu_s_per_100_slices"]),
+    ),
     Column("s_per_100_slices_min", "float64", "of the fastest repeat", lambda t: _per_100(t, t.timing.min_s)),
     Column("s_per_100_slices_max", "float64", "of the slowest repeat", lambda t: _per_100(t, t.timing.max_s)),
+    Column("composed", "boolean", "whether it is composed of shorter chains", lambda t: t.timing.composed),
+    Column(
+        "s_per_100_slices_whole",
+        "float64",
+        "of the one whole call, where it is composed",
+        lambda t: _per_100(t, t.timing.whole_s.get("score")),
+    ),
+    Column(
+        "others_share",
+        "float64",
+        "largest share of the machine that others used while it was timed",
+        lambda t: max(t.timing.others.values(), default=None),
+    ),
+    Column("busy", "boolean", f"whether that is above {BUSY:g}: not to be compared", lambda t: t.timing.busy),
     Column(
         "latency_s",
         "float64",

@@ -9,29 +9,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from adbench.devices.times import Timing
 from adbench.errors import RecordError
+from adbench.results.formats import seconds
 from adbench.results.record import SCHEMA_VERSION, EnvironmentRecord, Model, read_model, write_text
-
-
-class TimingRecord(Model):
-    """The fields of `adbench.devices.timing.Timing`, and what is timed beside."""
-
-    slices: int
-    batch_size: int
-    warmups: int
-    repeats: int
-    median_s: float
-    min_s: float
-    max_s: float
-    stages_s: dict[str, float]
-    passes: dict[str, int]
-    flops: int
-    peak_memory_bytes: int
-    latency_s: float
-    image_scores_s: float
-    """Seconds for the image-level scores of the slices, timed apart: one run."""
-    fit_s: float
-    """Seconds that `fit` took in this run; parts that were reused cost only their loading."""
 
 
 class TimingFile(Model):
@@ -42,7 +23,7 @@ class TimingFile(Model):
     """Path of the record, below the output folder."""
     environment: EnvironmentRecord
     """Where it was timed; the record may have been scored elsewhere."""
-    timing: TimingRecord
+    timing: Timing
     created: str
     """UTC, ISO 8601 to the second."""
 
@@ -54,6 +35,21 @@ class TimingFile(Model):
     @property
     def device(self) -> str:
         return device_label(self.environment)
+
+    @property
+    def conditions(self) -> str:
+        """Device, threads, precision and slices: times are compared only where they are the same."""
+        return f"{self.device}, {self.timing.slices} slices"
+
+    def __str__(self) -> str:
+        """`12.3 s / 100 slices (12.0 to 12.9, 10 repeats), 24.1 s of processor time, on cpu (...), 100 slices`."""
+        t, per_100 = self.timing, 100 / self.timing.slices
+        cpu_s = t.cpu_s.get("score", float("nan"))
+        median, low, high, cpu = (seconds(per_100 * s) for s in (t.median_s, t.min_s, t.max_s, cpu_s))
+        how = "composed, " if t.composed else ""
+        busy = "; others used the machine: not compared" if t.busy else ""
+        repeats = f"{low} to {high}, {how}{t.repeats} repeats"
+        return f"{median} s / 100 slices ({repeats}), {cpu} s of processor time, on {self.conditions}{busy}"
 
 
 def device_label(environment: EnvironmentRecord) -> str:

@@ -166,6 +166,19 @@ class DetectorContract:
         assert same, "state() must hold all that image_scores() needs"
         assert loaded.parameters() == detector.parameters(), "parameters() must be the same after load_state()"
 
+    def test_a_shortened_detector_takes_fewer_passes_through_the_same_stages_and_leaves_this_one_as_it_is(self) -> None:
+        detector, images = self._fitted(), self._images()
+        short = detector.shortened(2)
+        if short is None:
+            skip("shortened() gives None: it has no chains of equal network passes")
+        before = detector.score(images)
+        assert short.score(images).shape == images.shape, "a shortened detector must score images of the same shape"
+        passes, fewer = _passes(detector, images), _passes(short, images)
+        assert fewer.keys() == passes.keys(), f"stages must stay the same, got {fewer} of {passes}"
+        assert all(fewer[name] <= n for name, n in passes.items()), f"passes must not be more, got {fewer} of {passes}"
+        assert sum(fewer.values()) < sum(passes.values()), f"passes must be fewer, got {fewer} of {passes}"
+        assert torch.equal(detector.score(images), before), "shortened() must leave the detector as it was"
+
     def test_lesions_score_higher_than_chance(self) -> None:
         if self.blind_because:
             skip(self.blind_because)
@@ -177,3 +190,13 @@ class DetectorContract:
         assert auprc is not None, "the test split must hold lesions"
         assert prevalence is not None, "the test split must hold pixels"
         assert auprc > prevalence, f"AUPRC is {auprc:.3f}, no better than the prevalence of {prevalence:.3f}"
+
+
+def _passes(detector: Detector[Any], images: Tensor) -> dict[str, int]:
+    """Stage -> network passes of one call of `score`, as its clock counts them."""
+    clock = detector.runtime.clock
+    clock.running = True
+    clock.reset()
+    detector.score(images)
+    clock.running = False
+    return dict(clock.passes)

@@ -189,6 +189,9 @@ def test_one_batch_takes_the_network_passes_that_the_paper_states(cls, kl, heal,
     d.runtime.clock.running = False
     assert passes == [2] * (kl + heal)
     assert {name: n for name, n in d.runtime.clock.passes.items() if n} == {"kl_map": kl, "heal": heal}
+    passes.clear()
+    d.shortened(20).score(sick(2))
+    assert passes == [2] * (20 + 20), "passes of the same batch, for timing"
 
 
 def test_image_scores_average_the_kl_over_the_whole_chain(runtime, passes):

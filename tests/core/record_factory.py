@@ -58,6 +58,8 @@ def timing(median_s: float = 2.0, **changes: Any) -> dict[str, Any]:
         "latency_s": 0.125,
         "image_scores_s": 2.5,
         "fit_s": 12.0,
+        "cpu_s": {"score": median_s * 1.75, "image_scores": 2.75, "latency": 0.25},
+        "others": {"score": 0.01, "image_scores": 0.02},
     }
     return {**values, **changes}
 

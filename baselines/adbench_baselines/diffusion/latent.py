@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from functools import cached_property, partial
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ class LatentDetector(TrainedDetector[ConfigT]):
         """Return maps (B, h, w) smoothed by `map_sigma`."""
         return gaussian(v[:, None], self.config.map_sigma)[:, 0]
 
-    @cached_property
+    @property
     def timesteps(self) -> list[int]:
         """The values of t of the KL map."""
         return self.config.timesteps
@@ -97,9 +98,24 @@ class LatentDetector(TrainedDetector[ConfigT]):
     def image_scores(self, images: Tensor) -> Tensor:
         """Return the mean L_{t-1} over the whole chain (the paper), or the largest value of the smoothed v, (B,)."""
         c, z = self.config, self.encode(images)
+        timesteps = c.chain if c.image_score == "chain" else c.timesteps
+        with self.stage("kl_map", passes=len(timesteps)):
+            v = self.kl(z, timesteps)
         if c.image_score == "chain":
-            return self.kl(z, c.chain).mean((1, 2))
-        return gaussian(self.kl(z, c.timesteps)[:, None], c.image_sigma).amax((1, 2, 3))
+            return v.mean((1, 2))
+        return gaussian(v[:, None], c.image_sigma).amax((1, 2, 3))
+
+    def shortened(self, passes: int) -> Self:
+        c = self.config
+        return self.with_settings(
+            kl_timesteps=min(passes, c.kl_timesteps), image_timesteps=min(passes, c.image_timesteps)
+        )
+
+    def with_settings(self, **settings: object) -> Self:
+        """This fitted detector with other settings, which are not checked."""
+        other = copy(self)
+        other.config = self.config.model_copy(update=settings)
+        return other
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
         shared = super().plan(healthy, validation)

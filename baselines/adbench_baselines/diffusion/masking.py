@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -132,6 +133,13 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         sigma = self.config.mask_sigma_px
         sigma = self.config.vqvae.factor / 2 if sigma is None else sigma
         return gaussian(F.interpolate(mask.float(), tuple(size), mode="nearest"), sigma)
+
+    def shortened(self, passes: int) -> Self:
+        """Every pass of healing costs the same, whatever t is; the mask decides what is kept of it, not its cost."""
+        c, short = self.config, super().shortened(passes)
+        if c.sampler == "ddpm":
+            return short.with_settings(start_t=min(passes, c.start_t))
+        return short.with_settings(healing_steps=min(passes, c.healing_steps))
 
     def state(self) -> dict[str, Tensor]:
         return super().state() | ({} if self.limits is None else {"limits": self.limits})

@@ -6,6 +6,7 @@ import ast
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ from adbench.devices.clock import StageClock, clocked
 from adbench.devices.device import autocast, backend_of, computing, pick_device, precision
 from adbench.devices.environment import environment
 from adbench.devices.graphs import Replayed, graph_training
-from adbench.devices.timing import TimingProtocol, measure
+from adbench.devices.repeats import Rules
+from adbench.devices.timing import measure
 from adbench.errors import DeviceError
 
 CPU, XPU = torch.device("cpu"), torch.device("xpu")
@@ -72,6 +74,9 @@ class OnToy:
     def __len__(self) -> int:
         return self.n
 
+    def split(self, size: int) -> list[OnToy]:
+        return [OnToy(min(size, self.n - start)) for start in range(0, self.n, size)]
+
     def __getitem__(self, chosen: slice) -> OnToy:
         return OnToy(len(range(self.n)[chosen]))
 
@@ -110,7 +115,8 @@ def test_a_scorer_on_it_is_timed_with_its_memory_and_halved_batches_give_memory_
         if len(images) > 2:
             raise torch.OutOfMemoryError("too large")
 
-    found = measure(score, OnToy(4), StageClock(), TimingProtocol(slices=4, repeats=1, budget_s=1.0))
+    scored = SimpleNamespace(score=score, image_scores=score, shortened=lambda passes: None)
+    found = measure(scored, OnToy(4), StageClock(), Rules(budget_s=0.01))
     assert (found.batch_size, found.peak_memory_bytes) == (2, 4096)
     assert toy.asked.count("return free memory") == 1
 

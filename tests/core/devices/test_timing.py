@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -11,12 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from adbench.devices import clock
+from adbench.devices import clock, repeats
 from adbench.devices.clock import StageClock, clocked
+from adbench.devices.cpu import Cpu
 from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
-from adbench.devices.timing import Timing, TimingProtocol, measure, plan_repeats
-from adbench.results.timing import TimingRecord
+from adbench.devices.load import others_share
+from adbench.devices.repeats import Rules, Stopwatch
+from adbench.devices.times import BUSY, Timing
+from adbench.devices.timing import measure
 
 CPU = torch.device("cpu")
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,61 +32,127 @@ RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Work:
-    """A fake scorer on a fake clock: every stage takes exactly as long as it says."""
+    """A fake detector on a fake clock: every stage takes exactly as long as it says, the processor twice that."""
 
-    def __init__(self, stages: dict[str, float], fits: int = 10**9) -> None:
-        self.clock, self.now, self.sizes = StageClock(), 0.0, []
-        self._stages, self._fits = stages, fits
+    def __init__(self, stages: dict[str, float], fits: int = 10**9, chain: int | None = None) -> None:
+        self.clock, self.now, self.sizes, self.lengths = StageClock(), 0.0, [], []
+        self._stages, self._fits, self._chain, self._base = stages, fits, chain, 0.0
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def score(self, images: torch.Tensor, passes: int | None = None) -> torch.Tensor:
         if len(images) > self._fits:
             raise torch.OutOfMemoryError("too large")
+        passes = passes or self._chain or 5
         self.sizes.append(len(images))
+        self.lengths.append(passes)
         for name, seconds in self._stages.items():
-            with self.clock.stage(name, CPU, passes=5 if name == "heal" else 0):
-                self.now += seconds * len(images)
+            with self.clock.stage(name, CPU, passes=passes if name == "heal" else 0):
+                self.now += seconds * len(images) * (passes if name == "heal" else 1) + self._base
         return images
 
-    def measure(self, monkeypatch: pytest.MonkeyPatch, n: int = 100, **protocol: float) -> Timing:
-        monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: self.now))
-        return measure(self, torch.zeros(n, 1, 2, 2), self.clock, TimingProtocol(slices=n, **protocol))
+    def image_scores(self, images: torch.Tensor) -> torch.Tensor:
+        self.now += 0.001 * len(images)
+        return images.mean((1, 2, 3))
+
+    def shortened(self, passes: int) -> Work | Short | None:
+        return None if self._chain is None else Short(self, passes)
+
+    def measure(self, monkeypatch: pytest.MonkeyPatch, n: int = 100, **rules: float) -> Timing:
+        fake = SimpleNamespace(perf_counter=lambda: self.now, process_time=lambda: 2 * self.now)
+        monkeypatch.setattr(clock, "time", fake)
+        return measure(self, torch.zeros(n, 1, 2, 2), self.clock, Rules(**rules))
 
 
-def test_a_quick_method_gets_three_warm_ups_and_ten_repeats(monkeypatch):
-    work = Work({"encode": 0.001, "heal": 0.002})
+class Short:
+    """The same with shorter chains."""
+
+    def __init__(self, work: Work, passes: int) -> None:
+        self._work, self._passes = work, passes
+
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return self._work.score(images, self._passes)
+
+    def image_scores(self, images: torch.Tensor) -> torch.Tensor:
+        return self._work.image_scores(images)
+
+
+def test_a_method_gets_ten_repeats_after_a_call_that_finds_its_batch_and_one_that_finds_its_time(monkeypatch):
+    work = Work({"encode": 0.001, "heal": 0.0004})
     found = work.measure(monkeypatch)
-    assert (found.warmups, found.repeats, found.batch_size, found.slices) == (3, 10, 100, 100)
+    assert (found.warmups, found.repeats, found.batch_size, found.slices) == (2, 10, 100, 100)
     assert found.median_s == pytest.approx(0.3)
-    assert work.sizes.count(100) == 13 + 1, "and one for the FLOPs"
-    assert found.latency_s == pytest.approx(0.003)
+    assert found.cpu_s == pytest.approx({"score": 0.6, "image_scores": 0.2, "latency": 0.006})
+    assert work.sizes.count(100) == 12 + 1, "and one for the FLOPs"
+    assert (found.latency_s, found.image_scores_s) == pytest.approx((0.003, 0.1))
+    assert not found.composed
 
 
 def test_stages_add_up_to_the_total_and_passes_are_those_of_one_run(monkeypatch):
-    found = Work({"encode": 0.001, "heal": 0.002, "post": 0.0005}).measure(monkeypatch)
+    found = Work({"encode": 0.001, "heal": 0.0004, "post": 0.0005}).measure(monkeypatch)
     assert found.stages_s == pytest.approx({"encode": 0.1, "heal": 0.2, "post": 0.05})
     assert sum(found.stages_s.values()) == pytest.approx(found.median_s)
     assert found.passes == {"heal": 5}
 
 
-def test_a_slow_method_gets_fewer_repeats_and_the_numbers_say_so(monkeypatch):
-    work = Work({"heal": 0.4})
-    found = work.measure(monkeypatch, budget_s=300.0)
-    assert 1 <= found.repeats < 10
-    assert found.warmups == 1
-    assert work.sizes.count(100) == found.warmups + found.repeats + 1, "one for the FLOPs"
-    assert (found.warmups + found.repeats) * 40 <= 300
+@pytest.mark.parametrize(("call_s", "repeats"), [(0.01, 50), (1.0, 10), (20.0, 6), (24.0, 5), (900.0, 5)])
+def test_slow_calls_get_five_repeats_at_the_least_and_quick_ones_enough_to_tell_their_time(call_s, repeats):
+    assert Rules(budget_s=120.0).number(call_s) == repeats
 
 
-def test_a_method_slower_than_the_budget_is_still_timed_once(monkeypatch):
-    found = Work({"heal": 9.0}).measure(monkeypatch, budget_s=1.0)
-    assert (found.warmups, found.repeats) == (0, 1), "its first call is the measurement"
-    assert found.stages_s == pytest.approx({"heal": 900})
-    assert found.min_s == found.median_s == found.max_s == pytest.approx(900)
+@given(call=st.floats(0, 1e5), budget=st.floats(0.01, 1e4), repeats=st.integers(5, 50))
+@RELAXED
+def test_repeats_are_at_least_five_and_keep_within_the_budget_otherwise(call, budget, repeats):
+    n = Rules(repeats, budget).number(call)
+    assert 5 <= n <= 1000
+    assert n == 5 or n * call <= budget * 1.001
+
+
+def test_a_slow_method_without_chains_is_still_repeated_and_says_so(monkeypatch):
+    said: list[str] = []
+    work = Work({"heal": 1.8})
+    fake = SimpleNamespace(perf_counter=lambda: work.now, process_time=lambda: work.now)
+    monkeypatch.setattr(clock, "time", fake)
+    found = measure(work, torch.zeros(100, 1, 2, 2), work.clock, Rules(budget_s=1.0), notify=said.append)
+    assert (found.repeats, found.median_s) == (5, pytest.approx(900))
+    assert said[0] == "a call takes 900 s, and is timed 5 times"
+
+
+def test_a_long_chain_is_composed_of_shorter_ones_and_checked_against_one_whole_call(monkeypatch):
+    work = Work({"encode": 0.1, "heal": 0.01, "post": 0.2}, chain=700)
+    found = work.measure(monkeypatch, budget_s=200.0)
+    whole = 10 + 700 + 20
+    assert found.composed
+    assert found.whole_s["score"] == pytest.approx(whole)
+    assert found.median_s == pytest.approx(whole)
+    assert found.stages_s == pytest.approx({"encode": 10, "heal": 700, "post": 20})
+    assert found.passes == {"heal": 700}
+    assert found.cpu_s["score"] == pytest.approx(2 * whole)
+    hundreds = [n for n, size in zip(work.lengths, work.sizes, strict=True) if size == 100]
+    assert hundreds.count(700) == 1, "the check; FLOPs are of one image"
+    assert hundreds.count(20) == 2 + found.repeats >= 7
+
+
+def test_a_chain_whose_whole_call_fits_is_not_composed(monkeypatch):
+    work = Work({"heal": 0.001}, chain=100)
+    found = work.measure(monkeypatch, budget_s=200.0)
+    assert not found.composed
+    assert (found.repeats, found.median_s) == (10, pytest.approx(10))
+
+
+def test_what_does_not_compose_is_timed_whole(monkeypatch):
+    said: list[str] = []
+    work = Work({"heal": 0.01}, chain=700)
+    work._base = 50.0  # every call takes that besides, in the stage of the chain: its passes are not equal
+    fake = SimpleNamespace(perf_counter=lambda: work.now, process_time=lambda: work.now)
+    monkeypatch.setattr(clock, "time", fake)
+    found = measure(work, torch.zeros(100, 1, 2, 2), work.clock, Rules(budget_s=200.0), notify=said.append)
+    assert not found.composed
+    assert (found.repeats, found.median_s) == (5, pytest.approx(750))
+    assert said[0].startswith("composed of shorter chains a call takes 2.45e+03 s, but a whole one took 750 s")
 
 
 @pytest.mark.parametrize(("fits", "batch_size"), [(100, 100), (99, 50), (13, 12), (1, 1)])
 def test_what_does_not_fit_is_halved_until_it_does_and_all_slices_are_still_timed(monkeypatch, fits, batch_size):
-    work = Work({"heal": 0.01}, fits)
+    work = Work({"heal": 0.002}, fits)
     found = work.measure(monkeypatch)
     assert found.batch_size == batch_size
     assert found.median_s == pytest.approx(1.0), "all hundred slices"
@@ -91,30 +165,75 @@ def test_what_does_not_fit_one_by_one_is_out_of_memory(monkeypatch):
         Work({"heal": 0.01}, fits=0).measure(monkeypatch)
 
 
-@given(first=st.floats(1e-6, 1e5), budget=st.floats(0.01, 1e4), repeats=st.integers(1, 50))
-@RELAXED
-def test_repeats_keep_within_budget_or_the_first_call_is_all(first, budget, repeats):
-    protocol = TimingProtocol(repeats=repeats, budget_s=budget)
-    further_warmups, planned = plan_repeats(first, protocol)
-    assert 0 <= planned <= repeats
-    assert planned == 0 or (1 + further_warmups + planned) * first <= budget * 1.001
-    assert planned < repeats or further_warmups in (0, protocol.warmups - 1)
-
-
-def test_a_timing_record_holds_all_that_is_timed():
-    timed = {field.name for field in dataclasses.fields(Timing)}
-    assert timed | {"fit_s", "image_scores_s"} == set(TimingRecord.model_fields)
-
-
 def test_stages_are_those_of_the_run_in_the_middle(monkeypatch):
     class Disturbed(Work):
-        def __call__(self, images: torch.Tensor) -> torch.Tensor:
-            self._stages["heal"] = 1.0 if len(self.sizes) == 5 else 0.01
-            return super().__call__(images)
+        def score(self, images: torch.Tensor, passes: int | None = None) -> torch.Tensor:
+            self._stages["encode"] = 1.0 if len(self.sizes) == 5 else 0.01
+            return super().score(images, passes)
 
-    found = Disturbed({"heal": 0.01}).measure(monkeypatch)
+    found = Disturbed({"encode": 0.01}).measure(monkeypatch)
     assert (found.median_s, found.max_s) == pytest.approx((1.0, 100.0))
-    assert found.stages_s == pytest.approx({"heal": 1.0})
+    assert found.stages_s == pytest.approx({"encode": 1.0})
+
+
+def test_memory_is_never_sampled_inside_a_timed_call(monkeypatch):
+    inside: list[bool] = []
+    sampling = [False]
+
+    @contextmanager
+    def peak_memory(self: Cpu, peak: list[int]) -> Iterator[None]:
+        sampling[0] = True
+        yield
+        sampling[0] = False
+        peak.append(7)
+
+    monkeypatch.setattr(Cpu, "peak_memory", peak_memory)
+    timed = repeats.elapsed
+    monkeypatch.setattr(repeats, "elapsed", lambda *given: inside.append(sampling[0]) or timed(*given))
+    found = Work({"encode": 0.001}).measure(monkeypatch)
+    assert found.peak_memory_bytes == 7
+    assert inside
+    assert not any(inside)
+
+
+@pytest.mark.parametrize(
+    ("shares", "tries", "kept"), [([0.0], 1, 0.0), ([0.5, 0.04], 2, 0.04), ([0.5, 0.3, 0.4], 3, 0.3)]
+)
+def test_a_busy_machine_is_tried_again_and_the_quietest_series_kept(monkeypatch, shares, tries, kept):
+    left, slept = list(shares), []
+
+    @contextmanager
+    def others_share(share: list[float]) -> Iterator[None]:
+        yield
+        share.append(left.pop(0))
+
+    monkeypatch.setattr(repeats, "others_share", others_share)
+    monkeypatch.setattr(repeats.time, "sleep", slept.append)
+    watch = Stopwatch(CPU, StageClock(), Rules(), print)
+    found = watch.repeats(lambda: None, None)
+    assert (found.others, found.busy, left) == (kept, kept > BUSY, [])
+    assert len(slept) == tries - 1
+
+
+def test_a_time_on_a_busy_machine_is_busy_whatever_call_was_disturbed():
+    quiet = Work({"encode": 0.001})
+    timing = measure(quiet, torch.zeros(2, 1, 2, 2), quiet.clock, Rules(budget_s=0.01))
+    for shares, busy in (({}, False), ({"score": 0.04}, False), ({"score": 0.0, "latency": 0.06}, True)):
+        assert timing.model_copy(update={"others": shares}).busy is busy
+
+
+def test_the_share_of_others_is_what_another_process_takes_of_our_cores():
+    spin = "import time; end = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
+    share: list[float] = []
+    with subprocess.Popen([sys.executable, "-c", spin]) as other:
+        time.sleep(0.5)
+        with others_share(share):
+            time.sleep(1.0)
+        other.kill()
+    assert share[0] >= 0.5 / len(os.sched_getaffinity(0))
+    with others_share(share):
+        pass
+    assert len(share) == 1, "too short to tell"
 
 
 def test_a_clock_that_does_not_run_records_nothing():
@@ -163,6 +282,18 @@ def test_flops_of_attention_are_those_of_its_two_products():
     assert counted == 2 * (2 * 3) * (5 * 7 * 8) * 2
 
 
+class Scored:
+    """A detector of one function."""
+
+    def __init__(self, score) -> None:
+        self.score = score
+
+    def image_scores(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((1, 2, 3))
+
+    def shortened(self, passes: int) -> None: ...
+
+
 def test_flops_are_of_the_whole_minibatch_where_it_fits_in_the_budget():
     layer = torch.nn.Linear(4, 4)
 
@@ -171,13 +302,12 @@ def test_flops_are_of_the_whole_minibatch_where_it_fits_in_the_budget():
 
     images = torch.ones(3, 1, 2, 2)
     images[0] = 0
-    found = measure(score, images, StageClock(), TimingProtocol(slices=3, repeats=1, budget_s=5.0))
-    assert found.flops == 2 * 2 * 4 * 4
+    assert measure(Scored(score), images, StageClock(), Rules(budget_s=0.1)).flops == 2 * 2 * 4 * 4
 
 
 def test_flops_of_a_timed_scorer_are_those_of_all_slices():
     layer = torch.nn.Conv2d(1, 4, 3, padding=1)
-    found = measure(layer, torch.zeros(6, 1, 8, 8), StageClock(), TimingProtocol(slices=6, budget_s=0.01))
+    found = measure(Scored(layer), torch.zeros(6, 1, 8, 8), StageClock(), Rules(budget_s=0.01))
     assert found.flops == 2 * (4 * 9) * 64 * 6
 
 
@@ -207,6 +337,7 @@ def test_peak_memory_is_appended_when_the_block_fails():
 def test_time_is_about_that_of_a_real_call():
     images = torch.randn(4, 1, 64, 64)
     layer = torch.nn.Conv2d(1, 64, 5, padding=2)
-    found = measure(layer, images, StageClock(), TimingProtocol(slices=4, budget_s=5.0))
+    found = measure(Scored(layer), images, StageClock(), Rules(budget_s=1.0))
     assert 0 < found.min_s <= found.median_s <= found.max_s
     assert found.latency_s > 0
+    assert found.cpu_s["score"] > 0

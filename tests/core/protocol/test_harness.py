@@ -42,6 +42,7 @@ CHANGES = [
     *("protocol.batch_size=50", "protocol.region=brain", "protocol.postprocess=median"),
     *("protocol.reference_images=5", "protocol.resamples=21", "protocol.median_px=3"),
 ]
+TIMES_ALONE = ["protocol.timing_slices=3", "protocol.timing_repeats=9", "protocol.timing_budget_s=0.02"]
 
 
 def test_the_config_hash_changes_with_every_value_of_config_data_and_protocol(tmp_path):
@@ -55,12 +56,13 @@ def test_the_config_hash_changes_with_every_value_of_config_data_and_protocol(tm
 def test_every_field_of_config_data_and_protocol_was_changed_in_that_test(tmp_path):
     cell = toys.cell(tmp_path, "toy-trained")
     fields = {f"data.{name}" for name in cell.data.dataset.config.model_dump()}
-    fields |= {f"protocol.{name}" for name in cell.protocol.of_quality() if name != "version"} | {
-        "scale",
-        "part.steps",
-        "part.rate",
-    }
-    assert {change.partition("=")[0] for change in CHANGES} == fields
+    fields |= {f"protocol.{name}" for name in cell.protocol.model_dump()} - {"protocol.version"}
+    fields |= {"scale", "part.steps", "part.rate"}
+    assert {change.partition("=")[0] for change in [*CHANGES, *TIMES_ALONE]} == fields
+
+
+def test_how_a_cell_is_timed_is_no_part_of_its_name(tmp_path):
+    assert {config_hash(tmp_path, change) for change in TIMES_ALONE} == {config_hash(tmp_path)}
 
 
 def test_the_config_hash_depends_neither_on_seed_device_and_folders_nor_on_the_way_a_value_was_given(tmp_path):

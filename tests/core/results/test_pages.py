@@ -15,7 +15,7 @@ from adbench.results.record import write_record
 GOLDEN = Path(__file__).parent / "golden"
 PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A paper, table 1"}
 GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
-ON = ("cpu (Some CPU, 2 threads), float32", "cuda (Some GPU), bfloat16")
+ON = ("cpu (Some CPU, 2 threads), float32, 100 slices", "cuda (Some GPU), bfloat16, 100 slices")
 
 ELSEWHERE = dataset(train_on=trained_on(), fingerprint="e" * 16)
 TUNING = {"trials": 20, "tier": "inference", "objectives": {"dice": 0.4}}
@@ -46,7 +46,9 @@ TIMES = [
     timed(RECORDS[1], 1.5, GPU),
     timed(RECORDS[2], 0.02, stages_s={}, passes={}, flops=0),
     timed(RECORDS[3], 3.0, batch_size=50),
-    *(timed(record) for record in RECORDS[5:8]),
+    timed(RECORDS[5], 90.0, whole_s={"score": 91.0}),
+    timed(RECORDS[6], 0.5, others={"score": 0.01, "latency": 0.5}),
+    timed(RECORDS[7]),
 ]
 
 
@@ -172,8 +174,8 @@ def test_records_without_lesions_by_size_have_no_such_table_and_others_leave_the
 
 
 def test_each_device_has_a_table_of_its_own_with_the_fastest_first(page):
-    cpu = rows(section(page, "Time on cpu (Some CPU, 2 threads), float32"))
-    gpu = rows(section(page, "Time on cuda (Some GPU), bfloat16"))
+    cpu = rows(section(page, f"Time on {ON[0]}"))
+    gpu = rows(section(page, f"Time on {ON[1]}"))
     assert [row[3] for row in cpu] == [
         "0.0200 (0.0180 to 0.0300, 10 repeats)",
         "3.00 (2.70 to 4.50, 10 repeats, in batches of 50)",
@@ -195,10 +197,33 @@ def test_a_time_without_a_record_is_on_no_page():
 
 def test_times_of_fewer_slices_are_scaled_to_a_hundred():
     slow = timed(make(), 2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
-    row = rows(section(render([make()], [slow])[Path("toy.md")], "Time on cpu (Some CPU, 2 threads), float32"))[0]
+    page = render([make()], [slow])[Path("toy.md")]
+    row = rows(section(page, "Time on cpu (Some CPU, 2 threads), float32, 10 slices"))[0]
     assert row[3].startswith("20.0 (18.0 to 30.0")
-    assert row[6] == "decode 10.0"
-    assert row[8] == "10.0 G"
+    assert row[4] == "35.0", "processor seconds"
+    assert row[7] == "decode 10.0"
+    assert row[9] == "10.0 G"
+
+
+def test_times_of_other_numbers_of_slices_have_a_table_of_their_own():
+    records = [make("quick"), make("slow")]
+    text = render(records, [timed(records[0], 2.0), timed(records[1], 1.0, slices=10)])[Path("toy.md")]
+    for slices, method in ((100, "quick"), (10, "slow")):
+        table = rows(section(text, f"Time on cpu (Some CPU, 2 threads), float32, {slices} slices"))
+        assert [row[0] for row in table] == [f"`{method}`"]
+
+
+def test_a_time_of_a_busy_machine_is_marked_and_stands_last_and_a_composed_one_says_so():
+    records = [make("busy"), make("slow"), make("quick")]
+    times = [
+        timed(records[0], 0.5, others={"score": 0.01, "latency": 0.5}),
+        timed(records[1], 90.0, whole_s={"score": 91.0}),
+        timed(records[2], 2.0),
+    ]
+    table = rows(section(render(records, times)[Path("toy.md")], f"Time on {ON[0]}"))
+    assert [row[0] for row in table] == ["`quick`", "`slow`", "`busy`"]
+    assert table[1][3] == "90.0 (81.0 to 135, 10 repeats, composed; a whole call 91.0)"
+    assert table[2][3] == "0.500 (0.450 to 0.750, 10 repeats, **busy machine: others used 50 %**)"
 
 
 def test_failed_and_skipped_runs_are_shown_with_their_reason(page):
