@@ -5,6 +5,8 @@ Counts in the same cells add up, whatever the order of batches and machines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,6 +69,31 @@ class ScoreHistogram:
         self.checksum += other.checksum
         for subject, counts in list(other._by_subject.items()):
             self._add(subject, counts)
+
+    @classmethod
+    def from_counts(cls, cells: Cells, subjects: Sequence[str], counts: Counts) -> ScoreHistogram:
+        """Of counts (2, subjects, cells) in cells that are all coarse.
+
+        Raises:
+            ValueError: shapes do not fit, or a count is negative.
+        """
+        if counts.shape != (2, len(subjects), cells.n_fine) or not cells.is_coarse.all() or (counts < 0).any():
+            raise ValueError(f"counts {counts.shape} do not fit {len(subjects)} subjects and {cells.n_fine} cells")
+        histogram = cls(cells)
+        histogram._pooled += counts.sum(axis=1, dtype=np.int64)
+        histogram._by_subject = {s: counts[:, i].astype(np.int64) for i, s in enumerate(subjects)}
+        return histogram
+
+    def coarse(self) -> ScoreHistogram:
+        """The same counts in coarse cells alone."""
+        edges = self.cells.edges[self.cells.is_coarse]
+        return self.from_counts(Cells(edges, np.ones(edges.size, bool)), self.subjects, self.by_subject())
+
+    def joined(self) -> ScoreHistogram:
+        """The counts in coarse cells, of which every two are made one."""
+        edges, counts = self.cells.edges[self.cells.is_coarse][1::2], self.by_subject()
+        counts = np.add.reduceat(counts, np.arange(0, counts.shape[2], 2), axis=2)
+        return self.from_counts(Cells(edges, np.ones(edges.size, bool)), self.subjects, counts)
 
     def pooled(self) -> tuple[Counts, Counts]:
         """Lesion and other pixels of all subjects, each (fine cells,), ascending with the score."""

@@ -111,11 +111,13 @@ def _dice(tp: Floats, fp: Floats, neg: Floats, all_pos: Floats, is_open: NDArray
     total = all_pos[:, None] + tp + fp
     dice = (2 * tp / total).max(axis=1, initial=0)
     most = (2 * tp / np.where(is_open, total - neg, total)).max(axis=1, initial=0)
-    return tuple(np.where(all_pos > 0, each, np.nan) for each in (dice, dice, most))
+    dice, most = (np.where(all_pos > 0, each, np.nan) for each in (dice, most))
+    return dice, dice, most
 
 
 def _auprc(tp: Floats, fp: Floats, pos: Floats, neg: Floats, is_open: NDArray[np.bool_], all_pos: Floats) -> Bounds:
-    return tuple(each.sum(axis=1) / all_pos for each in precisions(tp, fp, pos, neg, is_open))
+    even, least, most = precisions(tp, fp, pos, neg, is_open)
+    return even.sum(axis=1) / all_pos, least.sum(axis=1) / all_pos, most.sum(axis=1) / all_pos
 
 
 def _auroc(tp: Floats, pos: Floats, neg: Floats, is_open: NDArray[np.bool_], pairs: Floats) -> Bounds:

@@ -176,8 +176,13 @@ def record_path(dataset: str, method: str, config_hash: str, seed: int) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file at once or not at all. Raises RecordError where the folder cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same of bytes."""
     try:
-        write_atomic(path, text.encode())
+        write_atomic(path, data)
     except OSError as error:
         raise RecordError(
             f"Results must be written, but {path.parent} cannot be ({error.strerror}). "
