@@ -39,14 +39,10 @@ def write_scores(folder: Path, n_scores: int, subjects: int) -> None:
 
 
 def ours(scores: np.ndarray, lesion: np.ndarray) -> dict[str, float]:
-    from adbench.metrics.histogram import ScoreHistogram
     from adbench.metrics.pixels import pixel_metrics
 
-    hist = ScoreHistogram()
     names = [f"subject-{i:04d}" for i in range(len(scores))]
-    for name, subject_scores, subject_lesion in zip(names, scores, lesion, strict=True):
-        hist.add(name, subject_scores, subject_lesion)
-    found = pixel_metrics(hist, lambda: ((n, s, m, None) for n, s, m in zip(names, scores, lesion, strict=True)))
+    found = pixel_metrics(lambda: ((n, s, m, None) for n, s, m in zip(names, scores, lesion, strict=True)))
     bounds = {"auprc_error_bound": found.auprc_error_bound, "auroc_error_bound": found.auroc_error_bound}
     return {name: getattr(found, name) for name in METRICS} | bounds | {"best_threshold": found.best_threshold}
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from adbench_datasets.headct_sprites import HeadCTSprites
-from numpy.typing import NDArray
 from torch import Tensor
 
 from adbench.cli.progress import LineReporter
@@ -22,7 +19,6 @@ from adbench.config.options import default_cache
 from adbench.config.settings import parse_settings, resolve
 from adbench.contracts.detector import Detector, DetectorConfig, Runtime
 from adbench.contracts.splits import Splits
-from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import pixel_metrics
 from adbench.storage.store import ArtifactStore
 
@@ -59,13 +55,7 @@ def development(data_root: Path, sprite_seed: int) -> Splits:
 
 def dice_and_auprc(scores: Tensor, lesions: Tensor) -> tuple[float, float]:
     """⌈DICE⌉ and AUPRC over all pixels of maps (N, 1, H, W) and bool lesions of that shape."""
-    histogram = ScoreHistogram()
-
-    def samples() -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_], None]]:
-        for i, (score, lesion) in enumerate(zip(scores.contiguous().numpy(), lesions.numpy(), strict=True)):
-            yield str(i), score, lesion, None
-
-    for sample in samples():
-        histogram.add(*sample)
-    measured = pixel_metrics(histogram, samples)
+    names = map(str, range(len(scores)))
+    maps = [(n, s, m, None) for n, s, m in zip(names, scores.contiguous().numpy(), lesions.numpy(), strict=True)]
+    measured = pixel_metrics(lambda: maps)
     return float(measured.best_dice or 0), float(measured.auprc or 0)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from adbench.cli.progress import LineReporter
 from adbench.config.options import RunOptions, default_cache
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.intervals import paired_difference
+from adbench.metrics.intervals import Bounded, difference_interval, resample_weights
+from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.data import check_same_images
@@ -35,18 +37,20 @@ def measured(cell: Cell) -> tuple[ScoreHistogram, PixelMetrics]:
     scorer, test = Scorer(cell, detector, store, reporter), cell.data.splits.test.pixel_level()
     with cell.computing():
         detector.fit(*cell.data.healthy())
-        maps, histogram = scorer.maps(test, "test"), ScoreHistogram()
-    for sample in scored_pixels(test, maps, cell.protocol):
-        histogram.add(*sample)
-    found = pixel_metrics(histogram, lambda: scored_pixels(test, maps, cell.protocol))
-    return histogram, found
+        maps = scorer.maps(test, "test")
+
+    def pixels() -> Iterator[Maps]:
+        yield from scored_pixels(test, maps, cell.protocol)
+
+    histogram = ScoreHistogram.of(pixels)
+    return histogram, pixel_metrics(pixels, histogram)
 
 
-def table(tuned: PixelMetrics, default: PixelMetrics, intervals: dict[str, tuple[float, float] | None]) -> str:
+def table(tuned: PixelMetrics, default: PixelMetrics, intervals: dict[str, Bounded]) -> str:
     lines = ["| metric | default | tuned | tuned - default, 95 % |", "| --- | ---: | ---: | --- |"]
     for name, shown in METRICS.items():
         values = [getattr(side, name) for side in (default, tuned)]
-        interval = intervals[name]
+        interval = intervals[name].interval
         between = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else formats.NONE
         lines.append(f"| {shown} | {formats.number(values[0])} | {formats.number(values[1])} | {between} |")
     return "\n".join(lines)
@@ -69,7 +73,7 @@ def main() -> int:
     (tuned,) = build_cells([args.method], args.dataset, replace(options, settings=texts, tuning=tuning))
     check_same_images(tuning, tuned.data.splits.train, tuned.data.splits.validation)
     (tuned_counts, of_tuned), (default_counts, of_default) = measured(tuned), measured(default)
-    intervals = paired_difference(tuned_counts, default_counts, points=(of_tuned, of_default))
+    intervals = difference_interval(tuned_counts, default_counts, resample_weights(tuned_counts.subjects))
     print(f"{args.method} on {args.dataset}: trial {tuning['trial']} of {tuning['trials']} of study {tuning['study']},")
     print(f"{', '.join(f'{key}={formats.short(value)}' for key, value in tuning['values'].items())}\n")
     print(table(of_tuned, of_default, intervals))

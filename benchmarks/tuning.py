@@ -94,7 +94,7 @@ def plain(o: Objective, values: Mapping[str, Any]) -> tuple[float, float]:
     """Seconds and Dice of a trial that keeps nothing; networks were loaded before."""
     o.kept = None
     start = time.perf_counter()
-    dice = o.evaluate(values)["dice"]
+    dice = o.evaluate(values).values["dice"]
     return time.perf_counter() - start, dice
 
 

@@ -36,7 +36,7 @@ def ranges() -> Iterator[tuple[int, int]]:
 
 def scored(o: Objective, values: Mapping[str, Any]) -> str:
     try:
-        dice = o.evaluate(values)["dice"]
+        dice = o.evaluate(values).values["dice"]
     except ConfigError:  # a percentile at each position needs more images than there are
         return formats.NONE
     print(f"{dict(values)}: {dice:.4f}", file=sys.stderr, flush=True)

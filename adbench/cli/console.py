@@ -47,6 +47,17 @@ def complain(text: str) -> None:
     Console(stderr=True, markup=False, highlight=False, emoji=False).print(text, soft_wrap=True)
 
 
+def say_left_out(out: Path) -> None:
+    """Say on stderr which records below a folder no table may hold."""
+    from adbench.results.record import PROTOCOL_VERSION, of_earlier_protocol
+
+    if earlier := of_earlier_protocol(out):
+        complain(
+            f"{len(earlier)} records are left out, such as {earlier[0]}: they were measured by another version of the "
+            f"protocol than {PROTOCOL_VERSION}. Run those cells again, or remove the files."
+        )
+
+
 def say_json(value: Any) -> None:
     """Print a value to stdout as JSON."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")

@@ -14,10 +14,14 @@ def leaderboard_pages(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")] = False,
     out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
 ) -> None:
-    """Write the pages from the records, or check that they are what the records give."""
+    """Write the pages from the records, or check that they, and the counts beside the records, say the same."""
     from adbench.results import pages
+    from adbench.results.counts import check_all_counts
 
+    console.say_left_out(out)
     stale = pages.check_pages(out) if check else []
+    if check:
+        check_all_counts(out)
     for path in stale if check else pages.write_pages(out):
         console.say(str(path))
     if stale:

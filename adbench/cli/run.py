@@ -111,6 +111,7 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
         console.say_json([record.model_dump(mode="json") for record in records])
     else:
         console.show_results(frame(records, harness.times_here(records, options)), options.out)
+    console.say_left_out(options.out)
     pages.write_pages(options.out)
     _report_failures(records)
 

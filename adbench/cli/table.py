@@ -11,6 +11,7 @@ import typer
 
 def table(out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards")) -> None:
     """Print all records and their times as CSV, one row for each record and each device that it was timed on."""
+    from adbench.cli import console
     from adbench.errors import RecordError
     from adbench.results.frame import read_frame, to_csv
 
@@ -19,4 +20,5 @@ def table(out: Annotated[Path, typer.Option(help="Folder with the records.")] = 
             f"Results are read from {out / 'records'}, which is no folder. Name the folder of a run with --out."
         )
 
+    console.say_left_out(out)
     sys.stdout.write(to_csv(read_frame(out)))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.metrics.dice import DiceAt
-from adbench.metrics.estimate import Interval
-from adbench.metrics.histogram import Reread, ScoreHistogram
+from adbench.metrics.flagged import FlaggedCounts
+from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import ImageMetrics, image_metrics
-from adbench.metrics.intervals import bootstrap
-from adbench.metrics.lesions import LesionsBySize, Stratum
+from adbench.metrics.intervals import Bounded, bootstrap, resample_weights
+from adbench.metrics.maps import Maps, Reread
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
+from adbench.metrics.points import FROC_RATES, POINTS
+from adbench.metrics.resampled_thresholds import dice_interval
+from adbench.metrics.thresholds import HealthyThreshold, healthy_thresholds
+
+IMAGE_QUANTILE = 0.99
+"""Of the scores of an image: the rule for one score an image that is the same for all methods."""
 
 
 @dataclass(frozen=True)
@@ -24,66 +28,97 @@ class Evidence:
     """The scores of a test set and what is counted from them.
 
     Attributes:
-        maps: gives (subject, scores, lesion, valid) of every image, each (1, H, W), the same at each call.
-        transferred_threshold: fixed beforehand on healthy validation images.
-        image_scores: (N,), one number an image, higher = more anomalous.
+        images: gives (subject, scores, lesion, valid) of every test image, each (1, H, W), the same at each call.
+        pixel_level: (N,) bool, the images that count for pixel metrics.
+        healthy: gives the same of healthy images that no method calibrates on; thresholds come from them.
+        image_scores: (N,), one number an image by the method's own rule, higher = more anomalous.
         anomalous: (N,) bool, whether the image has a lesion.
-        image_subjects: (N,) names.
+        subjects: (N,) names.
         resamples: bootstrap resamples of every interval.
     """
 
-    maps: Reread
-    transferred_threshold: float
+    images: Reread
+    pixel_level: NDArray[np.bool_]
+    healthy: Reread
     image_scores: NDArray[np.float32]
     anomalous: NDArray[np.bool_]
-    image_subjects: Sequence[str]
+    subjects: Sequence[str]
     resamples: int
+
+    def maps(self) -> Iterator[Maps]:
+        """The images that count for pixel metrics."""
+        for each, counts in zip(self.images(), self.pixel_level, strict=True):
+            if counts:
+                yield each
 
     @cached_property
     def histogram(self) -> ScoreHistogram:
         """Scores of all pixels that count, by subject."""
-        histogram = ScoreHistogram()
-        for each in self.maps():
-            histogram.add(*each)
-        return histogram
+        return ScoreHistogram.of(self.maps)
 
     @cached_property
     def pixels(self) -> PixelMetrics:
-        """Metrics of all pixels pooled, from scores that are read again where that makes them exact."""
-        return pixel_metrics(self.histogram, self.maps)
+        """Metrics of all pixels pooled."""
+        return pixel_metrics(self.maps, self.histogram)
 
     @cached_property
-    def pixel_intervals(self) -> dict[str, Interval | None]:
+    def pixel_intervals(self) -> dict[str, Bounded]:
         """Intervals of ⌈DICE⌉, AUPRC and AUROC, all on the same resamples of the subjects."""
-        return bootstrap(self.histogram, self.resamples, point=self.pixels)
+        return bootstrap(self.histogram, self.weights)
 
     @cached_property
-    def images(self) -> ImageMetrics:
-        """How the image-level scores rank the images."""
-        return image_metrics(self.image_scores, self.anomalous, self.resamples, subjects=self.image_subjects)
+    def weights(self) -> NDArray[np.int64]:
+        """Resamples of the subjects of the pixel metrics."""
+        return resample_weights(self.histogram.subjects, self.resamples)
+
+    @cached_property
+    def images_by_own_rule(self) -> ImageMetrics:
+        """How the method's own scores rank the images."""
+        return image_metrics(self.image_scores, self.anomalous, self.resamples, subjects=self.subjects)
+
+    @cached_property
+    def images_by_quantile(self) -> ImageMetrics:
+        """How the 99th percentile of each map ranks the images."""
+        return image_metrics(self._flagged[1], self.anomalous, self.resamples, subjects=self.subjects)
+
+    @cached_property
+    def thresholds(self) -> dict[float, HealthyThreshold]:
+        """By rate of healthy pixels, those of the FROC curve and of the operating points."""
+        rates = sorted({*FROC_RATES, *(point.rate for point in POINTS)})
+        return dict(zip(rates, healthy_thresholds(self.healthy, rates), strict=True))
 
     @property
-    def dice_best(self) -> DiceAt:
-        """Counts at the threshold of ⌈DICE⌉; without any subject where no lesion pixel counts."""
-        return self._at_thresholds[0]
-
-    @property
-    def dice_transferred(self) -> DiceAt:
-        """Counts at the transferred threshold; without any subject where no lesion pixel counts."""
-        return self._at_thresholds[1]
+    def flagged(self) -> FlaggedCounts:
+        """Counts at each of the thresholds, in their order."""
+        return self._flagged[0]
 
     @cached_property
-    def strata(self) -> list[Stratum]:
-        """Lesions by size at both thresholds; none where no lesion pixel counts."""
-        return self._at_thresholds[2].strata(self.resamples)
+    def _flagged(self) -> tuple[FlaggedCounts, NDArray[np.float32]]:
+        """One pass over all images: what is flagged, and the score of each by the quantile of its map."""
+        counts = FlaggedCounts([found.threshold for found in self.thresholds.values()])
+        scores = np.empty(len(self.anomalous), np.float32)
+        for i, (each, pixel_level) in enumerate(zip(self.images(), self.pixel_level, strict=True)):
+            counts.add(*each, pixel_level=bool(pixel_level))
+            scores[i] = map_quantile(*each[1:])
+        return counts, scores
 
     @cached_property
-    def _at_thresholds(self) -> tuple[DiceAt, DiceAt, LesionsBySize]:
-        """One pass over all maps, for what can be counted once the threshold of ⌈DICE⌉ is known."""
-        best = self.pixels.best_threshold
-        thresholds = (inf if best is None else best, self.transferred_threshold)
-        counters = (DiceAt(thresholds[0]), DiceAt(thresholds[1]), LesionsBySize(thresholds))
-        for each in self.maps() if best is not None else ():
-            for counter in counters:
-                counter.add(*each)
-        return counters
+    def healthy_counts(self) -> ScoreHistogram:
+        """Scores of the healthy images in the cells of the test images."""
+        counts = ScoreHistogram(self.histogram.cells)
+        for each in self.healthy():
+            counts.add(*each)
+        return counts
+
+    def dice_interval(self, rate: float) -> Bounded:
+        """Of the pooled Dice at the threshold of a rate; both test and healthy subjects are resampled."""
+        return dice_interval(self.histogram, self.healthy_counts, rate, self.weights)
+
+
+def map_quantile(scores: NDArray[np.float32], lesion: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> np.float32:
+    """The smallest score that at least 99 % of the valid pixels do not exceed; the lowest float without any."""
+    inside = scores.reshape(-1) if valid is None else scores[valid]
+    if not inside.size:
+        return np.float32(np.finfo(np.float32).min)
+    at = int(np.ceil(IMAGE_QUANTILE * inside.size)) - 1
+    return np.float32(np.partition(inside, at)[at])

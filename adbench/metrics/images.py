@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
 from adbench.metrics.estimate import Interval
-from adbench.metrics.intervals import percentile_interval, resample_weights, resampled_curves
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.intervals import bootstrap, resample_weights
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def image_metrics(
     scores, anomalous = np.asarray(scores), np.asarray(anomalous).astype(bool)
     names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
     _check_images(scores, anomalous, names)
-    values = resampled_curves(*_image_counts(scores, anomalous, names), resample_weights(names, n_resamples, seed))
+    histogram = ScoreHistogram.of(lambda: _by_subject(scores.astype(np.float32), anomalous, names))
+    intervals = bootstrap(histogram, resample_weights(histogram.subjects, n_resamples, seed))
     auroc, auprc = _image_points(scores, anomalous)
     return ImageMetrics(
         image_auroc=auroc,
         image_auprc=auprc,
-        image_auroc_interval=None if auroc is None else percentile_interval(values["auroc"]),
-        image_auprc_interval=None if auprc is None else percentile_interval(values["auprc"]),
+        image_auroc_interval=None if auroc is None else intervals["auroc"].interval,
+        image_auprc_interval=None if auprc is None else intervals["auprc"].interval,
     )
 
 
@@ -86,14 +87,10 @@ def _check_images(scores: NDArray[np.floating], anomalous: NDArray[np.bool_], na
         raise ScoreError(f"Image scores must be finite; image {bad} scored {scores[bad]}. Mend the image-level score.")
 
 
-def _image_counts(
-    scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]
-) -> tuple[sp.csc_array, sp.csc_array]:
-    """Positives and negatives (subjects, distinct scores), scores descending: the exact curve."""
-    distinct, column = np.unique(scores, return_inverse=True)
-    rows_of, row = np.unique(np.asarray(names), return_inverse=True)
-    where = (row, distinct.size - 1 - column)
-    shape = (rows_of.size, distinct.size)
-    positives = sp.coo_array((anomalous.astype(np.float64), where), shape=shape).tocsc()
-    negatives = sp.coo_array((1.0 - anomalous, where), shape=shape).tocsc()
-    return positives, negatives
+def _by_subject(
+    scores: NDArray[np.float32], anomalous: NDArray[np.bool_], names: list[str]
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_], None]]:
+    """Each subject's images as if they were pixels."""
+    subjects, of = np.unique(names, return_inverse=True)
+    for i, subject in enumerate(subjects):
+        yield str(subject), scores[of == i], anomalous[of == i], None

@@ -20,8 +20,8 @@ class Metric:
     """Its name above a column."""
     glossary: str
     """What it says, in a sentence or two of Markdown for a reader of the pages."""
-    counts: Literal["pixels", "subjects", "images"]
-    """What is counted: pixels of all subjects pooled, subjects one by one, or whole images."""
+    counts: Literal["pixels", "lesions", "subjects", "images"]
+    """What is counted: pixels or lesions of all subjects pooled, subjects one by one, or whole images."""
     resampled: str
     """What is drawn with replacement for its interval."""
     estimate: Callable[[Evidence], Estimate]
@@ -29,6 +29,8 @@ class Metric:
     higher_is_better: bool = True
     unit: str = ""
     """Empty for a fraction."""
+    point: str = ""
+    """Key of the operating point that it is read at; empty where it needs no threshold."""
     headline: bool = True
     """Whether it has a column in the short table of the terminal."""
 

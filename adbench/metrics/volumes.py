@@ -54,21 +54,6 @@ class VolumeScores(BaseModel):
     """Those that touch no lesion."""
 
 
-class VolumesAt(BaseModel):
-    """The scans of a test set judged at one threshold: means over subjects of what is defined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    threshold: str
-    """Its name."""
-    value: float
-    subjects: int
-    means: dict[str, float | None]
-    """By field of `VolumeScores`; None where it is defined for no subject."""
-    undefined: dict[str, int]
-    """Subjects for whom a field is not defined, of those fields alone."""
-
-
 def compare(
     prediction: Mask, reference: Mask, affine: NDArray[np.floating[Any]], ignore: Mask | None = None
 ) -> VolumeScores:

@@ -74,7 +74,7 @@ class Cell:
             "dataset_version": dataset.info.version,
             "dataset_config": changed_fields(dataset.config),
             "fingerprint": self.data.splits.fingerprint,
-            "protocol": changed_fields(self.protocol, self.protocol.deciding_times()),
+            "protocol": self.protocol.identity(),
         }
         if self.part_versions:
             identity["parts"] = self.part_versions
@@ -152,14 +152,17 @@ def build_cells(
     whole = product(loaded, pairs, protocols)
     cells = [Cell(p, c, each, protocol, options, device, precision) for each, (p, c), protocol in whole]
     for cell in cells:
+        cell.data.reference  # noqa: B018
         cell.plan  # noqa: B018  # what it raises is said before hours are spent on the others
     return cells
 
 
 def _protocols(given: Mapping[str, Any], preset: Mapping[str, Any]) -> list[MeasurementProtocol]:
-    """One for each region named: `protocol.region=image,brain` measures both on the same scores."""
-    regions = str(given.get("region", "image")).split(",")
-    layers = ([preset, given, {"region": region.strip()}] for region in dict.fromkeys(regions))
+    """One for each region and post-processing named: `protocol.region=image,brain` measures both on the same scores."""
+    fields = MeasurementProtocol.model_fields
+    named = {key: str(given.get(key, fields[key].default)).split(",") for key in ("region", "postprocess")}
+    choices = [[(key, value.strip()) for value in dict.fromkeys(values)] for key, values in named.items()]
+    layers = ([preset, given, dict(choice)] for choice in product(*choices))
     return [resolve(MeasurementProtocol, each, "protocol", "protocol.") for each in layers]
 
 

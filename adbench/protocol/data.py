@@ -12,6 +12,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from adbench.contracts.detector import Images
 from adbench.contracts.registry import LoadedPlugin, load_dataset
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import ConfigError, DataError, TuningError
+from adbench.protocol.halves import halved
 
 Plugin = LoadedPlugin[Dataset[Any]]
 FOLDER = "data"
@@ -65,9 +67,18 @@ class Data(Source):
     """The other dataset that the healthy images come from; None: this one."""
 
     def healthy(self) -> tuple[Images, Images]:
-        """Training and validation images, as a detector sees them."""
-        train, validation = self.splits.train, self.splits.validation
-        return Images(train.images, train.image_fingerprint), Images(validation.images, validation.image_fingerprint)
+        """Training images and the calibration half of the validation images, as a detector sees them."""
+        train, (calibration, _) = self.splits.train, self._halves
+        return Images(train.images, train.image_fingerprint), Images(calibration.images, calibration.image_fingerprint)
+
+    @property
+    def reference(self) -> Split:
+        """The other half, which no method sees before its images are scored: thresholds come from it."""
+        return self._halves[1]
+
+    @cached_property
+    def _halves(self) -> tuple[Split, Split]:
+        return halved(self.splits.validation)
 
 
 def unique(names: str | Sequence[str]) -> list[str]:

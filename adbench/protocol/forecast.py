@@ -135,8 +135,8 @@ def _all_passes(cell: Cell) -> int:
 
 def _batches(cell: Cell) -> int:
     """Batches of score maps: test images that count, and validation images for the transferred threshold."""
-    splits, protocol = cell.data.splits, cell.protocol
-    counts = (len(splits.test.pixel_level()), min(len(splits.validation), protocol.transferred_images))
+    protocol = cell.protocol
+    counts = (len(cell.data.splits.test), min(len(cell.data.reference), protocol.reference_images))
     return sum(-(-n // protocol.batch_size) for n in counts)
 
 

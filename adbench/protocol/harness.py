@@ -15,8 +15,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from adbench.config.options import Reporter, RunOptions, Silent
 from adbench.devices.device import computing, pick_device
 from adbench.devices.environment import environment
@@ -37,10 +35,10 @@ from adbench.protocol.recording import (
 )
 from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
+from adbench.results.counts import counts_path, write_counts
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
-from adbench.results.subjects import write_subjects
+from adbench.results.subjects import subjects_path, write_subjects
 from adbench.results.timing import TimingFile, read_timing, timing_path, write_timing
-from adbench.storage.spec import PartSpec
 
 
 def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter) -> list[Record]:
@@ -83,8 +81,6 @@ def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
 class Shared:
     """What cells share that are scored alike."""
 
-    scores: list[PartSpec] = field(default_factory=list)
-    """Scored batches that the store keeps until all their records are written."""
     fitted: Fitted | None = None
     failure: str | None = None
     untimed: list[Cell] = field(default_factory=list)
@@ -101,8 +97,6 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
         for cell in sorted(cells, key=lambda cell: cell.config_hash):  # in one order everywhere: none waits for another
             locks.enter_context(only_one(cell, reporter))
         records = [_evaluate(cell, shared, reporter) for cell in cells]
-        for spec in shared.scores:  # the records hold what they were for; what failed is mended before it runs again
-            cells[0].store(reporter).remove(spec)
         if shared.untimed:
             _time_or_say(shared, reporter)
     return records
@@ -113,10 +107,8 @@ def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
         if not _is_timed(cell, reporter):
             shared.untimed.append(cell)
         return found
-    record, subjects = _run_or_fail(cell, shared, reporter)
+    record = _run_or_fail(cell, shared, reporter)
     write_manifest(cell)
-    if subjects is not None:
-        write_subjects(subjects, record.path, cell.options.out)
     write_record(record, cell.options.out)
     if record.status == "ok":
         shared.untimed.append(cell)
@@ -153,18 +145,20 @@ def _is_timed(cell: Cell, reporter: Reporter) -> bool:
         return False
 
 
-def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> tuple[Record, pd.DataFrame | None]:
-    """Fit and measure, and the rows of the subjects if there are; where the detector fails, a failed record."""
+def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
+    """Fit and measure; where the detector fails, a failed record."""
     if shared.failure is None:
         try:
             with faults(cell, reporter):
                 shared.fitted = shared.fitted or fit(cell, reporter)
-                scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter, shared.scores)
-                measured = measure(scorer, cell.data.splits.validation, cell.data.splits.test, cell.protocol)
-                return measured_record(cell, shared.fitted.detector, measured), measured.subjects
+                scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter)
+                measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
+                write_counts(measured.evidence.histogram, counts_path(cell.record_path))
+                write_subjects(measured.subjects, subjects_path(cell.record_path))
+                return measured_record(cell, shared.fitted.detector, measured)
         except DetectorError as error:
             shared.failure = str(error)
-    return failed_record(cell, shared.failure), None
+    return failed_record(cell, shared.failure)
 
 
 def _time_or_say(shared: Shared, reporter: Reporter) -> None:

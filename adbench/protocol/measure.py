@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +10,18 @@ import pandas as pd
 
 from adbench.contracts.splits import Split
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.catalogue.subject_auprc import auprc_by_subject
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
-from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.pixels import quantile
+from adbench.metrics.flagged import Counts, FlaggedCounts
+from adbench.metrics.points import FROC_RATES, POINTS, OperatingPoint
+from adbench.metrics.strata import strata
+from adbench.protocol.halves import evenly
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import Scorer, measured_pixels, scored_pixels
+from adbench.protocol.subjects import subject_rows
 from adbench.protocol.volumes import judged_scans
-from adbench.results.record import MeasurementRecord
+from adbench.results.record import FrocPoint, MeasurementRecord, PointRecord, ScansRecord
 
 
 class Measured(NamedTuple):
@@ -25,8 +30,9 @@ class Measured(NamedTuple):
     metrics: dict[str, Estimate]
     """By key, in the order of `METRICS`."""
     measurement: MeasurementRecord
-    subjects: pd.DataFrame | None
-    """One row a subject, of scan sets (`adbench.protocol.volumes.judge`)."""
+    evidence: Evidence
+    subjects: pd.DataFrame
+    """One row a subject (`adbench.protocol.subjects`)."""
 
 
 def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
@@ -38,42 +44,86 @@ def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
     return positives / total if total else None
 
 
-def transferred_threshold(scorer: Scorer, validation: Split, protocol: MeasurementProtocol) -> tuple[float, int]:
-    """The quantile of healthy validation pixel scores, and how many images were scored for it."""
-    chosen = validation.take(slice(protocol.transferred_images))
-    scores = scorer.maps(chosen, "validation")
-    histogram = ScoreHistogram()
-    for subject, pixels, lesion, valid in scored_pixels(chosen, scores, protocol):
-        histogram.add(subject, pixels, lesion, valid)
-    return quantile(histogram, protocol.transferred_quantile), len(chosen)
-
-
-def measure(scorer: Scorer, validation: Split, test: Split, protocol: MeasurementProtocol) -> Measured:
-    """Score validation and test images and return all metrics with intervals, and what they stand on."""
-    threshold, n_validation = transferred_threshold(scorer, validation, protocol)
-    measured = test.pixel_level()
-    scores = scorer.maps(measured, "test")
+def measure(scorer: Scorer, reference: Split, test: Split, protocol: MeasurementProtocol) -> Measured:
+    """Score healthy reference images and test images and return all metrics with intervals, and what they stand on."""
+    reference = evenly(reference, protocol.reference_images)
+    healthy, scores = scorer.maps(reference, "healthy reference"), scorer.maps(test, "test")
     assert test.lesions is not None  # Splits.check
+    only_images = test.image_level_only
     evidence = Evidence(
-        maps=lambda: scored_pixels(measured, scores, protocol),
-        transferred_threshold=threshold,
+        images=lambda: scored_pixels(test, scores, protocol),
+        pixel_level=np.ones(len(test), bool) if only_images is None else ~only_images,
+        healthy=lambda: scored_pixels(reference, healthy, protocol),
         image_scores=scorer.images(test, "test"),
         anomalous=np.array([bool(lesion.any()) for lesion in test.lesions]),
-        image_subjects=list(test.subjects),
+        subjects=list(test.subjects),
         resamples=protocol.resamples,
     )
     metrics = {metric.key: metric.estimate(evidence) for metric in METRICS.values()}
-    pixels = evidence.pixels
-    judged = judged_scans(scorer, validation.take(slice(protocol.transferred_images)), measured, protocol)
-    measurement = MeasurementRecord(
-        best_threshold=pixels.best_threshold,
-        transferred_threshold=threshold,
-        transferred_quantile=protocol.transferred_quantile,
-        transferred_images=n_validation,
-        binning_error_bound={"auprc": pixels.auprc_error_bound or 0.0, "auroc": pixels.auroc_error_bound or 0.0},
+    judged = judged_scans(scorer, (reference, healthy), (test, scores), protocol)
+    scans = None if judged is None else judged.record
+    subjects = subject_rows(evidence, None if judged is None else judged.subjects)
+    return Measured(metrics, _measurement(evidence, reference, protocol, scans), evidence, subjects)
+
+
+def _measurement(
+    of: Evidence, reference: Split, protocol: MeasurementProtocol, scans: ScansRecord | None
+) -> MeasurementRecord:
+    return MeasurementRecord(
+        best_threshold=of.pixels.best_threshold,
+        error_bound={
+            "auprc": of.pixels.auprc_error_bound or 0.0,
+            "auroc": of.pixels.auroc_error_bound or 0.0,
+            "subject_auprc": auprc_by_subject(of)[1],
+        },
+        interval_error_bound={key: bounded.error_bound for key, bounded in of.pixel_intervals.items()},
+        reference_images=len(reference),
+        reference_subjects=len(set(reference.subjects)),
+        points=[_point(of, point) for point in POINTS],
+        froc=[_froc(of, rate) for rate in FROC_RATES],
         bootstrap_resamples=protocol.resamples,
-        strata=evidence.strata,
-        volumes=judged.volumes if judged else [],
-        perfect_dice=judged.perfect_dice if judged else None,
+        strata=strata(of),
+        scans=scans,
     )
-    return Measured(metrics, measurement, judged.subjects if judged else None)
+
+
+def _point(of: Evidence, point: OperatingPoint) -> PointRecord:
+    found, k = of.thresholds[point.rate], list(of.thresholds).index(point.rate)
+    rates = {name: _rate([at[k] for at in counts.values()]) for name, counts in _by_kind_of_slice(of.flagged).items()}
+    return PointRecord(
+        key=point.key,
+        rate=point.rate,
+        threshold=found.threshold,
+        missing=point.missing(found),
+        rate_met_on_reference=found.rate_met,
+        reference_pixels_above=found.pixels_above,
+        **rates,
+    )
+
+
+def _by_kind_of_slice(flagged: FlaggedCounts) -> dict[str, Mapping[str, Counts]]:
+    patients = flagged.outside.keys()
+    free = {subject: at for subject, at in flagged.clean.items() if subject not in patients}
+    of_patients = {subject: at for subject, at in flagged.clean.items() if subject in patients}
+    return {
+        "rate_in_subjects_without_lesion": free,
+        "rate_in_clean_slices_of_patients": of_patients,
+        "rate_outside_lesions": flagged.outside,
+    }
+
+
+def _rate(counts: Sequence[Counts]) -> float | None:
+    flagged, pixels = sum(counts, np.zeros(2, np.int64))
+    return float(flagged / pixels) if pixels else None
+
+
+def _froc(of: Evidence, rate: float) -> FrocPoint:
+    k = list(of.thresholds).index(rate)
+    lesions, found = sum((at[k, :, :2].sum(0) for at in of.flagged.lesions.values()), np.zeros(2, np.int64))
+    _, false, slices = sum((at[k] for at in of.flagged.components.values()), np.zeros(3, np.int64))
+    return FrocPoint(
+        rate=rate,
+        threshold=of.thresholds[rate].threshold,
+        lesion_recall=float(found / lesions) if lesions else None,
+        false_components=float(false / slices),
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from adbench.devices.times import LEAST
+from adbench.results.record import PROTOCOL_VERSION
+from adbench.storage.spec import changed_fields
 
 
 class DecidesScores:
@@ -25,12 +27,16 @@ class MeasurementProtocol(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    version: Literal[2] = Field(
+        PROTOCOL_VERSION, description="of the rules; raised when a default changes what is measured"
+    )
     batch_size: Annotated[int, DecidesScores()] = Field(100, ge=1, description="test images scored together")
     region: Literal["image", "brain"] = Field("image", description="pixels that count")
-    transferred_quantile: float = Field(
-        0.99, gt=0, lt=1, description="quantile of healthy validation scores that fixes the transferred threshold"
+    postprocess: Literal["none", "median"] = Field("none", description="of every score map, the same for all methods")
+    median_px: int = Field(5, ge=3, description="edge of the window of that median, odd; edges are replicated")
+    reference_images: int = Field(
+        100, ge=1, description="healthy images scored for thresholds, of validation subjects that no method sees"
     )
-    transferred_images: int = Field(100, ge=1, description="healthy validation images scored for that (or all)")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of the 95 % intervals")
     timing_slices: Annotated[int, DecidesTimes()] = Field(100, ge=1, description="slices in the timed minibatch")
     timing_repeats: Annotated[int, DecidesTimes()] = Field(
@@ -42,13 +48,24 @@ class MeasurementProtocol(BaseModel):
         description="seconds for the repeats of a call; one that takes longer is composed",
     )
 
+    @field_validator("median_px")
+    @classmethod
+    def _is_odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"a window with a middle has an odd edge, got {value}: try {value + 1}")
+        return value
+
     def deciding_scores(self) -> dict[str, Any]:
         """The fields on which score maps depend."""
         return self.model_dump(include=self._marked(DecidesScores))
 
-    def deciding_times(self) -> set[str]:
-        """The names of the fields on which times alone depend."""
-        return self._marked(DecidesTimes)
+    def of_quality(self) -> dict[str, Any]:
+        """All fields but those that decide how times are taken: records hold them."""
+        return self.model_dump(mode="json", exclude=self._marked(DecidesTimes))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides quality: the version, and what differs from its defaults."""
+        return {"version": self.version, **changed_fields(self, self._marked(DecidesTimes))}
 
     def _marked(self, mark: type) -> set[str]:
         fields = type(self).model_fields.items()
@@ -56,6 +73,6 @@ class MeasurementProtocol(BaseModel):
 
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"transferred_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
-    "demo": {"batch_size": 104, "transferred_images": 50, "timing_slices": 20, "timing_budget_s": 8.0},
+    "smoke": {"reference_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
+    "demo": {"batch_size": 104, "reference_images": 50, "timing_slices": 20, "timing_budget_s": 8.0},
 }

@@ -66,7 +66,7 @@ def _what_was_run(cell: Cell, detector: Detector[Any] | None) -> dict[str, Any]:
             part_versions=cell.part_versions,
         ),
         "dataset": _dataset_record(cell),
-        "protocol": cell.protocol.model_dump(mode="json"),
+        "protocol": cell.protocol.of_quality(),
         "tuning": dict(cell.options.tuning) if cell.options.tuning else None,
         "reported": reported or None,
         "reported_source": info.reported_source if reported else None,

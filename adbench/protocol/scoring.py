@@ -1,26 +1,26 @@
 """From a fitted detector to scores, batch by batch.
 
 Every scored batch goes to the artifact store, so that a run that is cut off goes on at its next batch, and what is
-measured in several ways is scored once. It stays there until the records are written: the maps of a set of scans take
-gigabytes. They are read back whenever they are needed, a batch at a time: memory does not grow with the number of
-images.
+measured in several ways, or in another way later, is scored once. Batches are read back whenever they are needed, one
+at a time: memory does not grow with the number of images. `adbench cache prune` removes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 from torch import Tensor
 
 from adbench.config.options import Reporter
 from adbench.contracts.detector import Detector
 from adbench.contracts.splits import Split
 from adbench.errors import ScoreError
-from adbench.metrics.histogram import check_scores
+from adbench.metrics.maps import check_scores
 from adbench.protocol.cell import Cell
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.spec import PartSpec
@@ -61,15 +61,26 @@ class Scorer:
     detector: Detector[object]  # type: ignore[type-var]  # any config
     store: ArtifactStore
     reporter: Reporter
-    kept: list[PartSpec] = field(default_factory=list)
-    """Filled with the scored batches that the store keeps until the record is written."""
 
     def maps(self, split: Split, name: str) -> ScoreMaps:
         """Score all images of a split. Raises ScoreError where a map has the wrong shape, NaN or infinity."""
         batches = self._batches(split, "maps", self._map_scores, 4)
         for _ in self._scored(batches, f"{name} maps"):
             pass
+        if self.cell.protocol.postprocess == "median":
+            batches = [self._median(batch) for batch in batches]
         return ScoreMaps(batches)
+
+    def _median(self, batch: Batch) -> Batch:
+        """A batch whose maps are replaced by their medians, which are kept like the maps themselves."""
+        size = self.cell.protocol.median_px
+        config = {"what": "median", "px": size, "of": batch.spec.key}
+        spec = PartSpec("scores", 2, config, batch.spec.data, self.cell.options.seed, {})
+
+        def make(checkpoint: object) -> dict[str, Tensor]:
+            return {"scores": torch.from_numpy(median_filter(batch.read(), (1, 1, size, size), mode="nearest"))}
+
+        return Batch(batch.where, spec, lambda: self.store.get(spec, make)["scores"].numpy())
 
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
@@ -102,7 +113,6 @@ class Scorer:
         """Yield the scores of each batch, and say how far it is."""
         self.reporter.progress(f"{self.cell.method}: {what}", 0, len(batches))
         for i, batch in enumerate(batches):
-            self.kept.append(batch.spec)
             yield batch.read()
             self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
 

@@ -1,15 +1,15 @@
-"""Scans judged on their own grid, against their masks as drawn: one row a subject, at every threshold.
+"""Scans judged on their own grid, against their masks as drawn: pooled, and one row a subject at every threshold.
 
 Score maps go back to the scan, linear in the plane; a voxel is flagged where its value is greater than the threshold.
 Voxels that no image shows, and with region "brain" those outside the brain, are never flagged: lesions there count as
-missed, and so do those that vanished at network size.
+missed, and so do those that vanished at network size. Healthy maps, from which thresholds come, go the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 
 from adbench.contracts.scans import ScanView, Truth
 from adbench.contracts.splits import Split
+from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.pixels import quantile
-from adbench.metrics.volumes import VolumesAt, VolumeScores, best_dice, compare
+from adbench.metrics.maps import Maps, Reread
+from adbench.metrics.pixels import pixel_metrics
+from adbench.metrics.points import POINTS
+from adbench.metrics.thresholds import healthy_thresholds
+from adbench.metrics.volumes import VolumeScores, best_dice, compare
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import ScoreMaps, Scorer, scored_pixels
+from adbench.results.record import ScansRecord, VolumesRecord
 from adbench.results.subjects import SEPARATOR
 
 Floats = NDArray[np.float32]
-Scored = tuple[ScanView, Truth, Floats]
-"""A scan, its masks, and the score of each voxel: -inf where it has none."""
+UNSEEN = np.finfo(np.float32).min
+"""The score of a lesion voxel that no image shows, where scores must be finite: below every other."""
 
 
 @dataclass(frozen=True)
@@ -35,41 +40,96 @@ class Judged:
 
     subjects: pd.DataFrame
     """As `judge` gives them."""
-    volumes: list[VolumesAt]
-    perfect_dice: float | None
+    record: ScansRecord
 
 
-def judged_scans(scorer: Scorer, validation: Split, test: Split, protocol: MeasurementProtocol) -> Judged | None:
-    """Judge the scans behind `test` at the transferred threshold; None for 2-D sets.
+def judged_scans(
+    scorer: Scorer, healthy: tuple[Split, ScoreMaps], test: tuple[Split, ScoreMaps], protocol: MeasurementProtocol
+) -> Judged | None:
+    """Judge the scans behind the test images at every operating point; None for 2-D sets.
 
-    The threshold is that of healthy images on their own scans' grids, or where they have none at network size.
+    Thresholds are those of healthy images on their own scans' grids; where these are no scans, at network size.
     """
-    data = scorer.cell.data
-    scans = data.dataset.scans(test)
+    data, (split, maps) = scorer.cell.data, test
+    scans = data.dataset.scans(split)
     if not scans:
         return None
     healthy_set = data.train_on.source.dataset if data.train_on else data.dataset
-    thresholds = {"transferred": _threshold(scorer, healthy_set.scans(validation), validation, protocol)}
-    subjects = judge(scans, scorer.maps(test, "test"), thresholds, protocol)
-    perfect = subjects["perfect_dice"].astype("float64").mean()
-    return Judged(subjects, summaries(subjects, thresholds), None if np.isnan(perfect) else float(perfect))
+    reread: Reread = partial(scored_pixels, *healthy, protocol)
+    if healthy_scans := healthy_set.scans(healthy[0]):
+        reread = partial(healthy_voxels, healthy_scans, healthy[1], protocol)
+    found = healthy_thresholds(reread, [point.rate for point in POINTS])
+    missing = {point.key: point.missing(each) for point, each in zip(POINTS, found, strict=True)}
+    thresholds = {point.key: each.threshold for point, each in zip(POINTS, found, strict=True)}
+    supported = {key: value for key, value in thresholds.items() if missing[key] is None}
+    subjects = judge(scans, maps, supported, protocol)
+    volumes = [_volumes(subjects, key, thresholds[key], missing[key], protocol.resamples) for key in thresholds]
+    return Judged(subjects, _record(scans, maps, subjects, volumes, protocol))
 
 
-def _threshold(scorer: Scorer, scans: Sequence[ScanView], validation: Split, protocol: MeasurementProtocol) -> float:
-    """The quantile of healthy scores on the grid that they are judged on."""
-    histogram, maps = ScoreHistogram(), scorer.maps(validation, "validation")
-    if not scans:
-        for each in scored_pixels(validation, maps, protocol):
-            histogram.add(*each)
+def _record(
+    scans: Sequence[ScanView],
+    maps: ScoreMaps,
+    subjects: pd.DataFrame,
+    volumes: list[VolumesRecord],
+    protocol: MeasurementProtocol,
+) -> ScansRecord:
+    reread = partial(judged_voxels, scans, maps, protocol)
+    pooled = pixel_metrics(reread, ScoreHistogram.of(reread))
+    drawn, unseen = (float((subjects[name] * subjects["scans"]).sum()) for name in ("lesion_voxels", "unseen_voxels"))
+    return ScansRecord(
+        subjects=len(subjects),
+        scans=len(scans),
+        best_dice=pooled.best_dice,
+        auprc=pooled.auprc,
+        auroc=pooled.auroc,
+        perfect_dice=_mean(subjects["perfect_dice"], protocol.resamples),
+        unseen_lesion_fraction=unseen / drawn if drawn else None,
+        volumes=volumes,
+    )
+
+
+def _volumes(subjects: pd.DataFrame, key: str, threshold: float, missing: str | None, resamples: int) -> VolumesRecord:
+    names = [] if missing else list(VolumeScores.model_fields)
+    columns = {name: subjects[f"{key}{SEPARATOR}{name}"] for name in names}
+    return VolumesRecord(
+        point=key,
+        threshold=threshold,
+        missing=missing,
+        means={name: _mean(column, resamples) for name, column in columns.items()},
+        undefined={name: int(column.isna().sum()) for name, column in columns.items() if column.isna().any()},
+    )
+
+
+def _mean(column: pd.Series[float], resamples: int) -> Estimate:
+    return Estimate.of_mean(column.dropna().tolist(), resamples)
+
+
+def healthy_voxels(scans: Sequence[ScanView], maps: ScoreMaps, protocol: MeasurementProtocol) -> Iterator[Maps]:
+    """Yield the voxels that healthy images show, as metrics read them."""
     for scan, truth, scores in scored_scans(scans, maps, protocol):
-        there = np.isfinite(scores) if truth.ignore is None else np.isfinite(scores) & ~truth.ignore
-        if there.any():
-            histogram.add(scan.subject, scores[there][None], truth.lesion[there][None])
-    return quantile(histogram, protocol.transferred_quantile)
+        healthy = np.isfinite(scores) & ~_either(truth.lesion, truth.ignore)
+        yield scan.subject, scores, truth.lesion, healthy
 
 
-def scored_scans(scans: Sequence[ScanView], maps: ScoreMaps, protocol: MeasurementProtocol) -> Iterator[Scored]:
-    """Yield every scan with its truth and its scores, one scan in memory at a time."""
+def judged_voxels(scans: Sequence[ScanView], maps: ScoreMaps, protocol: MeasurementProtocol) -> Iterator[Maps]:
+    """Yield the voxels that test images show, and all lesion voxels, as metrics read them."""
+    for scan, truth, scores in scored_scans(scans, maps, protocol):
+        seen = np.isfinite(scores)
+        counts = seen | truth.lesion
+        if truth.ignore is not None:
+            counts &= ~truth.ignore
+        yield scan.subject, np.where(seen, scores, UNSEEN), truth.lesion, counts
+
+
+def _either(a: NDArray[np.bool_], b: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return a if b is None else a | b
+
+
+def scored_scans(
+    scans: Sequence[ScanView], maps: ScoreMaps, protocol: MeasurementProtocol
+) -> Iterator[tuple[ScanView, Truth, Floats]]:
+    """Yield every scan with its truth and the score of each voxel, -inf where it has none; one scan in memory."""
     pick = _picker(maps)
     for scan in scans:
         truth = scan.truth(protocol.region == "brain")
@@ -96,7 +156,7 @@ def judge(
 ) -> pd.DataFrame:
     """Return one row a subject, in the order of their names; of several scans of one, means of what is defined.
 
-    Columns: subject, scans, lesion_voxels, unseen_lesion_voxels (that no image shows), perfect_dice (of the area
+    Columns: subject, scans, lesion_voxels, unseen_voxels (of lesions that no image shows), perfect_dice (of the area
     fractions of the mask at network size, linear back, at the best threshold), and for each threshold the fields of
     `VolumeScores` as `<threshold>:<field>`, missing where not defined.
     """
@@ -108,27 +168,16 @@ def judge(
     return means.reset_index()
 
 
-def summaries(subjects: pd.DataFrame, thresholds: Mapping[str, float]) -> list[VolumesAt]:
-    """The means over subjects at each threshold, and for how many a number is not defined."""
-    found = []
-    for name, value in thresholds.items():
-        columns = {key: subjects[f"{name}{SEPARATOR}{key}"].astype("float64") for key in VolumeScores.model_fields}
-        means = {key: None if column.isna().all() else float(column.mean()) for key, column in columns.items()}
-        undefined = {key: int(column.isna().sum()) for key, column in columns.items() if column.isna().any()}
-        found.append(VolumesAt(threshold=name, value=value, subjects=len(subjects), means=means, undefined=undefined))
-    return found
-
-
 def _row(
     scan: ScanView, truth: Truth, scores: Floats, thresholds: Mapping[str, float]
 ) -> dict[str, float | str | None]:
     perfect = scan.back(scan.fractions(truth.lesion))
     if truth.ignore is not None:
         perfect[truth.ignore] = 0
-    row: dict[str, float | str | None] = {
+    row: dict[str, object] = {
         "subject": scan.subject,
         "lesion_voxels": int(np.count_nonzero(truth.lesion)),
-        "unseen_lesion_voxels": int(np.count_nonzero(truth.lesion & np.isneginf(scores))),
+        "unseen_voxels": int(np.count_nonzero(truth.lesion & np.isneginf(scores))),
         "perfect_dice": best_dice(perfect, truth.lesion),
     }
     for name, threshold in thresholds.items():

@@ -39,11 +39,6 @@ class Column(Generic[Source]):
     """Its text in that table, from the whole row."""
 
 
-def quality_rules(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a protocol that decide quality: how long a method may be timed does not."""
-    return {key: value for key, value in protocol.items() if not key.startswith("timing_")}
-
-
 def canonical(value: Any) -> str:
     """Equal values give equal text."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
@@ -106,9 +101,8 @@ _RUN: tuple[Column[Record], ...] = (
     Column("train_on_version", "string", "of its code", _elsewhere("version")),
     Column("train_on_config", "string", "its settings, JSON", _elsewhere("config")),
     Column("train_on_fingerprint", "string", "of its images", _elsewhere("fingerprint")),
-    Column("protocol", "string", "rules that decide quality, JSON", lambda r: canonical(quality_rules(r.protocol))),
+    Column("protocol", "string", "rules that decide quality, JSON", lambda r: canonical(r.protocol)),
     Column("best_threshold", "float64", "score; of ⌈DICE⌉", _measured("best_threshold")),
-    Column("transferred_threshold", "float64", "score; from healthy images", _measured("transferred_threshold")),
     Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
     Column("scored_on", "string", "device and precision of scoring", lambda r: device_label(r.environment)),
     Column("git_commit", "string", "of the code; empty where unknown", lambda r: r.environment.git_commit or ""),

@@ -37,28 +37,28 @@ def _frame(columns: Mapping[str, Column[Any]], sources: Sequence[Any]) -> pd.Dat
 
 
 def strata(records: Iterable[Record]) -> pd.DataFrame:
-    """Lesions by size: one row for each record, range of sizes and threshold ("best" or "transferred").
+    """Lesions by size: one row for each record, operating point and range of sizes.
 
-    Columns: record, threshold, from_fraction and to_fraction (share of the image's pixels; the largest range has no
-    end), lesions and pixels (numbers), and the fractions detected and recall, each with _low and _high.
+    Columns: record, point (its key), from_fraction and to_fraction (share of the image's pixels; the largest range has
+    no end), lesions and pixels (numbers), and the fractions found and recall, each with _low and _high.
     """
     rows = [
         {
             "record": record.path.as_posix(),
-            "threshold": threshold,
+            "point": point,
             **stratum.model_dump(include={"from_fraction", "to_fraction", "lesions", "pixels"}),
             **{
-                name + ending: getattr(getattr(stratum, name + of), field)
-                for name in ("detected", "recall")
+                name + ending: getattr(getattr(stratum, name)[point], field)
+                for name in ("found", "recall")
                 for ending, field in (("", "value"), ("_low", "low"), ("_high", "high"))
             },
         }
         for record in records
         for stratum in (record.measurement.strata if record.measurement else [])
-        for threshold, of in (("best", ""), ("transferred", "_transferred"))
+        for point in stratum.found
     ]
-    fractions = [name + ending for name in ("detected", "recall") for ending in ("", "_low", "_high")]
-    columns = ["record", "threshold", "from_fraction", "to_fraction", "lesions", "pixels", *fractions]
+    fractions = [name + ending for name in ("found", "recall") for ending in ("", "_low", "_high")]
+    columns = ["record", "point", "from_fraction", "to_fraction", "lesions", "pixels", *fractions]
     return pd.DataFrame(rows, columns=columns)
 
 

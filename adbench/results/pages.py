@@ -17,6 +17,8 @@ from jinja2 import Environment, FileSystemLoader, Template
 
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.metric import Metric
+from adbench.metrics.points import POINTS
 from adbench.results import formats, markdown, tables
 from adbench.results.columns import Row, in_time_table
 from adbench.results.frame import frame, strata
@@ -58,7 +60,7 @@ def render(
             title=f"Leaderboard: {name}",
             intro="Made from the files below `records/`; the last column of each table links to them.",
             sections=list(_dataset_sections(rows, lesions)),
-            metrics=METRICS.values(),
+            metrics=_explained(),
             times=in_time_table(),
             notes=(notes or {}).get(str(name), "").strip(),
         )
@@ -143,13 +145,18 @@ def _dataset_sections(rows: pd.DataFrame, lesions: pd.DataFrame) -> Iterator[Sec
             ranked = _ranked(budget)
             title = f"Quality, {tuned}" if tuned else "Quality"
             yield Section(title, 3, _about(ranked, str(tuned)), tables.quality(ranked))
-            yield from _lesion_sections(ranked, lesions, str(tuned))
+            yield from _point_sections(ranked, lesions, str(tuned))
         for device, timed in group.dropna(subset="s_per_100_slices").groupby("timed_on"):
             text = f"PyTorch {', '.join(sorted(timed['torch'].unique()))}."
             yield Section(f"Time on {device}", 3, text, tables.timing(timed))
     failed = _runs(rows[rows["status"] != "ok"])
     if len(failed):
         yield Section("Failed and skipped", table=tables.failures(failed))
+
+
+def _explained() -> list[Metric]:
+    """A metric for each heading: those at operating points say the same at each."""
+    return list({metric.heading + bool(metric.point) * " at a point": metric for metric in METRICS.values()}.values())
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -182,14 +189,16 @@ def _about(rows: pd.DataFrame, tuned: str) -> str:
     return " ".join(filter(None, texts))
 
 
-def _lesion_sections(rows: pd.DataFrame, lesions: pd.DataFrame, tuned: str) -> Iterator[Section]:
-    """Lesions by size at both thresholds; none where no record has them."""
+def _point_sections(rows: pd.DataFrame, lesions: pd.DataFrame, tuned: str) -> Iterator[Section]:
+    """What is found at each operating point, all together and by size of lesion; no section where no row has it."""
     ending = f", {tuned}" if tuned else ""
     lesions = lesions[lesions["record"].isin(rows["record"])]
-    for threshold, name in (("best", "threshold of ⌈DICE⌉"), ("transferred", "transferred threshold")):
-        table = tables.lesions_by_size(rows, lesions[lesions["threshold"] == threshold])
-        if table:
-            yield Section(f"Lesions by size, at the {name}{ending}", 3, tables.lesion_counts(lesions), table)
+    for point in POINTS:
+        if table := tables.quality(rows, point.key):
+            yield Section(f"At {point.title}{ending}", 3, table=table)
+        at_point = lesions[lesions["point"] == point.key]
+        if table := tables.lesions_by_size(rows, at_point):
+            yield Section(f"Lesions by size, at {point.title}{ending}", 3, tables.lesion_counts(at_point), table)
 
 
 def _index_table(results: pd.DataFrame) -> str:

@@ -15,11 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
-from adbench.metrics.lesions import Stratum
-from adbench.metrics.volumes import VolumesAt
+from adbench.metrics.strata import Stratum
 from adbench.storage.files import write_atomic
 
 SCHEMA_VERSION: Literal[2] = 2
+PROTOCOL_VERSION: Literal[2] = 2
+"""Of the rules by which metrics are measured. Records of another version are left out of all tables."""
 
 
 class Model(BaseModel):
@@ -71,25 +72,82 @@ class DatasetRecord(Model):
     """None where training and validation images are the dataset's own."""
 
 
+class PointRecord(Model):
+    """An operating point: a threshold that healthy images alone decide."""
+
+    key: str
+    rate: float
+    """Fraction of healthy pixels flagged at most, subjects weighted equally."""
+    threshold: float
+    """A pixel is flagged where its score is greater."""
+    missing: str | None
+    """Why the healthy images do not support the point, and its metrics are undefined."""
+    rate_met_on_reference: float
+    reference_pixels_above: int
+    rate_in_subjects_without_lesion: float | None
+    rate_in_clean_slices_of_patients: float | None
+    rate_outside_lesions: float | None
+    """Fraction of the pixels flagged that are not lesion in slices with one."""
+
+
+class FrocPoint(Model):
+    """A point of the FROC curve, at the threshold of a rate of healthy pixels."""
+
+    rate: float
+    threshold: float
+    lesion_recall: float | None
+    false_components: float
+    """In a slice."""
+
+
+class VolumesRecord(Model):
+    """Scans judged at an operating point whose threshold comes from healthy scans on their own grid."""
+
+    point: str
+    threshold: float
+    missing: str | None
+    """Why the healthy scans do not support the point; nothing is judged then."""
+    means: dict[str, Estimate]
+    """By field of `adbench.metrics.volumes.VolumeScores`: mean over the subjects for whom it is defined."""
+    undefined: dict[str, int]
+    """Subjects for whom a field is not defined, of those fields alone."""
+
+
+class ScansRecord(Model):
+    """The test scans on their own grid, against their masks as drawn."""
+
+    subjects: int
+    scans: int
+    best_dice: float | None
+    auprc: float | None
+    auroc: float | None
+    """Of all voxels pooled that an image shows, and of all lesion voxels: those that none shows rank last."""
+    perfect_dice: Estimate
+    """Mean over subjects of the Dice that a perfect map at network size reaches here, at its best threshold."""
+    unseen_lesion_fraction: float | None
+    """Of the lesion voxels, those that no image shows."""
+    volumes: list[VolumesRecord]
+
+
 class MeasurementRecord(Model):
     """What the metrics stand on, and what is counted beside them."""
 
     best_threshold: float | None
-    """Of ⌈DICE⌉."""
-    transferred_threshold: float
-    """Decided by healthy validation scores alone."""
-    transferred_quantile: float
-    transferred_images: int
-    """Healthy validation images scored to find the threshold."""
-    binning_error_bound: dict[str, float]
-    """Metric -> how far the bins of its scores can move it."""
+    """Of ⌈DICE⌉: a pixel is flagged where its score is no smaller."""
+    error_bound: dict[str, float]
+    """Metric -> how far the cells of its scores can move it."""
+    interval_error_bound: dict[str, float]
+    """Metric -> how far they can move either end of its interval."""
+    reference_images: int
+    """Healthy images that the thresholds come from."""
+    reference_subjects: int
+    points: list[PointRecord]
+    froc: list[FrocPoint]
     bootstrap_resamples: int
-    strata: list[Stratum] = []
-    """Lesions by size, smallest first; records of earlier versions have none."""
-    volumes: list[VolumesAt] = []
-    """Scans on their own grid, at each threshold; none for 2-D sets."""
-    perfect_dice: float | None = None
-    """Of scans: mean over subjects of the Dice that a perfect map at network size reaches on the scan's grid."""
+    strata: list[Stratum]
+    """Lesions by size, smallest first."""
+    scans: ScansRecord | None = None
+    """On the scans' own grid; None for 2-D sets."""
 
 
 class EnvironmentRecord(Model):
@@ -149,8 +207,13 @@ def record_path(dataset: str, method: str, config_hash: str, seed: int) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file at once or not at all. Raises RecordError where the folder cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same of bytes."""
     try:
-        write_atomic(path, text.encode())
+        write_atomic(path, data)
     except OSError as error:
         raise RecordError(
             f"Results must be written, but {path.parent} cannot be ({error.strerror}). "
@@ -204,15 +267,34 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(out: Path) -> list[Record]:
-    """All records below `out`, in the order of their paths.
+    """All records below `out`, in the order of their paths, without those of an earlier protocol.
 
     Raises RecordError as `read_record`, and where a record does not lie where its content says.
     """
-    files, times = (set((out / "records").glob(f"*/*/{name}")) for name in ("*-seed*.json", "*.timing-*.json"))
-    records = {path: read_record(path) for path in sorted(files - times)}
+    earlier = set(of_earlier_protocol(out))
+    records = {path: read_record(path) for path in _record_files(out) if path not in earlier}
     for path, record in records.items():
         if out / record.path != path:
             raise RecordError(
                 f"A record must lie where its content says, at {record.path}, but {path} does not: move or remove it."
             )
     return list(records.values())
+
+
+def of_earlier_protocol(out: Path) -> list[Path]:
+    """The records below `out` that another version of the protocol measured: no table may hold both."""
+    return [path for path in _record_files(out) if _protocol_version(path) not in (PROTOCOL_VERSION, None)]
+
+
+def _record_files(out: Path) -> list[Path]:
+    files, times = (set((out / "records").glob(f"*/*/{name}")) for name in ("*-seed*.json", "*.timing-*.json"))
+    return sorted(files - times)
+
+
+def _protocol_version(path: Path) -> int | None:
+    """Of a record; 1 where it says none, None where the file is no record."""
+    try:
+        protocol = json.loads(path.read_bytes())["protocol"]
+        return int(protocol.get("version", 1))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -15,22 +15,17 @@ SEPARATOR = ":"
 
 def subjects_path(record: Path) -> Path:
     """The file of the subjects of a record."""
-    return record.with_name(f"{record.stem}.subjects.csv")
+    return record.with_suffix(".subjects.csv")
 
 
-def write_subjects(subjects: pd.DataFrame, record: Path, out: Path) -> Path:
-    """Write the rows of a record's subjects below `out` and return their path; undefined numbers are empty."""
-    path = out / subjects_path(record)
+def write_subjects(subjects: pd.DataFrame, path: Path) -> None:
+    """Write one row a subject; undefined numbers are empty. Raises RecordError where the folder cannot be written."""
     write_text(path, subjects.to_csv(index=False, lineterminator="\n"))
-    return path
 
 
-def read_subjects(record: Path, out: Path) -> pd.DataFrame | None:
-    """The rows of a record's subjects; None where there are none. Raises RecordError where they cannot be read."""
-    path = out / subjects_path(record)
-    if not path.is_file():
-        return None
+def read_subjects(path: Path) -> pd.DataFrame:
+    """The rows of the subjects. Raises RecordError where there is no such file, or it cannot be read."""
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype={"subject": "string"})
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} must hold one row a subject as CSV, but cannot be read ({error}).") from error

@@ -60,10 +60,16 @@ def _settings(text: str) -> str:
     return formats.settings(json.loads(text))
 
 
-def quality(rows: pd.DataFrame) -> str:
-    """One table of all metrics; a published value stands beside ours where any row has one."""
+def quality(rows: pd.DataFrame, point: str = "") -> str:
+    """One table of the metrics at an operating point, or of those that need none.
+
+    A published value stands beside ours where any row has one. Empty where no row has a value at the point.
+    """
+    metrics = {key: metric for key, metric in METRICS.items() if metric.point == point}
+    if point and rows[list(metrics)].isna().all(axis=None):
+        return ""
     cells = _who(rows)
-    for key, metric in METRICS.items():
+    for key, metric in metrics.items():
         cells.append((metric.heading, _estimate(key)))
         if rows[f"{key}_reported"].notna().any():
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
@@ -81,7 +87,7 @@ def timing(rows: pd.DataFrame) -> str:
 
 
 def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame) -> str:
-    """How many lesions of each size are detected and how much of them is flagged; strata are of one threshold."""
+    """How many lesions of each size are found and how much of them is flagged; strata are of one operating point."""
     strata = strata[strata["record"].isin(rows["record"])]
     starts = sorted(strata.loc[strata["lesions"] > 0, "from_fraction"].unique())
     if not starts:
@@ -91,7 +97,7 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame) -> str:
     cells = _who(rows)
     for start in starts:
         size = _size(start, strata.loc[strata["from_fraction"] == start, "to_fraction"].iloc[0])
-        for name in ("detected", "recall"):
+        for name in ("found", "recall"):
             columns = wide[[(name, start), (f"{name}_low", start), (f"{name}_high", start)]]
             texts = {record: formats.interval(*values) for record, *values in columns.itertuples(name=None)}
             cells.append((f"{size}: {name}", lambda row, texts=texts: texts[row["record"]]))  # type: ignore[misc]

@@ -13,7 +13,6 @@ from adbench.config.settings import resolve
 from adbench.contracts.detector import Detector, DetectorInfo, Images, Runtime, load_detector, save_detector
 from adbench.contracts.search import Choice
 from adbench.contracts.splits import Split
-from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import pixel_metrics
 from adbench.testing.checks import check_config, check_filled, check_presets, global_seed, skip
 from adbench.testing.toys import toy_split
@@ -183,11 +182,11 @@ class DetectorContract:
     def test_lesions_score_higher_than_chance(self) -> None:
         if self.blind_because:
             skip(self.blind_because)
-        split, histogram = self.contaminated(), ScoreHistogram()
+        split = self.contaminated()
         scores = self._fitted().score(self._images()).cpu().numpy()
-        for i in range(len(split)):
-            histogram.add(split.subjects[i], scores[i], split[i].lesion)
-        auprc, prevalence = pixel_metrics(histogram).auprc, histogram.prevalence
+        maps = [(split.subjects[i], scores[i], split[i].lesion, None) for i in range(len(split))]
+        measured = pixel_metrics(lambda: maps)
+        auprc, prevalence = measured.auprc, measured.prevalence
         assert auprc is not None, "the test split must hold lesions"
         assert prevalence is not None, "the test split must hold pixels"
         assert auprc > prevalence, f"AUPRC is {auprc:.3f}, no better than the prevalence of {prevalence:.3f}"

@@ -18,6 +18,7 @@ from adbench.contracts.detector import Images
 from adbench.contracts.splits import Split
 from adbench.errors import DataError, TuningError
 from adbench.protocol.data import healthy_fingerprint
+from adbench.protocol.halves import halved
 from adbench.tuning.synthetic import LesionGenerator, find_head, large_enough
 
 MOST_VALIDATION = 500
@@ -70,7 +71,8 @@ def develop(dataset: Dataset[Any], generator: LesionGenerator, images: int, regi
         TuningError: validation images are of one subject alone, or no head is large enough for a lesion.
     """
     train, validation = development_images(dataset)
-    first, second = halves(validation, generator.seed)
+    calibration, _ = halved(validation)  # on the other subjects the thresholds of a run stand
+    first, second = halves(calibration, generator.seed)
     order = np.array(_subjects_in_turn(first.subjects, generator.seed))
     first = first.take(np.sort(order[:MOST_VALIDATION]))
     return Development(

@@ -1,6 +1,6 @@
 """The score of one trial: fit on healthy images, score synthetic lesions, average over the kinds of lesion.
 
-`dice` is the best Dice over all thresholds, to the width of a histogram's bin, pooled over the images of one kind and
+`dice` is the best Dice over all thresholds, pooled over the images of one kind and
 averaged over kinds; `auprc` likewise; `seconds` is the median wall time of `score` on 100 slices in one minibatch,
 with nothing kept.
 """
@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from adbench.devices.clock import clocked
 from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import ConfigError, ScoreError
-from adbench.metrics.histogram import ScoreHistogram, check_scores
+from adbench.metrics.catalogue import METRICS
+from adbench.metrics.maps import Maps, check_scores
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import data
 from adbench.protocol.planned import plan_of
@@ -38,14 +39,29 @@ from adbench.storage.store import ArtifactStore
 from adbench.tuning.development import Development, develop
 from adbench.tuning.space import TuneOptions, at, contains, searched
 
-DIRECTIONS = {"dice": "maximize", "auprc": "maximize", "seconds": "minimize"}
-"""Objective -> what is better."""
+QUALITY = {"dice": METRICS["best_dice"], "auprc": METRICS["auprc"]}
+"""Objectives that are metrics of synthetic lesions."""
+DIRECTIONS = {name: "maximize" if metric.higher_is_better else "minimize" for name, metric in QUALITY.items()}
+DIRECTIONS["seconds"] = "minimize"
+"""Objective -> what is better, in Optuna's words."""
 BATCH = 25
 """Lesioned images scored between two looks at whether the trial is worth going on."""
 TIMED_SLICES, TIMED_REPEATS, TIMED_BUDGET_S = 100, 3, 30.0
 
 Report = Callable[[int, float], None]
 """Called with the batch and the first objective so far; raises where the trial should end."""
+
+
+ByKind = dict[str, dict[str, float]]
+"""Kind of lesion -> value of each objective of quality."""
+
+
+class Outcome(NamedTuple):
+    """What a trial's settings came to."""
+
+    values: dict[str, float]
+    """By objective; those of quality are means over kinds of lesion."""
+    by_kind: ByKind
 
 
 @dataclass
@@ -96,8 +112,8 @@ class Objective:
         inside = {name: value for name, value in values.items() if contains(self.space[name], value)}
         return inside, {name: value for name, value in values.items() if name not in inside}
 
-    def evaluate(self, values: Mapping[str, Any], report: Report | None = None) -> dict[str, float]:
-        """Return every objective asked for, and `dice` and `auprc` by kind as `dice shape`.
+    def evaluate(self, values: Mapping[str, Any], report: Report | None = None) -> Outcome:
+        """Return every objective asked for.
 
         `report` is called after each batch but the last: what is wholly scored is not worth ending early.
 
@@ -110,20 +126,21 @@ class Objective:
         with computing(self.device, self.precision):
             detector = self._detector(values)
             detector.fit(self.development.healthy, self.development.validation)
-            results = self._quality(detector, report)
+            by_kind = self._quality(detector, report)
+            values = {name: _mean(by_kind, name) for name in QUALITY}
             if "seconds" in self.options.objectives:
-                results["seconds"] = self._seconds(detector)
-            return results
+                values["seconds"] = self._seconds(detector)
+            return Outcome(values, by_kind)
 
-    def _quality(self, detector: Detector[Any], report: Report | None) -> dict[str, float]:
-        counts = {kind: ScoreHistogram() for kind in dict.fromkeys(self.development.lesioned.kinds)}
+    def _quality(self, detector: Detector[Any], report: Report | None) -> ByKind:
+        maps: dict[str, list[Maps]] = {kind: [] for kind in dict.fromkeys(self.development.lesioned.kinds)}
         *batches, last = self._batches()
         for i, batch in enumerate(batches):
-            self._count(detector, batch, counts)
+            self._score(detector, batch, maps)
             if report:
-                report(i, _pooled(counts)[self.options.objectives[0]])
-        self._count(detector, last, counts)
-        return _pooled(counts)
+                report(i, _mean(_measured(maps), self.options.objectives[0]))
+        self._score(detector, last, maps)
+        return _measured(maps)
 
     def plan(self, values: Mapping[str, Any]) -> Plan:
         """What a trial will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
@@ -145,8 +162,8 @@ class Objective:
         for start in range(0, len(self.development.lesioned), BATCH):
             yield slice(start, start + BATCH)
 
-    def _count(self, detector: Detector[Any], batch: slice, counts: Mapping[str, ScoreHistogram]) -> None:
-        """Score a batch and add its pixels to the counts of each kind."""
+    def _score(self, detector: Detector[Any], batch: slice, scored: Mapping[str, list[Maps]]) -> None:
+        """Score a batch and add its maps to those of each kind."""
         lesioned = self.development.lesioned
         images = torch.from_numpy(lesioned.images[batch].copy()).to(self.device)
         scores = detector.score(images)
@@ -159,7 +176,7 @@ class Objective:
         for kind in dict.fromkeys(kinds.tolist()):
             of_kind = kinds == kind
             valid = None if lesioned.valid is None else lesioned.valid[batch][of_kind]
-            counts[kind].add(kind, maps[of_kind], lesioned.lesions[batch][of_kind], valid)
+            scored[kind].append((kind, maps[of_kind], lesioned.lesions[batch][of_kind], valid))
 
     def _seconds(self, detector: Detector[Any]) -> float:
         """Median seconds to score 100 slices in one minibatch, after one run that is not counted, nothing kept."""
@@ -174,16 +191,17 @@ class Objective:
         return statistics.median(clocked(lambda: detector.score(batch), self.device) for _ in range(TIMED_REPEATS))
 
 
-def _pooled(counts: Mapping[str, ScoreHistogram]) -> dict[str, float]:
-    """`dice` and `auprc` of each kind counted so far, and their means over kinds; an undefined one counts 0."""
-    pooled: dict[str, float] = {}
-    for kind, count in counts.items():
-        if count.subjects:
-            metrics = pixel_metrics(count)
-            pooled[f"dice {kind}"], pooled[f"auprc {kind}"] = metrics.best_dice or 0.0, metrics.auprc or 0.0
-    for name in ("dice", "auprc"):
-        pooled[name] = statistics.fmean(v for key, v in pooled.items() if key.startswith(f"{name} "))
-    return pooled
+def _measured(maps: Mapping[str, list[Maps]]) -> ByKind:
+    """The objectives of quality for each kind of lesion scored so far; an undefined one counts 0."""
+    metrics = {kind: pixel_metrics(lambda own=own: own) for kind, own in maps.items() if own}  # type: ignore[misc]
+    return {
+        kind: {name: getattr(of, metric.key) or 0.0 for name, metric in QUALITY.items()} for kind, of in metrics.items()
+    }
+
+
+def _mean(by_kind: ByKind, objective: str) -> float:
+    """Mean over kinds of lesion."""
+    return statistics.fmean(values[objective] for values in by_kind.values())
 
 
 def prepare(options: TuneOptions, reporter: Reporter) -> Objective:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from adbench.results import formats, markdown
 from adbench.results.record import write_text
 from adbench.storage.files import write_atomic
 from adbench.tuning import places, studies, tuned
+from adbench.tuning.objective import QUALITY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def page(study: optuna.Study, best: FrozenTrial) -> str:
         markdown.table(["", ""], rows, left=2),
         f"\n## Best: trial {best.number}\n",
         markdown.table(["field", "value", "searched in"], _fields(best, identity), left=3),
-        *_by_kind(best, objectives),
+        *_by_kind(best),
         "\n## Trials\n",
         markdown.table(["trial", "settings", *objectives, "s"], _rows(study), left=2),
         "",
@@ -96,11 +97,11 @@ def _domain(text: str) -> str:
     return f"{given['low']} to {given['high']}" + (", by the logarithm" if given.get("log") == "True" else "")
 
 
-def _by_kind(best: FrozenTrial, objectives: Sequence[str]) -> list[str]:
-    values = best.user_attrs.get(studies.RESULTS, {})
-    kinds = [key.removeprefix("dice ") for key in values if key.startswith("dice ")]
-    rows = [[kind, *(formats.number(values.get(f"{name} {kind}")) for name in ("dice", "auprc"))] for kind in kinds]
-    return ["\n", markdown.table(["kind of lesion", "⌈DICE⌉", "AUPRC"], rows, left=1)] if rows else []
+def _by_kind(best: FrozenTrial) -> list[str]:
+    by_kind = best.user_attrs.get(studies.BY_KIND, {})
+    rows = [[kind, *(formats.number(values[name]) for name in QUALITY)] for kind, values in by_kind.items()]
+    header = ["kind of lesion", *(metric.heading for metric in QUALITY.values())]
+    return ["\n", markdown.table(header, rows, left=1)] if rows else []
 
 
 def _rows(study: optuna.Study) -> list[list[str]]:
@@ -125,27 +126,24 @@ def _figures(study: optuna.Study) -> list[tuple[str, str, bytes]]:
 
     identity = study.user_attrs[studies.IDENTITY]
     objectives, searched = identity["objectives"], sorted(identity["space"])
+    drawn = [t for t in studies.complete(studies.trials_of(study)) if t.params.keys() >= set(searched)]
     wanted: list[tuple[str, str, Callable[[], Any]]] = []
     for i, name in enumerate(objectives):
         given: dict[str, Any] = {"target_name": name}
         if len(objectives) > 1:
             given["target"] = lambda t, i=i: t.values[i]
-        importance = partial(draw.plot_param_importances, study, params=searched, **given)
-        wanted += [
-            (f"history-{name}", f"History of {name}", partial(draw.plot_optimization_history, study, **given)),
-            (f"importance-{name}", f"Importance for {name}", importance),
-            (f"slices-{name}", f"Slices of {name}", partial(draw.plot_slice, study, **given)),
-        ]
+        wanted.append(
+            (f"history-{name}", f"History of {name}", partial(draw.plot_optimization_history, study, **given))
+        )
+        if len(drawn) > 2:  # importance compares trials that drew all fields: with fewer there is nothing to say
+            importance = partial(draw.plot_param_importances, study, params=searched, **given)
+            wanted.append((f"importance-{name}", f"Importance for {name}", importance))
+        wanted.append((f"slices-{name}", f"Slices of {name}", partial(draw.plot_slice, study, **given)))
     if len(objectives) > 1:
         wanted.append(("pareto", "Pareto front", partial(draw.plot_pareto_front, study, target_names=objectives)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # importance compares trials that drew all fields: with fewer there is nothing to say
-        drawn = [t for t in studies.complete(studies.trials_of(study)) if t.params.keys() >= set(searched)]
-        enough = len(drawn) > 2
-        return [
-            (file, title, _png(make)) for file, title, make in wanted if enough or not file.startswith("importance")
-        ]
+        return [(file, title, _png(make)) for file, title, make in wanted]
 
 
 def _png(draw: Callable[[], Any]) -> bytes:

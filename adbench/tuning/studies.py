@@ -28,8 +28,8 @@ from adbench.tuning import places
 IDENTITY, WORKER, REASON, RETRIES, RETRY_OF = "identity", "worker", "reason", "retries", "retry of"
 UNSEARCHED = "outside of the space"
 """Field -> value of what a trial takes though it could not be drawn: defaults that lie outside of the space."""
-RESULTS = "found"
-"""What a trial came to: every objective, and `dice` and `auprc` by kind of lesion."""
+BY_KIND = "by kind"
+"""What a trial came to by kind of lesion: the objectives of quality."""
 QUEUED_BY = "queued by"
 """The process that queued the first trial."""
 MOST_RETRIES = 3

@@ -94,7 +94,7 @@ def _run(trial: optuna.Trial, objective: Objective, several: bool) -> tuple[floa
     try:
         values = {**trial.user_attrs.get(studies.UNSEARCHED, {})}
         values |= {name: _suggest(trial, name, d) for name, d in objective.space.items() if name not in values}
-        results = objective.evaluate(values, None if several else lambda step, value: _report(trial, step, value))
+        outcome = objective.evaluate(values, None if several else lambda step, value: _report(trial, step, value))
     except ConfigError as error:  # values that do not go together: the sampler learns to leave them
         trial.set_user_attr(studies.REASON, str(error))
         raise optuna.TrialPruned(str(error)) from error
@@ -105,8 +105,8 @@ def _run(trial: optuna.Trial, objective: Objective, several: bool) -> tuple[floa
     except (Exception, SystemExit) as error:
         objective.reporter.message(traceback.format_exc())
         _fail(trial, objective, f"{type(error).__name__}: {error}")
-    trial.set_user_attr(studies.RESULTS, results)
-    return tuple(results[name] for name in objective.options.objectives)
+    trial.set_user_attr(studies.BY_KIND, outcome.by_kind)
+    return tuple(outcome.values[name] for name in objective.options.objectives)
 
 
 def _fail(trial: optuna.Trial, objective: Objective, reason: str) -> None:

@@ -20,7 +20,6 @@ from tiny_nets import SIDE, VQVAE_SETTINGS, build, fitted, sick, stack
 
 from adbench.contracts.detector import Images, Runtime
 from adbench.errors import ConfigError
-from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.pixels import pixel_metrics
 from adbench.testing import toy_split
 
@@ -43,12 +42,10 @@ def test_random_draws_one_uniform_map_for_every_image_from_the_seed():
 
 
 def test_the_auprc_of_a_random_map_is_the_prevalence():
-    split, histogram = toy_split(60, 64, 3, lesions=True), ScoreHistogram()
+    split = toy_split(60, 64, 3, lesions=True)
     scores = build(Random, {}).score(torch.from_numpy(split.images)).numpy()
-    for i in range(60):
-        histogram.add(split.subjects[i], scores[i], split[i].lesion)
-    metrics = pixel_metrics(histogram)
-    assert metrics.auprc == pytest.approx(histogram.prevalence, rel=0.15)
+    metrics = pixel_metrics(lambda: [(split.subjects[i], scores[i], split[i].lesion, None) for i in range(60)])
+    assert metrics.auprc == pytest.approx(metrics.prevalence, rel=0.15)
     assert metrics.auroc == pytest.approx(0.5, abs=0.03)
 
 

@@ -18,8 +18,8 @@ def estimate(value: float | None, spread: float = 0.01) -> dict[str, float | Non
 def metrics(best_dice: float | None = 0.9) -> dict[str, Any]:
     return {
         "best_dice": estimate(best_dice),
-        "dice_transferred": estimate(0.7),
-        "subject_dice": estimate(0.6),
+        "dice_1pct": estimate(0.7),
+        "subject_dice_1pct": estimate(0.6),
         "auprc": estimate(0.8, 0.02),
         "auroc": estimate(0.99, 0.001),
         "image_auroc": {"value": 0.75},
@@ -30,11 +30,14 @@ def metrics(best_dice: float | None = 0.9) -> dict[str, Any]:
 def measurement(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
         "best_threshold": 0.5,
-        "transferred_threshold": 0.4,
-        "transferred_quantile": 0.99,
-        "transferred_images": 10,
-        "binning_error_bound": {"auprc": 0.001},
+        "error_bound": {"auprc": 0.001},
+        "interval_error_bound": {"auprc": 0.002},
+        "reference_images": 10,
+        "reference_subjects": 10,
+        "points": [],
+        "froc": [],
         "bootstrap_resamples": 1000,
+        "strata": [],
     }
     return {**values, **changes}
 
@@ -83,7 +86,7 @@ def trained_on(name: str = "healthy", **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
-def strata(detected: float | None = 0.5) -> list[dict[str, Any]]:
+def strata(found: float | None = 0.5) -> list[dict[str, Any]]:
     """Four ranges of sizes, of which the third has no lesion."""
     ends = (0.0, 0.001, 0.005, 0.02, None)
     return [
@@ -92,10 +95,14 @@ def strata(detected: float | None = 0.5) -> list[dict[str, Any]]:
             "to_fraction": high,
             "lesions": 0 if low == 0.005 else 5 + i,
             "pixels": 0 if low == 0.005 else 50 + i,
-            "recall": estimate(None if low == 0.005 else 0.25),
-            "detected": estimate(None if low == 0.005 else detected),
-            "recall_transferred": estimate(None if low == 0.005 else 0.125),
-            "detected_transferred": estimate(None if low == 0.005 else 0.375),
+            "found": {
+                "5pct": estimate(None if low == 0.005 else found),
+                "1pct": estimate(None if low == 0.005 else 0.375),
+            },
+            "recall": {
+                "5pct": estimate(None if low == 0.005 else 0.25),
+                "1pct": estimate(None if low == 0.005 else 0.125),
+            },
         }
         for i, (low, high) in enumerate(pairwise(ends))
     ]
@@ -134,7 +141,7 @@ def make(method: str = "ddpm", **changes: Any) -> Record:
         "seed": 0,
         "detector": detector,
         "dataset": dataset(),
-        "protocol": {"region": "image"},
+        "protocol": {"version": 2, "region": "image"},
         "metrics": metrics(),
         "measurement": measurement(),
         "environment": environment(),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.maps import Maps
 
-Maps = tuple[str, np.ndarray, np.ndarray, np.ndarray | None]
 SCORES = {
     "continuous": lambda rng, n: rng.gamma(2, 0.1, n),
     "signed": lambda rng, n: rng.normal(0, 3, n),
@@ -34,10 +34,8 @@ def make_maps(kind: str, seed: int, subjects: int = 4, pixels: int = 150, lesion
 
 
 def fill(maps: Iterable[Maps]) -> ScoreHistogram:
-    hist = ScoreHistogram()
-    for one in maps:
-        hist.add(*one)
-    return hist
+    maps = list(maps)
+    return ScoreHistogram.of(lambda: maps)
 
 
 def pool(maps: Iterable[Maps]) -> tuple[np.ndarray, np.ndarray]:

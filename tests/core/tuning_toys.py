@@ -62,8 +62,8 @@ class Poison:
 
 
 class HeadsConfig(DatasetConfig):
-    n_validation: int = Field(12, ge=1)
-    subjects: int = Field(6, ge=1)
+    n_validation: int = Field(24, ge=1)
+    subjects: int = Field(12, ge=1)
     data_seed: int = 0
 
 

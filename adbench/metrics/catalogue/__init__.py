@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from adbench.metrics.catalogue.at_points import metrics_at
 from adbench.metrics.catalogue.auprc import AUPRC
 from adbench.metrics.catalogue.auroc import AUROC
 from adbench.metrics.catalogue.best_dice import BEST_DICE
-from adbench.metrics.catalogue.dice_transferred import DICE_TRANSFERRED
 from adbench.metrics.catalogue.image_auprc import IMAGE_AUPRC
 from adbench.metrics.catalogue.image_auroc import IMAGE_AUROC
-from adbench.metrics.catalogue.subject_dice import SUBJECT_DICE
+from adbench.metrics.catalogue.image_quantile import IMAGE_AUPRC_P99, IMAGE_AUROC_P99
+from adbench.metrics.catalogue.subject_auprc import SUBJECT_AUPRC
 from adbench.metrics.metric import Metric
+from adbench.metrics.points import POINTS
 
+_WITHOUT_THRESHOLD = (
+    *(BEST_DICE, AUPRC, SUBJECT_AUPRC, AUROC),
+    *(IMAGE_AUROC, IMAGE_AUPRC, IMAGE_AUROC_P99, IMAGE_AUPRC_P99),
+)
 METRICS: dict[str, Metric] = {
-    metric.key: metric for metric in (BEST_DICE, DICE_TRANSFERRED, SUBJECT_DICE, AUPRC, AUROC, IMAGE_AUROC, IMAGE_AUPRC)
+    metric.key: metric for metric in (*_WITHOUT_THRESHOLD, *(each for point in POINTS for each in metrics_at(point)))
 }

@@ -9,5 +9,5 @@ AUPRC = Metric(
     glossary="average precision, step-wise. By chance it equals the prevalence of lesion pixels.",
     counts="pixels",
     resampled="subjects",
-    estimate=lambda of: Estimate.of(of.pixels.auprc, of.pixel_intervals["auprc"]),
+    estimate=lambda of: Estimate.of(of.pixels.auprc, of.pixel_intervals["auprc"].interval),
 )

@@ -9,5 +9,5 @@ AUROC = Metric(
     glossary="chance that a lesion pixel scores above a healthy one; flattering where lesions are rare.",
     counts="pixels",
     resampled="subjects",
-    estimate=lambda of: Estimate.of(of.pixels.auroc, of.pixel_intervals["auroc"]),
+    estimate=lambda of: Estimate.of(of.pixels.auroc, of.pixel_intervals["auroc"].interval),
 )

@@ -10,5 +10,5 @@ BEST_DICE = Metric(
     "and no forecast of use in practice.",
     counts="pixels",
     resampled="subjects",
-    estimate=lambda of: Estimate.of(of.pixels.best_dice, of.pixel_intervals["best_dice"]),
+    estimate=lambda of: Estimate.of(of.pixels.best_dice, of.pixel_intervals["best_dice"].interval),
 )

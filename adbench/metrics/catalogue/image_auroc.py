@@ -6,8 +6,8 @@ from adbench.metrics.metric import Metric
 IMAGE_AUROC = Metric(
     key="image_auroc",
     title="image AUROC",
-    glossary="chance that an image with a lesion scores above one without, by one score an image.",
+    glossary="chance that an image with a lesion scores above one without, by the score that the method gives each.",
     counts="images",
     resampled="subjects",
-    estimate=lambda of: Estimate.of(of.images.image_auroc, of.images.image_auroc_interval),
+    estimate=lambda of: Estimate.of(of.images_by_own_rule.image_auroc, of.images_by_own_rule.image_auroc_interval),
 )

@@ -1,51 +1,64 @@
-"""Intervals and paired differences, and image-level metrics: by explicit resampling and against scikit-learn."""
+"""Intervals and differences, and image-level metrics: by explicit resampling and against scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from score_maps import Maps, dice, fill, make_maps, pool, rereader
+from score_maps import fill, make_maps, rereader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
-from adbench.metrics.dice import DiceAt
+from adbench.metrics import cells as cells_module
+from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
-from adbench.metrics.intervals import bootstrap, paired_difference, resample_weights
+from adbench.metrics.intervals import Bounded, bootstrap, difference_interval, ratio_interval, resample_weights
+from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import pixel_metrics
+from adbench.metrics.resampled_thresholds import HEALTHY_SEED, dice_interval
+from adbench.metrics.thresholds import healthy_thresholds
 
-
-def test_bootstrap_is_the_explicit_resampling_of_subjects() -> None:
-    maps = make_maps("few values", 4, subjects=5)
-    weights = resample_weights([name for name, *_ in maps], 60, seed=3)
-    explicit = [pixel_metrics(fill(repeat(maps, row))) for row in weights]
-    found = bootstrap(fill(maps[::-1]), weights=weights)
-    for name in ("best_dice", "auprc", "auroc"):
-        expected = np.percentile([getattr(one, name) for one in explicit], [2.5, 97.5])
-        assert found[name] == pytest.approx(expected, abs=1e-12)
-    assert found == bootstrap(fill(maps), 60, seed=3)
-
-
-def test_the_interval_of_dice_at_a_threshold_uses_the_same_resamples() -> None:
-    maps = make_maps("signed", 4, subjects=5)
-    weights = resample_weights([name for name, *_ in maps], 60, seed=3)
-    counted = DiceAt(0.5)
-    for one in maps:
-        counted.add(*one)
-    expected = np.percentile([dice(*pool(repeat(maps, row)), 0.5) for row in weights], [2.5, 97.5])
-    assert counted.interval(60, seed=3) == pytest.approx(expected, abs=1e-12)
+NAMES = ("best_dice", "auprc", "auroc")
 
 
 def repeat(maps: list[Maps], times: np.ndarray) -> list[Maps]:
-    return [one for one, n in zip(maps, times, strict=True) for _ in range(n)]
+    """Each subject as often as drawn, each time under another name."""
+    return [(f"{one[0]} {k}", *one[1:]) for one, n in zip(maps, times, strict=True) for k in range(n)]
+
+
+def explicit(maps: list[Maps], weights: np.ndarray, name: str) -> np.ndarray:
+    """The ends of the interval, with every resample measured anew."""
+    drawn = [getattr(pixel_metrics(rereader(repeat(maps, row))), name) for row in weights]
+    return np.percentile([value for value in drawn if value is not None], [2.5, 97.5])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bootstrap_is_the_explicit_resampling_of_subjects(name: str) -> None:
+    maps = make_maps("few values", 4, subjects=5)
+    weights = resample_weights([name for name, *_ in maps], 60, seed=3)
+    found = bootstrap(fill(maps[::-1]), weights)[name]
+    assert found.interval == pytest.approx(explicit(maps, weights, name), abs=1e-12)
+    assert found.error_bound == 0
+
+
+@pytest.mark.parametrize("kind", ["continuous", "wide range", "close together"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bound_covers_what_the_cells_do_to_an_interval(kind: str, name: str, monkeypatch) -> None:
+    monkeypatch.setattr(cells_module, "COARSE", 12)
+    maps = make_maps(kind, 8, subjects=8)
+    weights = resample_weights([name for name, *_ in maps], 40)
+    found = bootstrap(fill(maps), weights)[name]
+    assert found.interval is not None
+    away = np.abs(np.array(found.interval) - explicit(maps, weights, name)).max()
+    assert away <= found.error_bound + 1e-12
+    assert 0 < found.error_bound < 0.5
+    assert 0 <= found.interval[0] <= found.interval[1] <= 1
 
 
 def test_bootstrap_intervals_hold_the_point_estimates_of_ordinary_data() -> None:
-    hist = fill(make_maps("continuous", 8, subjects=30))
-    found = pixel_metrics(hist)
-    for name, interval in bootstrap(hist, 300).items():
-        assert interval[0] < getattr(found, name) < interval[1]
+    maps = make_maps("continuous", 8, subjects=30)
+    found, hist = pixel_metrics(rereader(maps)), fill(maps)
+    for name, bounded in bootstrap(hist, resample_weights(hist.subjects, 300)).items():
+        assert bounded.interval[0] < getattr(found, name) < bounded.interval[1]
 
 
 def test_resamples_depend_on_the_seed_and_the_number_of_subjects_only() -> None:
@@ -56,56 +69,72 @@ def test_resamples_depend_on_the_seed_and_the_number_of_subjects_only() -> None:
     assert (weights != resample_weights(["a", "b", "c"], 50, seed=2)).any()
 
 
-def test_a_paired_difference_is_narrower_than_the_interval_of_either_method() -> None:
+def test_a_difference_is_narrower_than_the_interval_of_either_method() -> None:
     maps = make_maps("continuous", 9, subjects=20)
     worse = [(n, (s + 0.01 * np.sin(997 * s)).astype(np.float32), m, v) for n, s, m, v in maps]
-    a, b = fill(maps), fill(worse)
-    points = pixel_metrics(a, rereader(maps)), pixel_metrics(b, rereader(worse))
-    low, high = paired_difference(a, b, 200, points=points)["auprc"]
-    alone = bootstrap(a, 200)["auprc"]
+    a, b, weights = fill(maps), fill(worse), resample_weights([n for n, *_ in maps], 200)
+    low, high = difference_interval(a, b, weights)["auprc"].interval
+    alone = bootstrap(a, weights)["auprc"].interval
     assert high - low < (alone[1] - alone[0]) / 2
-    assert low < points[0].auprc - points[1].auprc < high
+    assert low < pixel_metrics(rereader(maps)).auprc - pixel_metrics(rereader(worse)).auprc < high
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_paired_difference_does_not_separate_scores_that_rank_alike(again: bool) -> None:
+def test_scores_that_rank_alike_do_not_differ() -> None:
     maps = make_maps("continuous", 9, subjects=20, pixels=3000)
-    roots = [(n, np.sqrt(s), m, v) for n, s, m, v in maps]  # the same ranking in half as many bins
-    a, b = fill(maps), fill(roots)
-    points = (pixel_metrics(a, rereader(maps)), pixel_metrics(b, rereader(roots))) if again else None
-    for low, high in paired_difference(a, b, 200, points=points).values():
-        assert low <= 0 <= high
-        assert high - low < (0.01 if again else 0.1)
-
-
-@settings(max_examples=5, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_a_point_shifts_the_interval_by_the_binning_error(seed: int) -> None:
-    maps = make_maps("continuous", seed, subjects=6)
-    hist = fill(maps)
-    binned, exact = pixel_metrics(hist), pixel_metrics(hist, rereader(maps))
-    for name, (low, high) in bootstrap(hist, 50).items():
-        shift = getattr(exact, name) - getattr(binned, name)
-        assert bootstrap(hist, 50, point=exact)[name] == pytest.approx((low + shift, high + shift), abs=1e-12)
+    roots = [(n, np.sqrt(s).astype(np.float32), m, v) for n, s, m, v in maps]
+    weights = resample_weights([n for n, *_ in maps], 200)
+    for bounded in difference_interval(fill(maps), fill(roots), weights).values():
+        assert bounded.interval == (0, 0)
 
 
 def test_of_one_subject_there_is_no_interval() -> None:
-    maps = make_maps("continuous", 2, subjects=1)
-    hist, counted = fill(maps), DiceAt(0.5)
-    counted.add(*maps[0])
-    assert bootstrap(hist) == paired_difference(hist, hist) == dict.fromkeys(("best_dice", "auprc", "auroc"))
-    assert counted.interval() is None
+    hist = fill(make_maps("continuous", 2, subjects=1))
+    weights = resample_weights(hist.subjects)
+    none = dict.fromkeys(NAMES, Bounded(None))
+    assert bootstrap(hist, weights) == difference_interval(hist, hist, weights) == none
     images = image_metrics(np.array([0.1, 0.4, 0.3]), np.array([False, True, False]), subjects=["a"] * 3)
     assert images.image_auroc == 1
     assert images.image_auroc_interval is images.image_auprc_interval is None
 
 
-def test_a_paired_difference_needs_the_same_subjects() -> None:
+def test_a_difference_needs_the_same_subjects_and_a_bootstrap_a_weight_for_each() -> None:
     maps = make_maps("continuous", 9)
+    hist = fill(maps)
     with pytest.raises(ScoreError, match="1 are on one only, such as 's3'"):
-        paired_difference(fill(maps), fill(maps[:3]))
+        difference_interval(hist, fill(maps[:3]), resample_weights(hist.subjects))
     with pytest.raises(ScoreError, match="one column a subject"):
-        bootstrap(fill(maps), weights=np.ones((10, 3), np.int64))
+        bootstrap(hist, np.ones((10, 3), np.int64))
+
+
+def test_a_ratio_leaves_out_resamples_without_any_of_the_whole() -> None:
+    weights = np.array([[2, 0], [1, 1], [0, 2]])
+    assert ratio_interval(np.array([1.0, 0.0]), np.array([4.0, 0.0]), weights) == (0.25, 0.25)
+    assert ratio_interval(np.zeros(2), np.zeros(2), weights) is None
+
+
+def test_the_interval_of_dice_at_a_rate_draws_test_and_healthy_subjects() -> None:
+    maps = make_maps("few values", 4, subjects=5)
+    healthy = make_maps("few values", 5, subjects=6, lesion=0.0)
+    test = fill(maps)
+    counted = ScoreHistogram(test.cells)
+    for one in healthy:
+        counted.add(*one)
+    weights = resample_weights(test.subjects, 50)
+    drawn = resample_weights(counted.subjects, 50, HEALTHY_SEED)
+    expected = []
+    for row, other in zip(weights, drawn, strict=True):
+        (at,) = healthy_thresholds(rereader(repeat(healthy, other)), [0.1])
+        flagged = [
+            (np.count_nonzero((s > at.threshold) & m), np.count_nonzero(s > at.threshold), m.sum())
+            for _, s, m, _ in repeat(maps, row)
+        ]
+        hits, n, lesion = np.sum(flagged, axis=0)
+        expected.append(2 * hits / (n + lesion))
+    found = dice_interval(test, counted, 0.1, weights)
+    low, high = np.percentile(expected, [2.5, 97.5])
+    assert found.interval is not None
+    assert abs(found.interval[0] - low) <= found.error_bound + 1e-12
+    assert abs(found.interval[1] - high) <= found.error_bound + 1e-12
 
 
 def test_image_metrics_are_those_of_scikit_learn_with_intervals_around_them() -> None:

@@ -16,7 +16,7 @@ from adbench.protocol.cell import build_cells
 from adbench.protocol.forecast import CellForecast, forecast
 
 SMALL_DATA = ["data.n_train=2", "data.n_validation=40", "data.n_test=8"]
-SMALL_BATCHES = ["vqvae.batch_size=1", "unet.batch_size=1", "protocol.batch_size=1", "protocol.transferred_images=2"]
+SMALL_BATCHES = ["vqvae.batch_size=1", "unet.batch_size=1", "protocol.batch_size=1", "protocol.reference_images=2"]
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def test_times_are_positive_and_follow_the_passes(latent):
     def batches(images):
         return -(-images // protocol.batch_size)
 
-    maps = batches(len(splits.test.pixel_level())) + batches(min(len(splits.validation), protocol.transferred_images))
+    maps = batches(len(splits.test)) + batches(min(len(cell.data.reference), protocol.reference_images))
     image_passes = batches(len(splits.test)) * cell.config.image_timesteps
     ratio = (700 * maps + image_passes) / (100 * maps + image_passes)
     assert expected["ddpm"].estimated_score_s == pytest.approx(ratio * expected["ddim"].estimated_score_s)
@@ -151,7 +151,7 @@ def test_times_are_positive_and_follow_the_passes(latent):
 def test_a_dry_run_refuses_what_a_run_would_refuse(tmp_path):
     rule = ["threshold=position", "percentile=97.5"]
     options = toys.options(tmp_path, *SMALL_DATA, *rule, "data.n_validation=39")
-    with pytest.raises(ConfigError, match="needs at least 40 healthy validation images, got 39"):
+    with pytest.raises(ConfigError, match="needs at least 40 healthy validation images, got 20"):
         forecast(["ddim"], "phantom", options, toys.Diary())
 
 

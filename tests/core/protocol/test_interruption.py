@@ -21,7 +21,7 @@ TINY = [
     *("unet.steps=5", "unet.batch_size=8", "unet.channels=[8,8]", "unet.head_channels=8", "unet.attention_from=2"),
     *("image_timesteps=2", "kl_timesteps=2", "healing_steps=2"),
     *("data.n_train=8", "data.n_validation=8", "data.n_test=8"),
-    *("protocol.transferred_images=8", "protocol.batch_size=4"),
+    *("protocol.reference_images=4", "protocol.batch_size=4"),
 ]
 QUICK = ["protocol.timing_slices=1", "protocol.timing_budget_s=0.01", "protocol.resamples=20"]
 TOY = ["part.steps=3", "data.n_test=4"]
@@ -109,9 +109,9 @@ def test_finished_parts_and_batches_are_not_made_again(killed):
     assert cut["never"].err.count("is damaged") == 0
 
 
-def test_nothing_is_left_of_checkpoints_and_scored_batches_when_a_run_has_ended(tmp_path):
+def test_nothing_is_left_of_checkpoints_when_a_run_has_ended(tmp_path):
     harness.run(["toy-trained"], "toy", toys.options(tmp_path, "part.steps=3"), toys.Diary())
-    (part,) = (tmp_path / "cache/artifacts").glob("*/")
+    (part,) = (tmp_path / "cache/artifacts").glob("toy-*/")
     assert sorted(path.suffix for path in part.glob("[!.]*")) == [".json", ".safetensors"]
 
 
@@ -279,7 +279,7 @@ def expected(tmp_path_factory):
 
 
 def test_a_damaged_part_is_found_said_and_made_again(tmp_path, damage, expected):
-    kept = cut_off(tmp_path, "toy-trained: validation maps", 1)
+    kept = cut_off(tmp_path, "toy-trained: healthy reference maps", 1)
     damage(next(kept.glob("toy-*")))
     diary = toys.Diary()
     assert finish(tmp_path, diary) == expected

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 import toys
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from adbench.contracts.splits import Split, Splits
-from adbench.errors import ConfigError, ScoreError
+from adbench.contracts.splits import Split
+from adbench.errors import ConfigError, DataError, ScoreError
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.protocol.cell import Cell
-from adbench.protocol.measure import Measured, measure, prevalence, transferred_threshold
+from adbench.protocol.halves import evenly, halved
+from adbench.protocol.measure import Measured, measure, prevalence
 from adbench.protocol.scoring import Scorer
 from adbench.storage.store import ArtifactStore
 
@@ -42,8 +43,7 @@ def scorer(tmp_path, method: str = "toy-brightness", *given: str, **splits: Spli
 
 
 def measured(work: Scorer) -> Measured:
-    splits: Splits = work.cell.data.splits
-    return measure(work, splits.validation, splits.test, work.cell.protocol)
+    return measure(work, work.cell.data.reference, work.cell.data.splits.test, work.cell.protocol)
 
 
 def metrics(work: Scorer) -> dict[str, Estimate]:
@@ -87,7 +87,6 @@ def test_within_the_brain_the_other_pixels_are_left_out(tmp_path):
     assert prevalence(work.cell.data.splits.test, work.cell.protocol) == pytest.approx(1 / 3)
     assert found["best_dice"].value == 1
     assert found["auprc"].value == found["auroc"].value == 1
-    assert found["subject_dice"].value == 1
 
 
 @pytest.mark.parametrize("without", ["validation", "test"])
@@ -131,9 +130,6 @@ def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_lev
     assert prevalence(split, work.cell.protocol) == 0.25
     assert found["best_dice"].value == pytest.approx(2 / 3)
     assert found["image_auroc"].value == 0, "the clean ones are brighter"
-    scored = [(what, done) for what, done, _ in work.reporter.steps if "test maps" in what and done]
-    assert scored == [("toy-brightness: test maps", 1)]
-    assert maps(work, split.pixel_level()).shape == (2, 1, H, W)
 
 
 def test_without_a_clean_image_image_level_metrics_are_undefined(tmp_path):
@@ -151,39 +147,69 @@ def test_the_mean_over_subjects_is_over_those_with_lesions(tmp_path):
     lesions[3, 0, 4:], images[3, 0, 4:] = True, 1  # the second image of the first subject, found
     images[3, 0, 0, 0] = 0.02
     split = replace(toys.healthy(images, "test", lesions=lesions), subjects=["one", "two", "three", "one"])
-    found, measurement = measured(scorer(tmp_path, test=split))
+    validation = toys.healthy(0.5 * np.ones((2, 1, H, W), np.float32), "validation")
+    found, measurement, _ = measured(scorer(tmp_path, test=split, validation=validation))
     assert measurement.best_threshold == 1
-    assert found["subject_dice"].value == pytest.approx((1 + 2 / 3) / 2)
-    mean = found["subject_dice"]
+    mean = found["subject_dice_5pct"]
+    assert mean.value == pytest.approx((1 + 2 / 3) / 2)
     assert mean.low <= mean.value <= mean.high
 
 
-@given(quantile=st.floats(0.5, 0.999), seed=st.integers(0, 99), levels=st.sampled_from([2, 7, 1000]))
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
-def test_the_transferred_threshold_flags_at_most_the_rest_of_healthy_pixels(tmp_path, quantile, seed, levels):
-    rng = np.random.default_rng(seed)
-    images = (rng.integers(0, levels, (5, 1, H, W)) / levels).astype(np.float32)
-    work = scorer(tmp_path, validation=toys.healthy(images, f"v{seed}"))
-    protocol = work.cell.protocol.model_copy(update={"transferred_quantile": quantile})
-    threshold, n = transferred_threshold(work, work.cell.data.splits.validation, protocol)
-    assert n == 5
-    assert (images >= threshold).mean() <= 1 - quantile + 1e-9
+def test_thresholds_come_from_healthy_images_that_the_method_did_not_see(tmp_path):
+    data = scorer(tmp_path).cell.data
+    seen, reference = data.healthy()[1], data.reference
+    assert len(seen) + len(reference) == len(data.splits.validation)
+    shown = seen[np.arange(len(seen))].numpy()
+    assert not {image.tobytes() for image in shown} & {image.tobytes() for image in reference.images}
 
 
-def test_only_as_many_validation_images_are_scored_as_the_protocol_says(tmp_path):
-    work = scorer(tmp_path, "toy-brightness", "protocol.transferred_images=3")
-    validation = work.cell.data.splits.validation
-    threshold, n = transferred_threshold(work, validation, work.cell.protocol)
-    assert n == 3
-    expected = transferred_threshold(work, validation.take(slice(3)), work.cell.protocol)[0]
-    assert threshold == expected
-    assert measured(work).measurement.transferred_images == 3
+@given(subjects=st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=40))
+def test_the_halves_share_no_subject_and_hold_half_of_them(subjects):
+    images = np.random.default_rng(0).random((len(subjects), 1, 4, 4), np.float32)
+    split = replace(toys.healthy(images, "v"), subjects=subjects)
+    if len(set(subjects)) == 1:
+        with pytest.raises(DataError, match="Add healthy validation images of another subject"):
+            halved(split)
+        return
+    calibration, reference = (set(half.subjects) for half in halved(split))
+    assert calibration | reference == set(subjects)
+    assert not calibration & reference
+    assert len(calibration) - len(reference) in (0, 1)
 
 
-def test_constant_scores_transfer_a_threshold_that_flags_nothing(tmp_path):
+@given(subjects=st.lists(st.sampled_from("abc"), min_size=1, max_size=30), most=st.integers(1, 40))
+def test_images_are_taken_evenly_over_subjects(subjects, most):
+    images = np.random.default_rng(0).random((len(subjects), 1, 4, 4), np.float32)
+    taken = evenly(replace(toys.healthy(images, "v"), subjects=subjects), most)
+    assert len(taken) == min(most, len(subjects)) == len({image.tobytes() for image in taken.images})
+    counts = {name: list(taken.subjects).count(name) for name in subjects}
+    cut = {name: n for name, n in counts.items() if n < subjects.count(name)}
+    assert all(max(counts.values()) - n <= 1 for n in cut.values()), "none is cut while another has two more"
+
+
+def test_only_as_many_healthy_images_are_scored_as_the_protocol_says(tmp_path):
+    work = scorer(tmp_path, "toy-brightness", "protocol.reference_images=3")
+    assert measured(work).measurement.reference_images == 3
+    assert len(work.cell.data.reference) > 3
+
+
+def test_constant_scores_have_a_threshold_that_flags_nothing(tmp_path):
     found = metrics(scorer(tmp_path, "toy-constant"))
-    assert found["dice_transferred"].value == 0
+    assert found["dice_5pct"].value == 0
     assert found["best_dice"].value == pytest.approx(2 * 48 / (6 * 256 + 48)), "everything or nothing is flagged"
+
+
+def test_a_median_is_of_the_same_scores_with_edges_replicated(tmp_path):
+    plain = scorer(tmp_path)
+    test = plain.cell.data.splits.test
+    raw = maps(plain, test)
+    work = scorer(tmp_path, "toy-brightness", "protocol.postprocess=median", "protocol.median_px=3")
+    work.detector.score = None
+    padded = np.pad(raw, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    expected = np.median(np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3)), axis=(4, 5))
+    np.testing.assert_array_equal(maps(work, test), expected)
+    with pytest.raises(ConfigError, match="odd edge, got 4: try 5"):
+        toys.cell(tmp_path, "toy-brightness", "protocol.median_px=4")
 
 
 def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path):
@@ -194,7 +220,6 @@ def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path)
     assert [step[1:] for step in halves.reporter.steps] == [(0, 2), (1, 2), (2, 2)]
     halves.detector.score = None
     assert (maps(whole, test) == maps(halves, test)).all(), "from the store"
-    assert len({spec.key for spec in halves.kept}) == 2
 
 
 def test_interrupted_scoring_resumes_at_the_next_batch(tmp_path):
@@ -220,7 +245,7 @@ def test_interrupted_scoring_resumes_at_the_next_batch(tmp_path):
     [
         ({"seed": 1}, False),
         ({"settings": "protocol.batch_size=50"}, False),
-        ({"settings": "protocol.transferred_images=3"}, True),
+        ({"settings": "protocol.reference_images=3"}, True),
         ({"settings": "data.n_validation=7"}, False),
         ({}, True),
     ],
@@ -251,7 +276,7 @@ def test_bad_score_maps_are_refused_and_not_kept(tmp_path, method, message):
     work = scorer(tmp_path, method)
     with pytest.raises(ScoreError, match=message):
         work.maps(work.cell.data.splits.test, "test")
-    assert not work.store.has(work.kept[0])
+    assert list((tmp_path / "store").glob("scores-*/*.safetensors")) == []
 
 
 def test_image_scores_of_the_wrong_shape_are_refused_by_their_own_name(tmp_path):
@@ -289,18 +314,18 @@ def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
     ignores[0, 0, H // 2 :] = True  # the lesion of the first image
     found = measured(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, ignores=ignores))).measurement
     assert [(s.lesions, s.pixels) for s in found.strata] == [(0, 0), (0, 0), (0, 0), (3, 3 * 16)]
-    assert found.strata[3].detected.value == found.strata[3].recall.value == 1
-    assert found.strata[3].detected.low == 1
+    assert found.strata[3].found["5pct"].value == found.strata[3].recall["5pct"].value == 1
+    assert found.strata[3].found["5pct"].low == 1
 
 
-def test_without_a_lesion_that_counts_there_are_no_strata(tmp_path):
+def test_without_a_lesion_that_counts_the_strata_are_empty(tmp_path):
     images, lesions = checkerboard()
     split = toys.healthy(images, "test", lesions=lesions, ignores=lesions.copy())
-    found, measurement = measured(scorer(tmp_path, test=split))
-    assert measurement.strata == []
+    found, measurement, _ = measured(scorer(tmp_path, test=split))
+    assert [stratum.lesions for stratum in measurement.strata] == [0, 0, 0, 0]
     assert measurement.best_threshold is None
     assert {key for key, estimate in found.items() if estimate.value is None} >= {
-        *("best_dice", "dice_transferred", "subject_dice", "auprc", "auroc"),
+        *("best_dice", "dice_5pct", "subject_dice_5pct", "auprc", "auroc", "subject_auprc", "lesion_recall_5pct"),
     }
 
 

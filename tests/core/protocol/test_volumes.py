@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import toys
 
@@ -11,7 +10,7 @@ from adbench.contracts.scans import ScanView, Truth
 from adbench.protocol import harness
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import Batch, ScoreMaps
-from adbench.protocol.volumes import judge, summaries
+from adbench.protocol.volumes import UNSEEN, healthy_voxels, judge, judged_voxels
 from adbench.results.record import read_records
 from adbench.results.subjects import read_subjects, subjects_path
 from adbench.storage.spec import PartSpec
@@ -59,7 +58,7 @@ def test_lesions_in_slices_that_were_not_scored_count_as_missed():
     scores[1, 1, 1] = 0.9
     scan = Toy("a", range(3), lesion((1, 1, 1), (3, 3, 3)))
     (row,) = judge([scan], maps(scores), {"t": 0.5}, IMAGE).to_dict("records")
-    assert (row["subject"], row["scans"], row["lesion_voxels"], row["unseen_lesion_voxels"]) == ("a", 1, 2, 1)
+    assert (row["subject"], row["scans"], row["lesion_voxels"], row["unseen_voxels"]) == ("a", 1, 2, 1)
     assert (row["t:lesions"], row["t:lesion_recall"], row["t:lesion_precision"]) == (2, 0.5, 1)
     assert row["t:dice"] == row["perfect_dice"] == pytest.approx(2 / 3), "no map could do better"
 
@@ -79,7 +78,7 @@ def test_what_is_ignored_and_what_lies_outside_the_brain_is_no_false_component_b
     brain[:2] = True
     scan = Toy("a", range(3), lesion((1, 1, 1), (3, 3, 0)), ignore, brain)
     (row,) = judge([scan], maps(scores), {"t": 0.5}, IMAGE.model_copy(update={"region": "brain"})).to_dict("records")
-    assert row["unseen_lesion_voxels"] == 1
+    assert row["unseen_voxels"] == 1
     assert row["t:lesion_recall"] == 0.5
     flagged = 2 * 4 * 3 - 1
     assert row["t:dice"] == pytest.approx(2 / (flagged + 2))
@@ -107,16 +106,25 @@ def test_several_scans_of_a_subject_are_one_row_and_what_is_not_defined_is_count
     assert found["scans"].tolist() == [1, 2]
     assert found["t:dice"].isna().tolist() == [True, False]
     assert found["t:dice"][1] == 0.5
-    (at,) = summaries(found, {"t": 0.5})
-    assert (at.threshold, at.value, at.subjects, at.means["dice"]) == ("t", 0.5, 2, 0.5)
-    assert at.undefined == {"dice": 1, "hd95_mm": 1, "avd_percent": 1, "lesion_f1_one_to_one": 1}
+
+
+def test_pooled_voxels_are_those_seen_and_all_lesions_and_healthy_ones_those_seen_alone():
+    scores = np.full((3, 4, 4), 0.25)
+    drawn, ignore = lesion((1, 1, 1), (3, 3, 3)), lesion((0, 0, 0))
+    scan = Toy("a", range(3), drawn, ignore)
+    ((_, values, truth, counts),) = judged_voxels([scan], maps(scores), IMAGE)
+    assert counts.sum() == 4 * 4 * 3 - 1 + 1
+    assert (values[3, 3, 3], values[1, 1, 1]) == (UNSEEN, 0.25)
+    assert truth is drawn
+    ((_, _, _, healthy),) = healthy_voxels([scan], maps(scores), IMAGE)
+    assert healthy.sum() == 4 * 4 * 3 - 2, "neither the ignored voxel nor the lesion"
 
 
 class Stack(ScanView):
     """All test images of the toy as one scan, stacked."""
 
     def __init__(self, split) -> None:
-        super().__init__("one", "toy.nii", np.arange(len(split)))
+        super().__init__(split.subjects[0], "toy.nii", np.arange(len(split)))
         self._split = split
 
     def truth(self, with_brain: bool = False) -> Truth:
@@ -131,21 +139,27 @@ class Stack(ScanView):
         return np.moveaxis(lesion, 2, 0)[:, None].astype(np.float32)
 
 
-def test_a_run_on_a_set_of_scans_keeps_its_subjects_and_volumes_and_one_on_pictures_has_none(tmp_path, monkeypatch):
+def test_a_run_on_a_set_of_scans_keeps_its_subjects_and_volumes_and_one_on_pictures_its_subjects(tmp_path, monkeypatch):
     toys.install(tmp_path / "site", monkeypatch)
     options = toys.options(tmp_path)
     (plain,) = harness.run(["toy-brightness"], "toy", options, toys.Diary())
-    assert (plain.measurement.volumes, plain.measurement.perfect_dice) == ([], None)
-    assert read_subjects(plain.path, options.out) is None
+    rows = read_subjects(options.out / subjects_path(plain.path))
+    assert plain.measurement.scans is None
+    assert rows["subject"].tolist() == [f"test-{i}" for i in range(6)]
+    assert rows["lesion_pixels"].tolist() == [0, toys.LESION_PX] * 3
+    assert rows["auprc"].mean() == pytest.approx(plain.metrics["subject_auprc"].value)
+    assert rows["1pct:pixel_dice"].mean() == pytest.approx(plain.metrics["subject_dice_1pct"].value)
     monkeypatch.setattr(toys.ToyData, "scans", lambda self, split: [Stack(split)])
     (record,) = harness.run(["toy-brightness"], "toy", toys.options(tmp_path, force=True), toys.Diary())
     assert read_records(options.out) == [record]
-    (at,) = record.measurement.volumes
-    assert (at.threshold, at.subjects, at.undefined) == ("transferred", 1, {})
-    assert at.value == pytest.approx(record.measurement.transferred_threshold)
-    assert at.means["lesion_recall"] == 1
-    assert record.measurement.perfect_dice == 1
-    rows = read_subjects(record.path, options.out)
-    assert (options.out / subjects_path(record.path)).name == f"{record.config_hash}-seed0.subjects.csv"
-    assert isinstance(rows, pd.DataFrame)
-    assert rows["transferred:dice"].tolist() == pytest.approx([at.means["dice"]])
+    scans = record.measurement.scans
+    assert (scans.subjects, scans.scans, scans.unseen_lesion_fraction) == (1, 1, 0)
+    assert (scans.best_dice, scans.perfect_dice.value) == (1, 1), "the lesion is the brightest"
+    assert [at.point for at in scans.volumes] == ["5pct", "1pct", "01pct"]
+    five, one, tenth = scans.volumes
+    assert tenth.missing == "needs 20 healthy subjects, there are 1"
+    assert tenth.means == tenth.undefined == {}
+    assert five.means["lesion_recall"].value == one.means["lesion_recall"].value == 1
+    rows = read_subjects(options.out / subjects_path(record.path))
+    assert rows.loc[rows["subject"] == "test-0", "1pct:dice"].tolist() == pytest.approx([one.means["dice"].value])
+    assert not [name for name in rows if name.startswith("01pct:lesion")]

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 from record_factory import estimate, failed, make, metrics
 
+from adbench.cli.console import say_left_out
 from adbench.errors import RecordError
 from adbench.metrics.estimate import Estimate
-from adbench.results.record import read_record, read_records, write_record
+from adbench.results.record import of_earlier_protocol, read_record, read_records, write_record
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,12 +26,16 @@ def test_a_record_survives_writing_and_reading(tmp_path):
     assert read_records(tmp_path) == [record]
 
 
-def test_a_record_of_before_there_were_strata_and_training_sets_is_read(tmp_path):
-    path = write_record(make(), tmp_path)
-    old = json.loads(path.read_text())
-    del old["measurement"]["strata"], old["dataset"]["train_on"], old["detector"]["part_versions"]
-    path.write_text(json.dumps(old))
-    assert read_record(path) == make()
+@pytest.mark.parametrize("protocol", [{"region": "image"}, {"version": 1}, {"version": 3}])
+def test_a_record_of_another_version_of_the_protocol_is_left_out_and_named(tmp_path, protocol, capsys):
+    path = write_record(make("old", protocol=protocol), tmp_path)
+    write_record(make("new"), tmp_path)
+    assert [record.detector.name for record in read_records(tmp_path)] == ["new"]
+    assert of_earlier_protocol(tmp_path) == [path]
+    say_left_out(tmp_path)
+    said = capsys.readouterr().err
+    assert f"1 records are left out, such as {path}" in said
+    assert "another version of the protocol than 2. Run those cells again" in said
 
 
 def test_a_record_of_before_a_metric_was_added_is_read_without_it(tmp_path):
@@ -44,8 +49,8 @@ def test_a_metric_that_is_not_in_the_list_is_refused_with_those_that_are():
 
 
 def test_the_records_of_this_repository_are_read():
-    folders = [ROOT / "leaderboards", ROOT / "leaderboards/ablation"]
-    assert all(len(read_records(folder)) >= 8 for folder in folders)
+    assert of_earlier_protocol(ROOT / "leaderboards") == []
+    read_records(ROOT / "leaderboards")
 
 
 def test_undefined_values_are_null_in_the_file(tmp_path):

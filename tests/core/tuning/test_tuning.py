@@ -14,6 +14,7 @@ from tuning_toys import Heads, HeadsConfig, Keeping, Levels, Poison, counts, opt
 
 from adbench.config.options import Silent
 from adbench.contracts.search import Integer, Real
+from adbench.protocol.halves import halved
 from adbench.tuning import studies, trials, workers
 from adbench.tuning.development import develop, halves
 from adbench.tuning.objective import prepare
@@ -44,7 +45,7 @@ def test_the_test_split_is_not_even_loaded(tmp_path):
 
 
 def test_the_two_halves_share_no_subject_and_lesions_are_drawn_on_one_alone():
-    validation = Heads(HeadsConfig()).load().validation
+    validation, _ = halved(Heads(HeadsConfig()).load().validation)
     first, second = halves(validation, seed=0)
     assert not set(first.subjects) & set(second.subjects)
     assert len(first) + len(second) == len(validation)
@@ -90,8 +91,8 @@ def test_the_objective_is_the_dice_of_a_threshold_found_by_brute_force_averaged_
         edges = np.unique(scores)
         dice = [2 * (lesion & (scores >= t)).sum() / (lesion.sum() + (scores >= t).sum()) for t in edges]
         values.append(max(dice))
-        assert found[f"dice {kind}"] == pytest.approx(max(dice), abs=0.02)  # to the width of a bin
-    assert found["dice"] == pytest.approx(np.mean(values), abs=0.01)
+        assert found.by_kind[kind]["dice"] == pytest.approx(max(dice), abs=0.02)  # to the width of a bin
+    assert found.values["dice"] == pytest.approx(np.mean(values), abs=0.01)
 
 
 def test_the_first_trial_is_the_settings_without_tuning_and_the_best_is_no_worse(tmp_path):
@@ -174,9 +175,9 @@ def test_results_that_are_kept_are_not_computed_again_and_are_not_used_for_times
     values = {"level": 0.3, "power": 1, "sign": "both"}
     first = objective.evaluate(values)
     computed = len(Keeping.computed)
-    assert objective.evaluate(values)["dice"] == first["dice"]
+    assert objective.evaluate(values).values["dice"] == first.values["dice"]
     assert len(Keeping.computed) == computed + 1 + 3  # the warm-up and the repeats of the time
-    assert first["seconds"] > 0
+    assert first.values["seconds"] > 0
 
 
 def test_poor_trials_are_pruned_between_batches(tmp_path, monkeypatch):

@@ -164,7 +164,11 @@ def test_objectives_are_checked(tmp_path, given):
 
 
 def test_one_subject_cannot_be_halved(tmp_path):
-    fails(options(tmp_path, settings=("data.subjects=1",)), "all 12 are of 'subject-0'")
+    with pytest.raises(DataError, match="all 24 are of 'subject-0'"):
+        tune(options(tmp_path, settings=("data.subjects=1",)))
+    fails(
+        options(tmp_path, settings=("data.subjects=2",)), "Tuning halves the validation images by subject, but all 12"
+    )
 
 
 def test_images_without_a_head_are_an_error(tmp_path, monkeypatch):
@@ -173,7 +177,7 @@ def test_images_without_a_head_are_an_error(tmp_path, monkeypatch):
         return Splits(train, replace(validation, images=np.zeros_like(validation.images)), Poison())
 
     monkeypatch.setattr(Heads, "load", blank)
-    fails(options(tmp_path), "none of 4 validation images shows one")
+    fails(options(tmp_path), "none of 2 validation images shows one")
 
 
 def test_validation_images_with_lesions_are_an_error(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_a_trial_that_was_interrupted_while_its_result_was_written_is_tried_agai
     plain = optuna.Trial.set_user_attr
 
     def interrupted(self, key, value):
-        if key == "found":
+        if key == studies.BY_KIND:
             raise KeyboardInterrupt
         plain(self, key, value)
 

@@ -1,0 +1,131 @@
+"""What is found at an operating point, a threshold that healthy images alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench.metrics.estimate import Estimate
+from adbench.metrics.evidence import Evidence
+from adbench.metrics.intervals import percentile_interval, ratio_interval, resample_weights
+from adbench.metrics.metric import Metric
+from adbench.metrics.points import OperatingPoint
+
+Counts = NDArray[np.int64]
+
+
+def metrics_at(point: OperatingPoint) -> tuple[Metric, ...]:
+    """All metrics at one point."""
+
+    def metric(
+        key: str, title: str, glossary: str, estimate: Callable[[Evidence, int], Estimate], **more: object
+    ) -> Metric:
+        def at_point(of: Evidence) -> Estimate:
+            if point.missing(of.thresholds[point.rate]):
+                return Estimate(value=None)
+            return estimate(of, list(of.thresholds).index(point.rate))
+
+        given = {"counts": "pixels", "resampled": "subjects", "headline": False, **more}
+        return Metric(f"{key}_{point.key}", title, glossary, estimate=at_point, point=point.key, **given)  # type: ignore[arg-type]
+
+    return (
+        metric(
+            "dice",
+            "Dice",
+            "over all pixels pooled.",
+            lambda of, k: Estimate.of(_pooled_dice(of, k), of.dice_interval(point.rate).interval),
+            resampled="test subjects and healthy subjects",
+            headline=point.rate == 0.01,
+        ),
+        metric(
+            "subject_dice",
+            "subject Dice",
+            "mean over the subjects with lesions.",
+            lambda of, k: Estimate.of_mean(list(dice_by_subject(of, k).values()), of.resamples),
+            counts="subjects",
+            resampled="subjects with lesions",
+        ),
+        metric(
+            "sensitivity",
+            "sensitivity",
+            "fraction of the lesion pixels that are flagged.",
+            lambda of, k: _ratio(of, {s: (at[k, 0], at[k, 2]) for s, at in of.flagged.pixels.items()}),
+        ),
+        metric(
+            "lesion_recall",
+            "lesion recall",
+            "fraction of the lesions of a slice of which at least a tenth is flagged.",
+            lambda of, k: _ratio(
+                of, {s: (at[k, :, 1].sum(), at[k, :, 0].sum()) for s, at in of.flagged.lesions.items()}
+            ),
+            counts="lesions",
+        ),
+        metric(
+            "lesion_f1",
+            "lesion F1",
+            "harmonic mean of lesion recall and of the fraction of components that touch a lesion.",
+            _f1,
+            counts="lesions",
+        ),
+        metric(
+            "false_components",
+            "false components",
+            "sets of connected flagged pixels that touch no lesion, in a slice; slices without lesions included.",
+            lambda of, k: _ratio(of, {s: (at[k, 1], at[k, 2]) for s, at in of.flagged.components.items()}),
+            counts="images",
+            higher_is_better=False,
+            unit="a slice",
+        ),
+        metric(
+            "rate_met",
+            "rate met",
+            "fraction of the pixels that are flagged in test slices without a lesion; the nearer to the rate of the "
+            "operating point, the better healthy images of both kinds agree.",
+            lambda of, k: _ratio(of, {s: (at[k, 0], at[k, 1]) for s, at in of.flagged.clean.items()}),
+            higher_is_better=False,
+        ),
+    )
+
+
+def _pooled_dice(of: Evidence, k: int) -> float | None:
+    hits, flagged, lesion = sum((at[k] for at in of.flagged.pixels.values()), np.zeros(3, np.int64))
+    return float(2 * hits / (flagged + lesion)) if lesion else None
+
+
+def dice_by_subject(of: Evidence, k: int) -> dict[str, float]:
+    """Dice of each subject with a lesion, at the k-th threshold."""
+    counts = {subject: at[k] for subject, at in sorted(of.flagged.pixels.items())}
+    return {s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion}
+
+
+def _ratio(of: Evidence, counts: Mapping[str, tuple[int, int]]) -> Estimate:
+    """Pooled ratio, with its interval over subjects."""
+    if not counts:
+        return Estimate(value=None)
+    part, whole = np.array([counts[subject] for subject in sorted(counts)], np.float64).T
+    if not whole.any():
+        return Estimate(value=None)
+    weights = resample_weights(sorted(counts), of.resamples)
+    return Estimate.of(float(part.sum() / whole.sum()), ratio_interval(part, whole, weights))
+
+
+def _f1(of: Evidence, k: int) -> Estimate:
+    subjects = sorted(of.flagged.lesions)
+    lesions = np.array([of.flagged.lesions[s][k, :, :2].sum(0) for s in subjects]).reshape(-1, 2)
+    components = np.array([of.flagged.components[s][k, :2] for s in subjects]).reshape(-1, 2)
+    counts = np.concatenate([lesions, components], axis=1).astype(np.float64)
+
+    def f1(n: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of (..., 4) lesions, found, components, false: 1 needs every lesion found and no false component."""
+        lesions, found, components, false = np.moveaxis(n, -1, 0)
+        recall, precision = found / np.maximum(lesions, 1), (components - false) / np.maximum(components, 1)
+        precision = np.where(components > 0, precision, 1.0)  # nothing flagged is nothing wrong, and nothing found
+        value = 2 * recall * precision / np.maximum(recall + precision, 1e-300)
+        return np.where(lesions > 0, value, np.nan)
+
+    value = float(f1(counts.sum(axis=0)))
+    if np.isnan(value):
+        return Estimate(value=None)
+    return Estimate.of(value, percentile_interval(f1(resample_weights(subjects, of.resamples) @ counts)))

@@ -1,0 +1,112 @@
+"""Compact counts beside each record, from which its pooled numbers can be checked without images.
+
+`<confighash>-seed<k>.counts.npz` holds lesion and other pixels of each subject in at most 512 cells of scores, and the
+edges of the cells. Nothing in it is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from adbench.errors import RecordError
+from adbench.metrics.cells import Cells
+from adbench.metrics.curve import Curve
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.intervals import Bounded, bootstrap, resample_weights
+from adbench.metrics.maps import ordered, value_of
+from adbench.results.record import Record, read_records, write_bytes
+
+FIELDS = ("edges", "subjects", "positives", "negatives")
+MOST_BYTES = 100_000
+"""Of a file: cells are joined two by two until it is no larger."""
+_ROUNDING = 1e-9
+
+
+def counts_path(record: Path) -> Path:
+    return record.with_suffix(".counts.npz")
+
+
+def write_counts(hist: ScoreHistogram, path: Path) -> None:
+    """Write the counts by subject. Raises RecordError where the folder cannot be written."""
+    coarse = hist.coarse()
+    while len(data := _packed(coarse)) > MOST_BYTES and coarse.cells.edges.size > 1:
+        coarse = coarse.joined()
+    write_bytes(path, data)
+
+
+def _packed(hist: ScoreHistogram) -> bytes:
+    positives, negatives = hist.by_subject()
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        edges=value_of(hist.cells.edges),
+        subjects=np.array(hist.subjects, dtype=np.str_),
+        positives=positives.astype(np.uint32),
+        negatives=negatives.astype(np.uint32),
+    )
+    return buffer.getvalue()
+
+
+def read_counts(path: Path) -> ScoreHistogram:
+    """The counts, each coarse cell one fine cell. Raises RecordError naming a file that is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            edges, subjects, positives, negatives = (held[key] for key in FIELDS)
+        cells = Cells(ordered(edges.astype(np.float32)), np.ones(edges.size, bool))
+        return ScoreHistogram.from_counts(cells, [str(s) for s in subjects], np.stack([positives, negatives]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RecordError(f"The counts {path} cannot be read ({error}): run that cell again with --force.") from error
+
+
+def check_all_counts(out: Path) -> None:
+    """Check every record below `out` that succeeded. Raises RecordError as `read_counts` and `check_counts`."""
+    for record in read_records(out):
+        if record.status == "ok":
+            check_counts(record, read_counts(counts_path(out / record.path)))
+
+
+def check_counts(record: Record, hist: ScoreHistogram) -> None:
+    """Raise RecordError where a pooled number of the record, or its interval, is not what the counts give.
+
+    The counts bound each number: that of the record must lie within, and so must the ends of its interval.
+    """
+    curve, weights = Curve.of(hist), resample_weights(hist.subjects, _resamples(record))
+    if not hist.positives:
+        return
+    dice, (auprc, auprc_bound) = curve.dice().max(), curve.auprc()
+    bounds = {"best_dice": (dice, curve.dice_bound().max()), "auprc": (auprc - auprc_bound, auprc + auprc_bound)}
+    if hist.negatives:
+        auroc, auroc_bound = curve.auroc()
+        bounds["auroc"] = (auroc - auroc_bound, auroc + auroc_bound)
+    intervals = bootstrap(hist, weights)
+    for key, (least, most) in bounds.items():
+        value = record.metrics[key].value
+        if value is None or not least - _ROUNDING <= value <= most + _ROUNDING:
+            raise RecordError(
+                f"{record.path}: {key} is {value}, but the counts beside it give {least:.4f} to {most:.4f}. One of the "
+                "two files is of another run: run that cell again with --force."
+            )
+        _check_interval(record, key, intervals[key])
+
+
+def _check_interval(record: Record, key: str, ours: Bounded) -> None:
+    estimate, bound = record.metrics[key], ours.error_bound + record_bound(record, key) + _ROUNDING
+    pairs = zip((estimate.low, estimate.high), ours.interval or (None, None), strict=True)
+    if any((a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > bound) for a, b in pairs):
+        raise RecordError(
+            f"{record.path}: the interval of {key} is {estimate.low} to {estimate.high}, but the counts beside it give "
+            f"{ours.interval}. One of the two files is of another run: run that cell again with --force."
+        )
+
+
+def record_bound(record: Record, key: str) -> float:
+    """How far the cells of its scores can move an interval of the record."""
+    return record.measurement.interval_error_bound.get(key, 0.0) if record.measurement else 0.0
+
+
+def _resamples(record: Record) -> int:
+    return record.measurement.bootstrap_resamples if record.measurement else 1
