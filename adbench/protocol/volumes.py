@@ -168,9 +168,7 @@ def judge(
     return means.reset_index()
 
 
-def _row(
-    scan: ScanView, truth: Truth, scores: Floats, thresholds: Mapping[str, float]
-) -> dict[str, float | str | None]:
+def _row(scan: ScanView, truth: Truth, scores: Floats, thresholds: Mapping[str, float]) -> dict[str, object]:
     perfect = scan.back(scan.fractions(truth.lesion))
     if truth.ignore is not None:
         perfect[truth.ignore] = 0
