@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,29 @@ from adbench_datasets.imaging.preprocessing import SlicePlan, Units, axial, regi
 Read = Callable[[], tuple[Scan, Units]]
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Masks as bits."""
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    lesion: NDArray[np.uint8]
+    ignore: NDArray[np.uint8] | None
+    brain: NDArray[np.uint8] | None
+
+    @classmethod
+    def of(cls, truth: Truth) -> Packed:
+        ignore, brain = (None if mask is None else np.packbits(mask) for mask in (truth.ignore, truth.brain))
+        return cls(truth.lesion.shape, truth.affine, np.packbits(truth.lesion), ignore, brain)
+
+    def truth(self) -> Truth:
+        ignore, brain = (None if bits is None else self._mask(bits) for bits in (self.ignore, self.brain))
+        return Truth(self._mask(self.lesion), ignore, brain, self.affine)
+
+    def _mask(self, bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        return np.unpackbits(bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
+
+
 class SlicedScan(ScanView):
     """A scan that `preprocessing.prepare` cut into slices."""
 
@@ -24,8 +48,15 @@ class SlicedScan(ScanView):
     ) -> None:
         super().__init__(subject, source, images)
         self._z, self._plan, self._read = z, plan, read
+        self._kept: dict[bool, Packed] = {}
 
     def truth(self, with_brain: bool = False) -> Truth:
+        """Masks are read once and kept, an eighth of a byte a voxel: metrics read scores several times."""
+        if with_brain not in self._kept:
+            self._kept[with_brain] = Packed.of(self._truth(with_brain))
+        return self._kept[with_brain].truth()
+
+    def _truth(self, with_brain: bool) -> Truth:
         scan, units = self._read()
         if scan.image.shape != self._plan.shape:
             raise DataError(
