@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
+from typer.testing import CliRunner
 
+from adbench.cli.app import app
 from adbench.cli.console import config_rows
 from adbench.contracts import registry
 from adbench.contracts.registry import LoadedPlugin, PluginEntry
+from adbench.protocol.protocol import MeasurementProtocol
 
 
 class Inner(BaseModel):
