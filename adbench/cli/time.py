@@ -23,7 +23,7 @@ def time(
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     slices: Annotated[
-        int | None, typer.Option(min=1, help="Slices in the minibatch  [default: as the protocol of the record says]")
+        int | None, typer.Option(min=1, help="Slices in the minibatch  [default: as the preset of the record says]")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
     cache: Cache = None,

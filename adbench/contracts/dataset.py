@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from adbench.contracts.scans import ScanView
 from adbench.contracts.splits import Split, Splits
 
 
@@ -109,6 +110,10 @@ class Dataset(ABC, Generic[ConfigT]):
     def load_test(self) -> Split:
         """Return the test images for a detector that was trained on another set; here those of `load`."""
         return self.load().test
+
+    def scans(self, split: Split) -> Sequence[ScanView]:
+        """Return the whole scans that the images of `split`, one of this set's, are slices of; none for 2-D sets."""
+        return ()
 
     def inspect(self) -> Findings:
         """Say what is in the data folder and what a run would use. Raises DataError where nothing can be read."""

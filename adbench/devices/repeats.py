@@ -1,7 +1,9 @@
 """One call, timed often enough: after a warm-up, at least five times, again where the machine was busy.
 
 A call that is too slow for that is composed, where it has chains of equal network passes: calls with shorter chains are
-repeated, each stage with a chain counts by its number of passes, and one whole call must take as long within a tenth.
+repeated, each stage with a chain counts by its number of passes, and one whole call must take as long within a tenth,
+by the clock or in processor seconds (else whole calls are repeated; on a busy machine neither says much, and the row
+is marked anyway).
 """
 
 from __future__ import annotations
@@ -80,6 +82,11 @@ class Repeats:
     def cpu_s(self) -> float:
         return statistics.median(call.seconds.cpu for call in self.calls)
 
+    def agrees_with(self, once: Once) -> bool:
+        """Whether one call takes about as long, by the clock or in processor seconds, which others disturb less."""
+        pairs = ((self.median_s, once.seconds.wall), (self.cpu_s, once.seconds.cpu))
+        return any(abs(ours - theirs) <= AGREE * theirs for ours, theirs in pairs)
+
     @property
     def middle(self) -> Once:
         """The call in the middle."""
@@ -101,7 +108,7 @@ class Stopwatch:
         slow = first.seconds.wall * LEAST > self.rules.budget_s
         if slow and short is not None:
             composed = self._composed(first, short)
-            if composed.busy or abs(composed.median_s / first.seconds.wall - 1) <= AGREE:
+            if composed.busy or composed.agrees_with(first):
                 return composed
             self.notify(
                 f"composed of shorter chains a call takes {composed.median_s:.3g} s, but a whole one took "

@@ -37,6 +37,7 @@ from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
 from adbench.results.counts import counts_path, write_counts
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
+from adbench.results.subjects import subjects_path, write_subjects
 from adbench.results.timing import TimingFile, read_timing, timing_path, write_timing
 
 
@@ -153,6 +154,7 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
                 scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter)
                 measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
                 write_counts(measured.evidence.histogram, counts_path(cell.record_path))
+                write_subjects(measured.subjects, subjects_path(cell.record_path))
                 return measured_record(cell, shared.fitted.detector, measured)
         except DetectorError as error:
             shared.failure = str(error)

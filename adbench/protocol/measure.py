@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from adbench.contracts.splits import Split
 from adbench.metrics.catalogue import METRICS
@@ -18,7 +19,9 @@ from adbench.metrics.strata import strata
 from adbench.protocol.halves import evenly
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import Scorer, measured_pixels, scored_pixels
-from adbench.results.record import FrocPoint, MeasurementRecord, PointRecord
+from adbench.protocol.subjects import subject_rows
+from adbench.protocol.volumes import judged_scans
+from adbench.results.record import FrocPoint, MeasurementRecord, PointRecord, ScansRecord
 
 
 class Measured(NamedTuple):
@@ -28,6 +31,8 @@ class Measured(NamedTuple):
     """By key, in the order of `METRICS`."""
     measurement: MeasurementRecord
     evidence: Evidence
+    subjects: pd.DataFrame
+    """One row a subject (`adbench.protocol.subjects`)."""
 
 
 def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
@@ -55,10 +60,15 @@ def measure(scorer: Scorer, reference: Split, test: Split, protocol: Measurement
         resamples=protocol.resamples,
     )
     metrics = {metric.key: metric.estimate(evidence) for metric in METRICS.values()}
-    return Measured(metrics, _measurement(evidence, reference, protocol), evidence)
+    judged = judged_scans(scorer, (reference, healthy), (test, scores), protocol)
+    scans = None if judged is None else judged.record
+    subjects = subject_rows(evidence, None if judged is None else judged.subjects)
+    return Measured(metrics, _measurement(evidence, reference, protocol, scans), evidence, subjects)
 
 
-def _measurement(of: Evidence, reference: Split, protocol: MeasurementProtocol) -> MeasurementRecord:
+def _measurement(
+    of: Evidence, reference: Split, protocol: MeasurementProtocol, scans: ScansRecord | None
+) -> MeasurementRecord:
     return MeasurementRecord(
         best_threshold=of.pixels.best_threshold,
         error_bound={
@@ -73,6 +83,7 @@ def _measurement(of: Evidence, reference: Split, protocol: MeasurementProtocol) 
         froc=[_froc(of, rate) for rate in FROC_RATES],
         bootstrap_resamples=protocol.resamples,
         strata=strata(of),
+        scans=scans,
     )
 
 

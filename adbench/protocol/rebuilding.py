@@ -16,7 +16,7 @@ from adbench.errors import RecordError
 from adbench.protocol import data
 from adbench.protocol.cell import Cell
 from adbench.protocol.data import Data
-from adbench.protocol.protocol import MeasurementProtocol
+from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
 from adbench.results.record import DatasetRecord, Record, TrainedOnRecord
 from adbench.storage.spec import canonical_hash
 
@@ -47,7 +47,8 @@ class Rebuilder:
             tuning=record.tuning,
         )
         config = _validated(plugin.cls.Config, record.detector.config, record)
-        protocol = _validated(MeasurementProtocol, record.protocol, record)
+        rules = {**PROTOCOL_PRESETS.get(record.detector.preset, {}), **record.protocol}  # how to time is in no record
+        protocol = _validated(MeasurementProtocol, rules, record)
         cell = Cell(plugin, config, self._data(record, options), protocol, options, device, precision)
         if cell.config_hash != record.config_hash:
             raise RecordError(

@@ -27,7 +27,7 @@ def time_records(
 
     Args:
         methods: names; empty for those of all records. The same for datasets.
-        slices: in the minibatch; None: as each record's protocol says.
+        slices: in the minibatch; None: as each record's preset says.
 
     Returns:
         The times, and of those that could not be measured the reason in one line.

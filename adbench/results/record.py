@@ -100,6 +100,35 @@ class FrocPoint(Model):
     """In a slice."""
 
 
+class VolumesRecord(Model):
+    """Scans judged at an operating point whose threshold comes from healthy scans on their own grid."""
+
+    point: str
+    threshold: float
+    missing: str | None
+    """Why the healthy scans do not support the point; nothing is judged then."""
+    means: dict[str, Estimate]
+    """By field of `adbench.metrics.volumes.VolumeScores`: mean over the subjects for whom it is defined."""
+    undefined: dict[str, int]
+    """Subjects for whom a field is not defined, of those fields alone."""
+
+
+class ScansRecord(Model):
+    """The test scans on their own grid, against their masks as drawn."""
+
+    subjects: int
+    scans: int
+    best_dice: float | None
+    auprc: float | None
+    auroc: float | None
+    """Of all voxels pooled that an image shows, and of all lesion voxels: those that none shows rank last."""
+    perfect_dice: Estimate
+    """Mean over subjects of the Dice that a perfect map at network size reaches here, at its best threshold."""
+    unseen_lesion_fraction: float | None
+    """Of the lesion voxels, those that no image shows."""
+    volumes: list[VolumesRecord]
+
+
 class MeasurementRecord(Model):
     """What the metrics stand on, and what is counted beside them."""
 
@@ -117,6 +146,8 @@ class MeasurementRecord(Model):
     bootstrap_resamples: int
     strata: list[Stratum]
     """Lesions by size, smallest first."""
+    scans: ScansRecord | None = None
+    """On the scans' own grid; None for 2-D sets."""
 
 
 class EnvironmentRecord(Model):

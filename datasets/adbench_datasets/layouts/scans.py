@@ -22,6 +22,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem
+from adbench.contracts.scans import ScanView
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import DataError
 from adbench_datasets.imaging import preprocessing, slice_cache
@@ -30,6 +31,7 @@ from adbench_datasets.imaging.files import CaseError
 from adbench_datasets.imaging.preprocessing import Kind, Prepared, PreprocessingConfig, Units, prepare
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.imaging.scan_facts import facts
+from adbench_datasets.imaging.scan_views import views
 from adbench_datasets.imaging.slice_cache import Job, SliceCache, key_of
 
 MIN_SUBJECTS = 3
@@ -134,6 +136,17 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         last = ("rest", Kind.LESION if self.config.test_slices == "lesion" else Kind.NEAR)
         first = self._first_tested() if self.config.test_slices == "lesion" else ("validation", Kind.HEALTHY)
         return self.prepared().split(first, last, truth=True)
+
+    def scans(self, split: Split) -> Sequence[ScanView]:
+        """Return the scans of a split of this set whose voxel sizes are known; each is read when it is asked."""
+        root, cache = self._root(), self.prepared()
+        sized = {case["source"] for case in cache.cases if case["facts"]["spacing_mm"]}
+        cases = {_relative(_refs(case.image)[0], root): case for case in self.cases(root)}
+
+        def read(source: str) -> tuple[Scan, Units]:
+            return self.read(cases[source]), self.units(cases[source])
+
+        return views(split, {source: plan for source, plan in cache.plans().items() if source in sized}, read)
 
     def inspect(self) -> Findings:
         """Say what is in the folder and what a run would use; all scans are read and prepared."""

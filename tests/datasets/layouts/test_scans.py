@@ -393,3 +393,29 @@ def test_masks_of_the_test_split_go_back_to_their_scans(root, kept):
             i = int(name.removesuffix(".nii")[1:])
             assert (restore(maps.astype(np.float32), plan) == np.roll(LESION, i % 2, 2)).all()
     assert len(plans) == N
+
+
+def test_the_scans_of_a_split_have_the_masks_as_they_were_drawn_and_all_its_slices(root, kept):
+    dataset = make(root, cache=kept)
+    split = dataset.load_test()
+    scans = dataset.scans(split)
+    assert [scan.source for scan in scans] == sorted(f"s{i}.nii" for i in range(N))
+    assert sorted(i for scan in scans for i in scan.images) == list(range(len(split)))
+    for scan in (scans[0], scans[-1]):
+        drawn = np.asarray(nib.load(root / scan.source.replace(".nii", "_mask.nii")).dataobj) > 0
+        truth = scan.truth()
+        assert scan.subject == f"toy/{scan.source.removesuffix('.nii')}"
+        assert np.array_equal(truth.lesion, drawn)
+        back = scan.back(split.lesions[scan.images].astype(np.float32))
+        seen = np.isfinite(back)
+        assert np.array_equal(back[seen] > 0.5, drawn[seen]), "pixels are kept as stored"
+    healthy, _ = dataset.load_healthy()
+    assert {scan.subject for scan in dataset.scans(healthy)} == set(healthy.subjects)
+
+
+def test_scans_without_a_voxel_size_are_judged_at_network_size_alone(root, kept, monkeypatch):
+    dataset = make(root, cache=kept)
+    split = dataset.load_test()
+    for case in dataset.prepared().cases[1:]:
+        monkeypatch.setitem(case["facts"], "spacing_mm", None)
+    assert [scan.source for scan in dataset.scans(split)] == [dataset.prepared().cases[0]["source"]]

@@ -1,0 +1,31 @@
+"""One row a subject, beside its record: `<confighash>-seed<k>.subjects.csv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from adbench.errors import RecordError
+from adbench.results.record import write_text
+
+SEPARATOR = ":"
+"""Between the name of a threshold and what is measured there, in the names of columns."""
+
+
+def subjects_path(record: Path) -> Path:
+    """The file of the subjects of a record."""
+    return record.with_suffix(".subjects.csv")
+
+
+def write_subjects(subjects: pd.DataFrame, path: Path) -> None:
+    """Write one row a subject; undefined numbers are empty. Raises RecordError where the folder cannot be written."""
+    write_text(path, subjects.to_csv(index=False, lineterminator="\n"))
+
+
+def read_subjects(path: Path) -> pd.DataFrame:
+    """The rows of the subjects. Raises RecordError where there is no such file, or it cannot be read."""
+    try:
+        return pd.read_csv(path, dtype={"subject": "string"})
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} must hold one row a subject as CSV, but cannot be read ({error}).") from error

@@ -1,0 +1,115 @@
+"""Scans as the judge of volumes sees them: maps of slices back on the canonical grid, beside the masks as drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench.contracts.scans import ScanView, Truth
+from adbench.contracts.splits import Split
+from adbench.errors import DataError
+from adbench_datasets.imaging.cases import Scan
+from adbench_datasets.imaging.preprocessing import SlicePlan, Units, axial, region_of, restore
+
+Read = Callable[[], tuple[Scan, Units]]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Masks as bits."""
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    lesion: NDArray[np.uint8]
+    ignore: NDArray[np.uint8] | None
+    brain: NDArray[np.uint8] | None
+
+    @classmethod
+    def of(cls, truth: Truth) -> Packed:
+        ignore, brain = (None if mask is None else np.packbits(mask) for mask in (truth.ignore, truth.brain))
+        return cls(truth.lesion.shape, truth.affine, np.packbits(truth.lesion), ignore, brain)
+
+    def truth(self) -> Truth:
+        ignore, brain = (None if bits is None else self._mask(bits) for bits in (self.ignore, self.brain))
+        return Truth(self._mask(self.lesion), ignore, brain, self.affine)
+
+    def _mask(self, bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        return np.unpackbits(bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
+
+
+class SlicedScan(ScanView):
+    """A scan that `preprocessing.prepare` cut into slices."""
+
+    def __init__(
+        self, subject: str, source: str, images: NDArray[np.intp], z: Sequence[int], plan: SlicePlan, read: Read
+    ) -> None:
+        super().__init__(subject, source, images)
+        self._z, self._plan, self._read = z, plan, read
+        self._kept: dict[bool, Packed] = {}
+
+    def truth(self, with_brain: bool = False) -> Truth:
+        """Masks are read once and kept, an eighth of a byte a voxel: metrics read scores several times."""
+        if with_brain not in self._kept:
+            self._kept[with_brain] = Packed.of(self._truth(with_brain))
+        return self._kept[with_brain].truth()
+
+    def _truth(self, with_brain: bool) -> Truth:
+        scan, units = self._read()
+        if scan.image.shape != self._plan.shape:
+            raise DataError(
+                f"{self.source} has the shape {scan.image.shape}, but had {self._plan.shape} when it was cut into "
+                "slices: it has changed meanwhile. Run the command again."
+            )
+        lesion = np.zeros(scan.image.shape, bool) if scan.lesion is None else scan.lesion
+        return Truth(lesion, scan.ignore, region_of(scan, units) if with_brain else None, scan.affine)
+
+    def back(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        plan = self._plan
+        one = np.ones((1, 1, plan.size, plan.size), np.float32)
+        weight = axial(restore(one, plan, [self._z[0]]), self._z[0])
+        inside = np.logical_and.outer(*(self._inside(axis) for axis in (0, 1)))
+        values = restore(maps, plan, self._z)
+        volume = np.full(plan.shape, -np.inf, np.float32)
+        for k in self._z:
+            axial(volume, k)[inside] = axial(values, k)[inside] / weight[inside]
+        return volume
+
+    def _inside(self, axis: int) -> NDArray[np.bool_]:
+        """Which rows (axis 0) or columns (1) of a source slice have their centre within the square, (n,)."""
+        n = self._plan.shape[1 - axis]
+        at = (np.arange(n) - self._plan.centre[axis]) / self._plan.step[axis] + (self._plan.size - 1) / 2
+        return np.asarray((at >= -0.5) & (at <= self._plan.size - 0.5))
+
+    def fractions(self, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
+        rows, columns = (self._overlap(axis) for axis in (0, 1))
+        parts = [rows @ axial(lesion, k).astype(np.float32) @ columns.T for k in self._z]
+        return np.stack(parts)[:, None]
+
+    def _overlap(self, axis: int) -> NDArray[np.float32]:
+        """Which part of each output row (axis 0) or column (1) each of the source covers, (size, n)."""
+        middle, half = self._plan.positions(axis)[:, None], self._plan.step[axis] / 2
+        source = np.arange(self._plan.shape[1 - axis])[None]
+        covered = np.minimum(middle + half, source + 0.5) - np.maximum(middle - half, source - 0.5)
+        return np.asarray(np.clip(covered, 0, None) / (2 * half), np.float32)
+
+
+def views(split: Split, plans: Mapping[str, SlicePlan], read: Callable[[str], tuple[Scan, Units]]) -> list[SlicedScan]:
+    """Return the scans of a split in the order of their names; `plans` and `read` are by source.
+
+    Images of sources that have no plan are left out.
+    """
+    named = [source.rpartition("[") for source in split.sources]
+    images: dict[str, list[int]] = {}
+    for i, (source, _, _) in enumerate(named):
+        images.setdefault(source, []).append(i)
+
+    def view(source: str) -> SlicedScan:
+        mine = images[source]
+        z = [int(named[i][2].removesuffix("]")) for i in mine]
+        subject = split.subjects[mine[0]]
+        return SlicedScan(subject, source, np.array(mine), z, plans[source], lambda: read(source))
+
+    return [view(source) for source in sorted(images.keys() & plans.keys())]
