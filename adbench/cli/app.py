@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from adbench.cli import console, data, new
+from adbench.cli import cache, console, data, new
 from adbench.cli.arguments import SpreadCommand
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
@@ -57,6 +57,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(new.app, name="new")
+app.add_typer(cache.app, name="cache")
 app.command("list")(list_plugins)
 app.command()(info)
 app.command(cls=SpreadCommand)(run)

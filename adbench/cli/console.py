@@ -92,15 +92,22 @@ def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
     card.add_row("class", entry.target)
     out().print(card)
     prefix = "data." if kind == "dataset" else ""
-    fields = _table("--set", "type", "default", "", left=4)
-    for row in config_rows(cls.Config, formats.flat(getattr(cls, "overrides", {})), prefix):
-        fields.add_row(*row)
-    out().print(fields if fields.row_count else "no settings")
-    for preset, values in cls.presets.items():
-        given = ", ".join(f"{prefix}{key}={_as_set(value)}" for key, value in formats.flat(values).items())
-        say(f"--preset {preset}: {given or 'the defaults above'}")
+    show_fields(cls.Config, formats.flat(getattr(cls, "overrides", {})), prefix, cls.presets)
     if text := inspect.getdoc(inspect.getmodule(cls)):
         say(f"\n{text}")
+
+
+def show_fields(
+    model: type[BaseModel], overrides: Mapping[str, Any], prefix: str, presets: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Print the fields of a config as `--set` takes them, and what presets give."""
+    fields = _table("--set", "type", "default", "", left=4)
+    for row in config_rows(model, overrides, prefix):
+        fields.add_row(*row)
+    out().print(fields if fields.row_count else "no settings")
+    for preset, values in presets.items():
+        given = ", ".join(f"{prefix}{key}={_as_set(value)}" for key, value in formats.flat(values).items())
+        say(f"--preset {preset}: {given or 'the defaults above'}")
 
 
 def config_rows(

@@ -12,6 +12,8 @@ from adbench.cli import console
 from adbench.contracts import registry
 from adbench.errors import UnknownPluginError, suggestion
 
+PROTOCOL = "protocol"
+
 
 class What(StrEnum):
     """What to list."""
@@ -40,14 +42,18 @@ def list_plugins(
         console.say_json(rows)
 
 
-def info(name: Annotated[str, typer.Argument(help="A method or a dataset.")]) -> None:
-    """Show what a method or dataset is, and its settings with their defaults."""
+def info(name: Annotated[str, typer.Argument(help="A method, a dataset, or 'protocol'.")]) -> None:
+    """Show what a method or dataset is, and its settings with their defaults, or those of the protocol."""
     methods = [entry.name for entry in registry.names(registry.DETECTORS)]
     datasets = [entry.name for entry in registry.names(registry.DATASETS)]
-    if name not in {*methods, *datasets}:
+    if name not in {*methods, *datasets, PROTOCOL}:
         known = methods + datasets
         hint = suggestion(name, known) or "."
         raise UnknownPluginError(f"no method or dataset {name!r}{hint} Run 'adbench list' to see all {len(known)}.")
+    if name == PROTOCOL:
+        from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
+
+        console.show_fields(MeasurementProtocol, {}, f"{PROTOCOL}.", PROTOCOL_PRESETS)
     if name in methods:
         console.show_info("method", registry.load_detector(name))
     if name in datasets:

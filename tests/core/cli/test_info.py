@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
+from typer.testing import CliRunner
 
+from adbench.cli.app import app
 from adbench.cli.console import config_rows
 from adbench.contracts import registry
 from adbench.contracts.registry import LoadedPlugin, PluginEntry
+from adbench.protocol.protocol import MeasurementProtocol
 
 
 class Inner(BaseModel):
@@ -67,3 +70,11 @@ def test_info_of_a_broken_plugin_is_an_error(harness, command):
     code, _, err = command("info", "ddpm")
     assert code == 2
     assert "must be a complete Detector of adbench" in err
+
+
+def test_the_fields_of_the_protocol_are_shown_with_their_defaults():
+    result = CliRunner().invoke(app, ["info", "protocol"])
+    assert result.exit_code == 0
+    for name, field in MeasurementProtocol.model_fields.items():
+        assert f"protocol.{name}" in result.output
+        assert str(field.default) in result.output
