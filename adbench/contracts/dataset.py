@@ -112,7 +112,7 @@ class Dataset(ABC, Generic[ConfigT]):
         return self.load().test
 
     def scans(self, split: Split) -> Sequence[ScanView]:
-        """Return the whole scans that the images of `split`, one of this set's, are slices of; none for 2-D sets."""
+        """Return the scans that the images of `split`, one of this set's, are slices of; none for sets of pictures."""
         return ()
 
     def inspect(self) -> Findings:

@@ -25,12 +25,14 @@ class Truth:
 class ScanView(ABC):
     """One scan, and the images of a split that are slices of it."""
 
-    def __init__(self, subject: str, source: str, images: NDArray[np.intp]) -> None:
+    def __init__(self, subject: str, source: str, images: NDArray[np.intp], sized: bool = True) -> None:
         self.subject = subject
         self.source = source
         """Name of its file."""
         self.images = images
         """(n,) indices in the split, in the order of the maps that `back` takes."""
+        self.sized = sized
+        """Whether its voxels are known in mm: others give thresholds, and are not judged."""
 
     @abstractmethod
     def truth(self, with_brain: bool = False) -> Truth:

@@ -48,10 +48,10 @@ def judged_scans(
 ) -> Judged | None:
     """Judge the scans behind the test images at every operating point; None for 2-D sets.
 
-    Thresholds are those of healthy images on their own scans' grids; where these are no scans, at network size.
+    Thresholds are those of healthy images on their own scans' grids; where these are pictures, at network size.
     """
     data, (split, maps) = scorer.cell.data, test
-    scans = data.dataset.scans(split)
+    scans = [scan for scan in data.dataset.scans(split) if scan.sized]
     if not scans:
         return None
     healthy_set = data.train_on.source.dataset if data.train_on else data.dataset
@@ -64,7 +64,7 @@ def judged_scans(
     supported = {key: value for key, value in thresholds.items() if missing[key] is None}
     subjects = judge(scans, maps, supported, protocol)
     volumes = [_volumes(subjects, key, thresholds[key], missing[key], protocol.resamples) for key in thresholds]
-    return Judged(subjects, _record(scans, maps, subjects, volumes, protocol))
+    return Judged(subjects, _record(scans, maps, subjects, volumes, bool(healthy_scans), protocol))
 
 
 def _record(
@@ -72,6 +72,7 @@ def _record(
     maps: ScoreMaps,
     subjects: pd.DataFrame,
     volumes: list[VolumesRecord],
+    thresholds_on_grid: bool,
     protocol: MeasurementProtocol,
 ) -> ScansRecord:
     reread = partial(judged_voxels, scans, maps, protocol)
@@ -85,6 +86,7 @@ def _record(
         auroc=pooled.auroc,
         perfect_dice=_mean(subjects["perfect_dice"], protocol.resamples),
         unseen_lesion_fraction=unseen / drawn if drawn else None,
+        thresholds_on_grid=thresholds_on_grid,
         volumes=volumes,
     )
 

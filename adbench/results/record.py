@@ -126,6 +126,8 @@ class ScansRecord(Model):
     """Mean over subjects of the Dice that a perfect map at network size reaches here, at its best threshold."""
     unseen_lesion_fraction: float | None
     """Of the lesion voxels, those that no image shows."""
+    thresholds_on_grid: bool
+    """Whether healthy images are slices of scans too, and went back to them; else thresholds are of network size."""
     volumes: list[VolumesRecord]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +44,16 @@ class SlicedScan(ScanView):
     """A scan that `preprocessing.prepare` cut into slices."""
 
     def __init__(
-        self, subject: str, source: str, images: NDArray[np.intp], z: Sequence[int], plan: SlicePlan, read: Read
+        self,
+        subject: str,
+        source: str,
+        images: NDArray[np.intp],
+        z: Sequence[int],
+        plan: SlicePlan,
+        read: Read,
+        sized: bool,
     ) -> None:
-        super().__init__(subject, source, images)
+        super().__init__(subject, source, images, sized)
         self._z, self._plan, self._read = z, plan, read
         self._kept: dict[bool, Packed] = {}
 
@@ -96,10 +103,12 @@ class SlicedScan(ScanView):
         return np.asarray(np.clip(covered, 0, None) / (2 * half), np.float32)
 
 
-def views(split: Split, plans: Mapping[str, SlicePlan], read: Callable[[str], tuple[Scan, Units]]) -> list[SlicedScan]:
+def views(
+    split: Split, plans: Mapping[str, SlicePlan], read: Callable[[str], tuple[Scan, Units]], sized: Collection[str]
+) -> list[SlicedScan]:
     """Return the scans of a split in the order of their names; `plans` and `read` are by source.
 
-    Images of sources that have no plan are left out.
+    `sized` are the sources whose voxel sizes are known.
     """
     named = [source.rpartition("[") for source in split.sources]
     images: dict[str, list[int]] = {}
@@ -110,6 +119,6 @@ def views(split: Split, plans: Mapping[str, SlicePlan], read: Callable[[str], tu
         mine = images[source]
         z = [int(named[i][2].removesuffix("]")) for i in mine]
         subject = split.subjects[mine[0]]
-        return SlicedScan(subject, source, np.array(mine), z, plans[source], lambda: read(source))
+        return SlicedScan(subject, source, np.array(mine), z, plans[source], lambda: read(source), source in sized)
 
-    return [view(source) for source in sorted(images.keys() & plans.keys())]
+    return [view(source) for source in sorted(images)]

@@ -138,7 +138,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         return self.prepared().split(first, last, truth=True)
 
     def scans(self, split: Split) -> Sequence[ScanView]:
-        """Return the scans of a split of this set whose voxel sizes are known; each is read when it is asked."""
+        """Return the scans of a split of this set; each is read when it is asked."""
         root, cache = self._root(), self.prepared()
         sized = {case["source"] for case in cache.cases if case["facts"]["spacing_mm"]}
         cases = {_relative(_refs(case.image)[0], root): case for case in self.cases(root)}
@@ -146,7 +146,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         def read(source: str) -> tuple[Scan, Units]:
             return self.read(cases[source]), self.units(cases[source])
 
-        return views(split, {source: plan for source, plan in cache.plans().items() if source in sized}, read)
+        return views(split, cache.plans(), read, sized)
 
     def inspect(self) -> Findings:
         """Say what is in the folder and what a run would use; all scans are read and prepared."""

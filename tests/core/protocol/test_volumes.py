@@ -163,3 +163,4 @@ def test_a_run_on_a_set_of_scans_keeps_its_subjects_and_volumes_and_one_on_pictu
     rows = read_subjects(options.out / subjects_path(record.path))
     assert rows.loc[rows["subject"] == "test-0", "1pct:dice"].tolist() == pytest.approx([one.means["dice"].value])
     assert not [name for name in rows if name.startswith("01pct:lesion")]
+    assert scans.thresholds_on_grid
