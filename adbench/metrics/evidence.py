@@ -64,7 +64,8 @@ class Evidence:
     @cached_property
     def pixel_intervals(self) -> dict[str, Bounded]:
         """Intervals of ⌈DICE⌉, AUPRC and AUROC, all on the same resamples of the subjects."""
-        return bootstrap(self.histogram, self.weights)
+        points = {name: getattr(self.pixels, name) for name in ("best_dice", "auprc", "auroc")}
+        return bootstrap(self.histogram, self.weights, points)
 
     @cached_property
     def weights(self) -> NDArray[np.int64]:
@@ -110,9 +111,9 @@ class Evidence:
             counts.add(*each)
         return counts
 
-    def dice_interval(self, rate: float) -> Bounded:
+    def dice_interval(self, value: float | None, rate: float) -> Bounded:
         """Of the pooled Dice at the threshold of a rate; both test and healthy subjects are resampled."""
-        return dice_interval(self.histogram, self.healthy_counts, rate, self.weights)
+        return dice_interval(value, self.histogram, self.healthy_counts, rate, self.weights)
 
 
 def map_quantile(scores: NDArray[np.float32], lesion: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> np.float32:

@@ -12,10 +12,13 @@ HEALTHY_SEED = 1
 """Healthy subjects are drawn apart from the test subjects."""
 
 
-def dice_interval(test: ScoreHistogram, healthy: ScoreHistogram, rate: float, weights: NDArray[np.int64]) -> Bounded:
-    """95 % percentile interval of the pooled Dice.
+def dice_interval(
+    value: float | None, test: ScoreHistogram, healthy: ScoreHistogram, rate: float, weights: NDArray[np.int64]
+) -> Bounded:
+    """95 % interval of the pooled Dice.
 
     Args:
+        value: it itself, at the threshold of all healthy subjects.
         test: counts of the test images.
         healthy: counts of healthy images in the same cells.
         rate: fraction of healthy pixels flagged at most, subjects weighted equally.
@@ -36,7 +39,8 @@ def dice_interval(test: ScoreHistogram, healthy: ScoreHistogram, rate: float, we
     ends = np.stack(
         [dice(tp_above, fp_above), dice(tp_above, fp_with), dice(tp_with, fp_above), dice(tp_with, fp_with)]
     )
-    return bounded_interval((dice(tp_above, fp_above), ends.min(axis=0), ends.max(axis=0)))
+    n = int((test.by_subject()[0].sum(axis=1) > 0).sum())
+    return bounded_interval(value, (dice(tp_above, fp_above), ends.min(axis=0), ends.max(axis=0)), n)
 
 
 def _threshold_cells(healthy: ScoreHistogram, rate: float, n: int) -> NDArray[np.intp]:

@@ -82,7 +82,7 @@ def check_counts(record: Record, hist: ScoreHistogram) -> None:
     if hist.negatives:
         auroc, auroc_bound = curve.auroc()
         bounds["auroc"] = (auroc - auroc_bound, auroc + auroc_bound)
-    intervals = bootstrap(hist, weights)
+    intervals = bootstrap(hist, weights, {key: record.metrics[key].value for key in bounds})
     for key, (least, most) in bounds.items():
         value = record.metrics[key].value
         if value is None or not least - _ROUNDING <= value <= most + _ROUNDING:

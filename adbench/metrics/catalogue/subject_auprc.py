@@ -25,6 +25,6 @@ SUBJECT_AUPRC = Metric(
     glossary="mean over the subjects with lesions of their own average precision.",
     counts="subjects",
     resampled="subjects with lesions",
-    estimate=lambda of: Estimate.of_mean(list(auprc_by_subject(of)[0].values()), of.resamples),
+    estimate=lambda of: Estimate.of_mean(list(auprc_by_subject(of)[0].values())),
     headline=False,
 )
