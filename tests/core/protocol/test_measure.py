@@ -148,7 +148,7 @@ def test_the_mean_over_subjects_is_over_those_with_lesions(tmp_path):
     images[3, 0, 0, 0] = 0.02
     split = replace(toys.healthy(images, "test", lesions=lesions), subjects=["one", "two", "three", "one"])
     validation = toys.healthy(0.5 * np.ones((2, 1, H, W), np.float32), "validation")
-    found, measurement, _ = measured(scorer(tmp_path, test=split, validation=validation))
+    found, measurement, *_ = measured(scorer(tmp_path, test=split, validation=validation))
     assert measurement.best_threshold == 1
     mean = found["subject_dice_5pct"]
     assert mean.value == pytest.approx((1 + 2 / 3) / 2)
@@ -321,7 +321,7 @@ def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
 def test_without_a_lesion_that_counts_the_strata_are_empty(tmp_path):
     images, lesions = checkerboard()
     split = toys.healthy(images, "test", lesions=lesions, ignores=lesions.copy())
-    found, measurement, _ = measured(scorer(tmp_path, test=split))
+    found, measurement, *_ = measured(scorer(tmp_path, test=split))
     assert [stratum.lesions for stratum in measurement.strata] == [0, 0, 0, 0]
     assert measurement.best_threshold is None
     assert {key for key, estimate in found.items() if estimate.value is None} >= {
