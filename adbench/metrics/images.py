@@ -21,8 +21,8 @@ class ImageMetrics:
     Attributes:
         image_auroc: area under the ROC curve, ties counted half; None without both classes.
         image_auprc: step-wise average precision; None without an anomalous image.
-        image_auroc_interval: 95 % percentile interval, or None.
-        image_auprc_interval: 95 % percentile interval, or None.
+        image_auroc_interval: 95 % interval, or None.
+        image_auprc_interval: 95 % interval, or None.
     """
 
     image_auroc: float | None
