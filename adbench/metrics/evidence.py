@@ -105,8 +105,8 @@ class Evidence:
 
     @cached_property
     def healthy_counts(self) -> ScoreHistogram:
-        """Scores of the healthy images in the cells of the test images."""
-        counts = ScoreHistogram(self.histogram.cells)
+        """Scores of the healthy images in the bins of the test images."""
+        counts = ScoreHistogram(self.histogram.bins)
         for each in self.healthy():
             counts.add(*each)
         return counts

@@ -1,8 +1,8 @@
 """Intervals over subjects: draw subjects with replacement, re-weight their counts, read the metrics again.
 
 A resample is a row of integer weights, one for each subject, so a resampled curve is a matrix product of the weights
-and the counts of each subject in coarse cells. No score is read again. The spread of the resamples is the standard
-error of an interval of Student's t. How far the order inside a cell could move a resample's metric is known, and so is
+and the counts of each subject in coarse bins. No score is read again. The spread of the resamples is the standard
+error of an interval of Student's t. How far the order inside a bin could move a resample's metric is known, and so is
 how far it could move the ends of an interval.
 """
 
@@ -27,7 +27,7 @@ Bounds = tuple[Floats, Floats, Floats]
 
 @dataclass(frozen=True)
 class Bounded:
-    """An interval, and how far the cells of the scores can move either of its ends."""
+    """An interval, and how far the bins of the scores can move either of its ends."""
 
     interval: Interval | None
     error_bound: float = 0.0
@@ -44,8 +44,8 @@ def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int
     if n_subjects < 2:
         return np.zeros((0, n_subjects), np.int64)
     drawn = np.random.default_rng(seed).integers(n_subjects, size=(n_resamples, n_subjects))
-    cells = drawn + n_subjects * np.arange(n_resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=n_resamples * n_subjects).reshape(n_resamples, n_subjects)
+    bins = drawn + n_subjects * np.arange(n_resamples)[:, None]
+    return np.bincount(bins.ravel(), minlength=n_resamples * n_subjects).reshape(n_resamples, n_subjects)
 
 
 def bootstrap(
@@ -56,7 +56,7 @@ def bootstrap(
     Args:
         hist: counts of the test set.
         weights: (n_resamples, number of subjects), columns in the order of `hist.subjects`, of `resample_weights`.
-        points: the metrics of the whole test set, where they are better known than from the coarse cells.
+        points: the metrics of the whole test set, where they are better known than from the coarse bins.
 
     Returns:
         metric -> interval with its error bound. A resample in which a metric is undefined (it drew no lesion) leaves
@@ -130,7 +130,7 @@ def resampled(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bou
     """best_dice, auprc and auroc of every resample, weights (n_resamples, subjects)."""
     w = weights.astype(np.float64)
     pos, neg = (w @ counts[:, ::-1].astype(np.float64) for counts in hist.by_subject())
-    is_open = hist.cells.is_open_coarse[::-1]
+    is_open = hist.bins.is_open_coarse[::-1]
     tp, fp = pos.cumsum(axis=1), neg.cumsum(axis=1)
     all_pos, all_neg = pos.sum(axis=1), neg.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample without lesions has NaN
@@ -155,7 +155,7 @@ def _auprc(tp: Floats, fp: Floats, pos: Floats, neg: Floats, is_open: NDArray[np
 
 
 def _auroc(tp: Floats, pos: Floats, neg: Floats, is_open: NDArray[np.bool_], pairs: Floats) -> Bounds:
-    """With each cell a tie; the order in a cell moves half its pairs."""
+    """With each bin a tie; the order in a bin moves half its pairs."""
     value = (neg * (tp - pos / 2)).sum(axis=1) / pairs
     inside = np.where(is_open, pos * neg, 0).sum(axis=1) / 2 / pairs
     return value, value - inside, value + inside

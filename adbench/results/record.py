@@ -135,7 +135,7 @@ class MeasurementRecord(Model):
     best_threshold: float | None
     """Of ⌈DICE⌉: a pixel is flagged where its score is no smaller."""
     error_bound: dict[str, float]
-    """Metric -> how far the cells of its scores can move it."""
+    """Metric -> how far the bins of its scores can move it."""
     interval_error_bound: dict[str, float]
     """Metric -> how far they can move either end of its interval."""
     reference_images: int

@@ -65,7 +65,7 @@ def test_metrics_without_a_threshold_are_what_another_way_to_compute_them_gives(
         "image_auprc_p99": average_precision_score(of.anomalous, p99),
     }
     found = {key: metric.estimate(of).value for key, metric in METRICS.items() if not metric.point}
-    assert found == pytest.approx(expected, abs=5e-3)  # the coarse cells of one subject's AUPRC
+    assert found == pytest.approx(expected, abs=5e-3)  # the coarse bins of one subject's AUPRC
 
 
 @several_scores
@@ -148,4 +148,4 @@ def test_all_metrics_together_read_the_maps_a_few_times_only():
     for metric in METRICS.values():
         metric.estimate(counted)
     assert strata(counted)
-    assert len(reads) <= 2 + 1 + 1, "to choose cells, to count, for the best Dice, and at the thresholds"
+    assert len(reads) <= 2 + 1 + 1, "to choose bins, to count, for the best Dice, and at the thresholds"

@@ -9,7 +9,7 @@ from score_maps import fill, make_maps, rereader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
-from adbench.metrics import cells as cells_module
+from adbench.metrics import bins as bins_module
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
@@ -58,7 +58,7 @@ def test_bootstrap_is_the_explicit_resampling_of_subjects(name: str) -> None:
 @pytest.mark.parametrize("kind", ["continuous", "wide range", "close together"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bound_covers_what_the_cells_do_to_an_interval(kind: str, name: str, monkeypatch) -> None:
-    monkeypatch.setattr(cells_module, "COARSE", 40)
+    monkeypatch.setattr(bins_module, "COARSE", 40)
     maps = make_maps(kind, 8, subjects=8)
     weights = resample_weights([name for name, *_ in maps], 40)
     found = bootstrap(fill(maps), weights, points(maps))[name]
@@ -135,7 +135,7 @@ def test_the_interval_of_dice_at_a_rate_draws_test_and_healthy_subjects() -> Non
     maps = make_maps("few values", 4, subjects=5)
     healthy = make_maps("few values", 5, subjects=6, lesion=0.0)
     test = fill(maps)
-    counted = ScoreHistogram(test.cells)
+    counted = ScoreHistogram(test.bins)
     for one in healthy:
         counted.add(*one)
     weights = resample_weights(test.subjects, 50)
