@@ -32,7 +32,8 @@ class Evidence:
         pixel_level: (N,) bool, the images that count for pixel metrics.
         healthy: gives the same of healthy images that no method calibrates on; thresholds come from them.
         image_scores: (N,), one number an image by the method's own rule, higher = more anomalous.
-        anomalous: (N,) bool, whether the image has a lesion.
+        anomalous: (N,) bool, whether the image has a lesion pixel that counts.
+        image_level: (N,) bool, the images that count for image-level metrics.
         subjects: (N,) names.
         resamples: bootstrap resamples of every interval.
     """
@@ -42,6 +43,7 @@ class Evidence:
     healthy: Reread
     image_scores: NDArray[np.float32]
     anomalous: NDArray[np.bool_]
+    image_level: NDArray[np.bool_]
     subjects: Sequence[str]
     resamples: int
 
@@ -75,12 +77,19 @@ class Evidence:
     @cached_property
     def images_by_own_rule(self) -> ImageMetrics:
         """How the method's own scores rank the images."""
-        return image_metrics(self.image_scores, self.anomalous, self.resamples, subjects=self.subjects)
+        return self._ranked(self.image_scores)
 
     @cached_property
     def images_by_quantile(self) -> ImageMetrics:
         """How the 99th percentile of each map ranks the images."""
-        return image_metrics(self._flagged[1], self.anomalous, self.resamples, subjects=self.subjects)
+        return self._ranked(self._flagged[1])
+
+    def _ranked(self, scores: NDArray[np.float32]) -> ImageMetrics:
+        if not self.image_level.any():
+            return ImageMetrics(None, None, None, None)
+        subjects = [subject for subject, counts in zip(self.subjects, self.image_level, strict=True) if counts]
+        chosen, anomalous = scores[self.image_level], self.anomalous[self.image_level]
+        return image_metrics(chosen, anomalous, self.resamples, subjects=subjects)
 
     @cached_property
     def thresholds(self) -> dict[float, HealthyThreshold]:

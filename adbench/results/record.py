@@ -138,6 +138,8 @@ class MeasurementRecord(Model):
     """Metric -> how far the bins of its scores can move it."""
     interval_error_bound: dict[str, float]
     """Metric -> how far they can move either end of its interval."""
+    images_left_out: int
+    """Of image-level metrics: images whose lesions lie outside the region or are ignored."""
     reference_images: int
     """Healthy images that the thresholds come from."""
     reference_subjects: int

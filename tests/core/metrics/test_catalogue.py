@@ -32,7 +32,8 @@ def evidence(kind: str = "few values", lesion: float = 0.2) -> tuple[Evidence, l
     healthy = slices(kind, 1, 24, 0.0)
     images = np.random.default_rng(1).integers(0, 3, 6).astype(np.float32)
     anomalous, names = np.arange(6) % 2 == 0, [name for name, *_ in maps]
-    return Evidence(lambda: iter(maps), np.ones(6, bool), lambda: iter(healthy), images, anomalous, names, 50), maps
+    every = np.ones(6, bool)
+    return Evidence(lambda: iter(maps), every, lambda: iter(healthy), images, anomalous, every, names, 50), maps
 
 
 @METRIC
