@@ -26,8 +26,8 @@ from pydantic import Field
 from adbench.contracts.dataset import DataRuntime, DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
 from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
-from adbench_datasets.imaging.preprocessing import Units
 from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.imaging.region import Units
 from adbench_datasets.layouts import bids
 from adbench_datasets.layouts.discovery import (
     NIFTI,

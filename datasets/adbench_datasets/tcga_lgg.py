@@ -36,7 +36,7 @@ class TCGALGG(ScanDataset[ScanConfig]):
         citation="Buda et al. 2019, Computers in Biology and Medicine 109:218-225, arXiv 1906.03720",
         modality="MRI FLAIR",
         access="public: https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation, folder kaggle_3m",
-        version="1",
+        version="2",
     )
 
     def cases(self, root: Path) -> list[Case]:

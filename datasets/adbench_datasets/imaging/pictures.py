@@ -72,7 +72,7 @@ def read_pictures(
     if volume is None:
         raise CaseError(name, "a case needs at least one picture. Complete the download.")
     affine = np.diag([*(np.array([-1, -1, 1]) * (spacing_mm or (1.0, 1.0, 1.0))), 1.0])
-    return Stored(name, volume, affine, volume.shape)
+    return Stored(name, volume, affine, volume.shape, placed=False)
 
 
 def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> NDArray[np.generic]:

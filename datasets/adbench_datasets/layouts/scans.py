@@ -27,8 +27,10 @@ from adbench.errors import DataError
 from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared, PreprocessingConfig, Units, prepare
+from adbench_datasets.imaging.preprocessing import Kind, Prepared, prepare
+from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.imaging.region import Units
 from adbench_datasets.imaging.scan_facts import facts
 from adbench_datasets.imaging.slice_cache import Job, SliceCache, key_of
 

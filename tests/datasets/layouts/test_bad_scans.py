@@ -116,7 +116,10 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "truncated mask": (lambda r: cut(mask(r)), "damaged or cut short"),
     "empty file": (lambda r: image(r).write_bytes(b""), "empty"),
     "text": (lambda r: image(r).write_bytes(b"Not found" * 100), "not a NIfTI file"),
-    "mask of another shape": (lambda r: rewrite(mask(r), lambda a: a[:-1]), "grid of its image"),
+    "mask of another shape": (
+        lambda r: rewrite(mask(r), lambda a: np.pad(a, ((0, 3), (0, 0), (0, 0)), constant_values=1)),
+        "grid of its image",
+    ),
     "mask of another place": (lambda r: move(mask(r)), "grid of its image"),
     "unexpected labels": (
         lambda r: rewrite(mask(r), lambda a: 3 * a),

@@ -12,8 +12,8 @@ import pytest
 from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import restore
 from adbench_datasets.imaging.scan_space import to_nifti
+from adbench_datasets.imaging.slice_plan import restore
 from adbench_datasets.layouts.scans import ScanConfig, ScanDataset, split_subjects
 
 from adbench.contracts.dataset import DataRuntime, DatasetInfo
