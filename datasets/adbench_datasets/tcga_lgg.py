@@ -17,7 +17,8 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.layouts.discovery import files, find, listing
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m", "lgg-mri-segmentation")
 PATIENT = re.compile(r"TCGA_([A-Z0-9]+_[A-Z0-9]+)_(\d{8})")
