@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-
 from typing import Any
 
 from adbench.contracts.dataset import DataRuntime
@@ -60,8 +59,8 @@ def _refuse_twins(cache: SliceCache) -> None:
         first = seen.setdefault((case["role"], case["hash"]), case)
         if first is not case:
             raise DataError(
-                f"A scan counts once, but {first['source']} and {case['source']} of the {case['role']} split hold the same "
-                "pixels: remove one."
+                f"A scan counts once, but {first['source']} and {case['source']} of the {case['role']} split hold the "
+                "same pixels: remove one."
             )
 
 
