@@ -14,7 +14,7 @@ import dataclasses
 import os
 import tempfile
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Generic, Literal
@@ -114,7 +114,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """Return the scans of a split of this set whose voxel sizes are known; each is read when it is asked."""
         root, cache = self._root(), self.prepared()
         sized = {case["source"] for case in cache.cases if case["facts"]["spacing_mm"]}
-        cases = {_relative(_refs(case.image)[0], root): case for case in self.cases(root)}
+        cases = {_relative(refs_of(case.image)[0], root): case for case in self.cases(root)}
 
         def read(source: str) -> tuple[Scan, Units]:
             return self.read(cases[source]), self.units(cases[source])
