@@ -13,6 +13,8 @@ from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.scan_config import ScanConfig
 
 MIN_SUBJECTS = 3
+LEAST = {"train": 1, "validation": 2, "test": 1}
+"""Subjects of each split where there are so many: one of validation is calibrated on, thresholds come from another."""
 UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 """Unicode categories of what no screen shows: control and zero-width characters."""
 
@@ -37,7 +39,7 @@ def split_subjects(cases: Iterable[Case], config: ScanConfig, own_split: bool = 
     for part, fraction in (("test", config.test_fraction), ("validation", config.validation_fraction)):
         free = [s for s in order if role[s] == "train" and (part == "validation" or official[s] is None)]
         if part not in named and len(free) > 1:
-            for subject in free[: min(max(1, round(fraction * len(order))), len(free) - 1)]:
+            for subject in free[: min(max(LEAST[part], round(fraction * len(order))), len(free) - 1)]:
                 role[subject] = part
     return _fewer(role, config.max_subjects)
 
@@ -47,7 +49,9 @@ def _fewer(role: dict[str, str], most: int | None) -> dict[str, str]:
     if most is None or len(role) <= most:
         return role
     parts = {part: [s for s in role if role[s] == part] for part in set(role.values())}
-    taken = {s for members in parts.values() for s in members[: max(1, most * len(members) // len(role))]}
+    taken = {
+        s for part, members in parts.items() for s in members[: max(LEAST[part], most * len(members) // len(role))]
+    }
     return {s: part for s, part in role.items() if s in taken}
 
 
