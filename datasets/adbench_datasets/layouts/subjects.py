@@ -14,7 +14,7 @@ from adbench_datasets.layouts.scan_config import ScanConfig
 
 MIN_SUBJECTS = 3
 LEAST = {"train": 1, "validation": 2, "test": 1}
-"""Subjects of each split where there are so many: one of validation is calibrated on, thresholds come from another."""
+"""Subjects of each split, where there are enough: thresholds come from others than those that are calibrated on."""
 UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 """Unicode categories of what no screen shows: control and zero-width characters."""
 
