@@ -4,7 +4,7 @@
 
 Each side computes ⌈DICE⌉, AUPRC and AUROC in a process of its own, on scores read from the same file
 beforehand; extra memory is the peak resident memory above that at the start. Exit code 1 if ours is less than
-40 times as fast by the clock or in processor time, takes 100 MB or more, or differs in ⌈DICE⌉ or its
+50 times as fast by the clock or in processor time, takes 64 MB or more, or differs in ⌈DICE⌉ or its
 threshold, or in AUPRC or AUROC by more than the bound it publishes.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 PREVALENCE = 0.02
-MIN_RATIO, MAX_MEGABYTES = 40.0, 100.0
+MIN_RATIO, MAX_MEGABYTES = 50.0, 64.0
 METRICS = ("best_dice", "auprc", "auroc")
 
 

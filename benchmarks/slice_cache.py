@@ -31,7 +31,8 @@ BATCH = 64
 def dataset(shape: tuple[int, int, int], n: int, folder: Path, workers: int):
     """`n` generated scans with a lesion each; no file is read."""
     from adbench_datasets.imaging.cases import Case, FileRef, Scan
-    from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+    from adbench_datasets.layouts.scan_config import ScanConfig
+    from adbench_datasets.layouts.scans import ScanDataset
 
     from adbench.contracts.dataset import DataRuntime, DatasetInfo
 

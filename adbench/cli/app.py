@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from adbench.cli import cache, console, data, new
-from adbench.cli.arguments import SpreadCommand
+from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
 from adbench.cli.run import run
@@ -41,6 +41,9 @@ def _shown_errors() -> Iterator[None]:
 
 class _Group(TyperGroup):
     """All commands, with errors shown one way."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, at_home(args))
 
     def invoke(self, ctx: Any) -> Any:
         with _shown_errors():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from os.path import expanduser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +27,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts, checkpoints and prepared data."),
 ]
+VerifyData = Annotated[bool, typer.Option("--verify-data", help="Read all files again, whatever is remembered.")]
 PrecisionChoice = Annotated[AskedPrecision, typer.Option(help="auto takes bf16 where it is measured to be faster.")]
 
 
@@ -43,6 +46,11 @@ class SpreadCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, spread(args))
+
+
+def at_home(args: Sequence[str]) -> list[str]:
+    """Put the home folder for `~` in values that the shell has left alone: `--out=~/x`."""
+    return [re.sub(r"^(--?[\w-]+=)?(~(?:/.*)?)$", lambda m: (m[1] or "") + expanduser(m[2]), arg) for arg in args]
 
 
 def spread(args: Sequence[str]) -> list[str]:

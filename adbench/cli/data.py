@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, split_names
+from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, VerifyData, split_names
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import DataError
@@ -54,11 +54,12 @@ def check(
     preset: Preset = "small",
     settings: DataSettings = None,
     cache: Cache = None,
+    verify_data: VerifyData = False,
     show_all: Annotated[bool, typer.Option("--all", help="Print every problem.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts and problems as JSON.")] = False,
 ) -> None:
     """Say what is in the data folder and what is wrong with it; fail where a problem must be mended first."""
-    options = _options(preset, settings, cache, data_root)
+    options = _options(preset, settings, cache, data_root, verify_data)
     with _working() as reporter:
         (source,) = _sources(_find([dataset]), options, reporter)
         findings = source.dataset.inspect()
@@ -84,11 +85,12 @@ def prepare(
     preset: Preset = "small",
     settings: DataSettings = None,
     cache: Cache = None,
+    verify_data: VerifyData = False,
 ) -> None:
     """Read, check and keep what `adbench run` with the same options would use, and print what there is."""
     names = split_names(datasets)
     plugins = _find([*names, *([train_on] if train_on else [])])
-    options = _options(preset, settings, cache, data_root)
+    options = _options(preset, settings, cache, data_root, verify_data)
 
     from adbench.protocol import data
 
@@ -156,11 +158,19 @@ def _find(names: list[str]) -> list[Plugin]:
     return data.plugins(names, None)
 
 
-def _options(preset: str, settings: list[str] | None, cache: Path | None, data_root: Path | None) -> RunOptions:
+def _options(
+    preset: str, settings: list[str] | None, cache: Path | None, data_root: Path | None, verify_data: bool = False
+) -> RunOptions:
     check_preset(preset)
     from adbench.config.options import RunOptions, default_cache
 
-    return RunOptions(preset=preset, settings=settings or (), cache=cache or default_cache(), data_root=data_root)
+    return RunOptions(
+        preset=preset,
+        settings=settings or (),
+        cache=cache or default_cache(),
+        data_root=data_root,
+        verify_data=verify_data,
+    )
 
 
 def _sources(plugins: list[Plugin], options: RunOptions, reporter: Reporter) -> list[Source]:

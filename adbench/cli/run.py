@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, TrainOn, split_names
-from adbench.config.options import RunOptions, default_cache
+from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, TrainOn, VerifyData, split_names
+from adbench.config.options import MAX_SEED, RunOptions, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import UnknownPluginError
@@ -30,7 +30,7 @@ def run(
     train_on: TrainOn = None,
     data_root: DataRoot = None,
     preset: Preset = "small",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of training and scoring.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")] = 0,
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     settings: Annotated[
@@ -39,6 +39,7 @@ def run(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
     cache: Cache = None,
+    verify_data: VerifyData = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a run would take and do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
@@ -64,6 +65,7 @@ def run(
         force=force,
         train_on=train_on,
         cache=cache or default_cache(),
+        verify_data=verify_data,
     )
     if tuned:
         from adbench.tuning.tuned import settings_for_run

@@ -12,7 +12,7 @@ import typer
 
 from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset
-from adbench.config.options import default_cache
+from adbench.config.options import MAX_SEED, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import TuningError
@@ -48,7 +48,7 @@ def tune(
     images: Annotated[int, typer.Option(min=1, help="Images with a synthetic lesion.")] = 100,
     data_root: DataRoot = None,
     preset: Preset = "small",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of training, scoring, lesions and search.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training, scoring, lesions and search.")] = 0,
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
     settings: Annotated[

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 import platformdirs
 
+from adbench.errors import ConfigError
+
 
 def default_cache() -> Path:
     """The user's cache folder for trained parts and prepared data."""
@@ -19,6 +21,9 @@ Precision = Literal["float32", "bf16"]
 """In which networks compute; bf16 is PyTorch's autocast to bfloat16, whose weights stay float32."""
 AskedPrecision = Literal["auto", "float32", "bf16"]
 """What a user may ask for; `auto` takes what was measured to be faster on the device."""
+
+MAX_SEED = 2**32 - 1
+"""Largest seed that all libraries take."""
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) while a part trains or maps are computed."""
@@ -41,6 +46,13 @@ class RunOptions:
     tuning: Mapping[str, Any] | None = None
     """Where tuned settings come from, for the record; None: they were not tuned."""
     precision: AskedPrecision = "auto"
+    verify_data: bool = False
+    """Read all files of the data again, whatever is remembered of them."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where the seed is one that some library would not take."""
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"A seed is a whole number from 0 to {MAX_SEED}, got {self.seed}. Choose another.")
 
 
 class Reporter(Protocol):

@@ -75,6 +75,8 @@ class DataRuntime:
     cache: Path | None = None
     """Folder for prepared data; None: a temporary one."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    verify: bool = False
+    """Read all files again, whatever is remembered of them."""
     progress: Callable[[str, int, int], None] = _silent
     """Called as progress(what, done, total)."""
     notify: Callable[[str], None] = _silent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,12 @@ class Sample:
     brain: NDArray[np.bool_] | None
     subject: str
     ignore: NDArray[np.bool_] | None = None
+
+
+def same_name(name: str) -> str:
+    """What two spellings of a name share: canonical Unicode, without case and without space around it."""
+    folded = unicodedata.normalize("NFC", name).strip().casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def content_hash(image: NDArray[Any]) -> str:
@@ -197,13 +204,14 @@ def _named_hashes(split: Split) -> dict[str, str]:
 
 def _check_disjoint(what: str, splits: Sequence[tuple[str, Split]], names_of: Callable[[Split], Sequence[str]]) -> None:
     """Raise DataError where two splits share a name, saying the files where they are known."""
-    owner: dict[str, tuple[str, str]] = {}
+    owner: dict[str, tuple[str, str, str]] = {}
     for name, split in splits:
         for i, value in enumerate(names_of(split)):
             source = f" ({split.sources[i]})" if split.sources else ""
-            first, first_source = owner.setdefault(value, (name, source))
+            first, first_source, spelt = owner.setdefault(same_name(value), (name, source, value))
             if first != name:
+                other = "" if spelt == value else f" as {value!a}"
                 raise DataError(
-                    f"Splits must not overlap, but {what} {value!r} is in both {first}{first_source} and "
-                    f"{name}{source}. Remove it from one of them."
+                    f"Splits must not overlap, but {what} {spelt!r} is in both {first}{first_source} and "
+                    f"{name}{source}{other}. Remove it from one of them."
                 )

@@ -1,6 +1,6 @@
-"""The curves of counts in cells: Dice, average precision and ROC, and how far the order inside a cell could move them.
+"""The curves of counts in bins: Dice, average precision and ROC, and how far the order inside a bin could move them.
 
-All functions take counts from the highest cell down along the last axis; any axes before it are resamples.
+All functions take counts from the highest bin down along the last axis; any axes before it are resamples.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """Pooled counts in cells of scores, from the highest cell down.
+    """Pooled counts in bins of scores, from the highest bin down.
 
     Attributes:
-        cell: (C,) index of each cell in the histogram's cells; only those in use are kept.
-        is_open: (C,) bool, whether a cell may hold several values.
+        place: (C,) index of each bin in the histogram's bins; only those in use are kept.
+        is_open: (C,) bool, whether a bin may hold several values.
         pos: (C,) lesion pixels.
         neg: (C,) other pixels.
     """
 
-    cell: NDArray[np.intp]
+    place: NDArray[np.intp]
     is_open: NDArray[np.bool_]
     pos: Counts
     neg: Counts
@@ -39,15 +39,15 @@ class Curve:
     def of(cls, hist: ScoreHistogram) -> Curve:
         pos, neg = hist.pooled()
         used = np.flatnonzero(pos + neg)[::-1]
-        return cls(used, hist.cells.is_open[used], pos[used], neg[used])
+        return cls(used, hist.bins.is_open[used], pos[used], neg[used])
 
     def dice(self) -> Floats:
-        """(C,) Dice when all cells down to each are flagged: 2 TP / (P + TP + FP)."""
+        """(C,) Dice when all bins down to each are flagged: 2 TP / (P + TP + FP)."""
         tp = self.pos.cumsum()
         return 2 * tp / (self.pos.sum() + tp + self.neg.cumsum())
 
     def dice_bound(self) -> Floats:
-        """(C,) largest Dice that a threshold inside each cell can reach: all its lesion pixels come first."""
+        """(C,) largest Dice that a threshold inside each bin can reach: all its lesion pixels come first."""
         tp = self.pos.cumsum()
         bound = 2 * tp / (self.pos.sum() + tp + self.neg.cumsum() - self.neg)
         return np.where(self.is_open, bound, self.dice())
@@ -59,7 +59,7 @@ class Curve:
         return float(sums[0]), float(max(sums[0] - sums[1], sums[2] - sums[0]))
 
     def auroc(self) -> tuple[float, float]:
-        """Area under the ROC curve with each cell a tie, and the bound on its error: half the pairs inside cells."""
+        """Area under the ROC curve with each bin a tie, and the bound on its error: half the pairs inside bins."""
         tp = self.pos.cumsum()
         pairs = float(tp[-1]) * float(self.neg.sum())  # the product of integers could pass 2**63
         value = float((self.neg * (tp - self.pos / 2)).sum() / pairs)
@@ -69,11 +69,11 @@ class Curve:
 def precisions(
     tp: Floats | Counts, fp: Floats | Counts, pos: Floats | Counts, neg: Floats | Counts, is_open: NDArray[np.bool_]
 ) -> tuple[Floats, Floats, Floats]:
-    """Sum of the precisions of each cell's lesion pixels: as if mixed evenly with the others, at worst and at best.
+    """Sum of the precisions of each bin's lesion pixels: as if mixed evenly with the others, at worst and at best.
 
     At best all lesion pixels tie above the others. At worst the others come first and the lesion pixels follow one by
     one: the k-th has (TP + k) / (TP + k + FP), concave in k, so that the mean of the first and the last bounds it.
-    Mixed evenly, the precision is taken in the middle. Where a cell holds one value, all three are that of the tie.
+    Mixed evenly, the precision is taken in the middle. Where a bin holds one value, all three are that of the tie.
     """
     first, flagged = tp - pos + 1, np.maximum(tp + fp, 1)
     tied = tp / flagged
@@ -87,14 +87,14 @@ def precisions(
 def best_dice(curve: Curve, hist: ScoreHistogram, reread: Reread) -> tuple[float, float]:
     """⌈DICE⌉ and the highest threshold that reaches it, an observed score; both exact.
 
-    The scores of those cells are read again that could hold the best threshold, some at a time, and put in order.
+    The scores of those bins are read again that could hold the best threshold, some at a time, and put in order.
 
     Raises:
         ScoreError: the scores read again are not those that were counted.
     """
     dice, bound = curve.dice(), curve.dice_bound()
     single = np.flatnonzero(~curve.is_open)
-    best = _highest(dice[single], hist.cells.edges[curve.cell[single] - 1])
+    best = _highest(dice[single], hist.bins.edges[curve.place[single] - 1])
     left = np.flatnonzero(curve.is_open & (bound >= dice.max()))
     left = left[np.argsort(-bound[left], kind="stable")]
     while left.size:
@@ -111,12 +111,12 @@ def _highest(dice: Floats, keys: Keys) -> tuple[float, int]:
 
 
 def _dice_inside(curve: Curve, hist: ScoreHistogram, which: NDArray[np.intp], reread: Reread) -> tuple[Floats, Keys]:
-    """Dice at each score in the cells `which`, ascending in the curve, and these scores as ordered integers."""
-    keys, is_lesion, _ = gather(hist, curve.cell[which], reread)
+    """Dice at each score in the bins `which`, ascending in the curve, and these scores as ordered integers."""
+    keys, is_lesion, _ = gather(hist, curve.place[which], reread)
     order = np.argsort(-keys.astype(np.int64), kind="stable")
     keys, is_lesion = keys[order], is_lesion[order]
     sizes = (curve.pos + curve.neg)[which]
-    tp_above, fp_above = (  # of each gathered score: what lies above its cell, less what is gathered of that
+    tp_above, fp_above = (  # of each gathered score: what lies above its bin, less what is gathered of that
         np.repeat((n.cumsum() - n)[which] - (n[which].cumsum() - n[which]), sizes) for n in (curve.pos, curve.neg)
     )
     tp, fp = tp_above + is_lesion.cumsum(), fp_above + (~is_lesion).cumsum()
@@ -125,16 +125,16 @@ def _dice_inside(curve: Curve, hist: ScoreHistogram, which: NDArray[np.intp], re
 
 
 def gather(
-    hist: ScoreHistogram, cells: NDArray[np.intp], reread: Reread
+    hist: ScoreHistogram, bins: NDArray[np.intp], reread: Reread
 ) -> tuple[Keys, NDArray[np.bool_], NDArray[np.intp]]:
-    """Ordered integers, labels and index of the subject (in sorted order) of all pixels in some fine cells.
+    """Ordered integers, labels and index of the subject (in sorted order) of all pixels in some fine bins.
 
     Raises:
         ScoreError: the scores read again are not those that were counted.
     """
-    wanted = np.zeros(hist.cells.n_fine, bool)
-    wanted[cells] = True
-    low, high = hist.cells.range_of(cells)
+    wanted = np.zeros(hist.bins.n_fine, bool)
+    wanted[bins] = True
+    low, high = hist.bins.range_of(bins)
     index = {subject: i for i, subject in enumerate(hist.subjects)}
     keys: list[Keys] = [np.zeros(0, np.int32)]
     labels: list[NDArray[np.bool_]] = [np.zeros(0, bool)]
@@ -145,12 +145,12 @@ def gather(
             found = ordered(chunk)
             checksum += int(found.sum(dtype=np.int64))
             near = np.flatnonzero((found >= low) & (found <= high))
-            near = near[wanted[hist.cells.find(found[near])]]
+            near = near[wanted[hist.bins.find(found[near])]]
             keys.append(found[near])
             labels.append(is_lesion[near])
             subjects.append(np.full(keys[-1].size, index.get(maps[0], -1)))
     found_pos, found_all = sum(int(each.sum()) for each in labels), sum(each.size for each in keys)
-    pos, neg = (int(counts[cells].sum()) for counts in hist.pooled())
+    pos, neg = (int(counts[bins].sum()) for counts in hist.pooled())
     if (checksum, found_pos, found_all) != (hist.checksum, pos, pos + neg):
         raise ScoreError(
             "Scores and labels read again must equal those counted before, or metrics would mix two score maps, but "

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-Interval = tuple[float, float]
+from adbench.metrics.student import Interval, Scale, t_interval
 
 
 class Estimate(BaseModel):
-    """A value with its 95 % bootstrap interval over subjects; all None where it is undefined."""
+    """A value with its 95 % interval over subjects; all None where it is undefined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,10 +25,9 @@ class Estimate(BaseModel):
         return cls(value=value, low=low, high=high)
 
     @classmethod
-    def of_mean(cls, values: Sequence[float], resamples: int) -> Estimate:
-        """The mean of one value a subject, with its interval over subjects; one alone has none."""
-        if len(values) < 2:
-            return cls(value=float(values[0]) if values else None)
-        drawn = np.random.default_rng(0).choice(np.array(values), (resamples, len(values))).mean(axis=1)
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        return cls(value=float(np.mean(values)), low=float(low), high=float(high))
+    def of_mean(cls, values: Sequence[float], scale: Scale = "fraction") -> Estimate:
+        """The mean of one number a subject, with its interval over subjects; one alone has none."""
+        if not values:
+            return cls(value=None)
+        mean, n = float(np.mean(values)), len(values)
+        return cls.of(mean, t_interval(mean, float(np.std(values, ddof=1)) / n**0.5, n, scale) if n > 1 else None)

@@ -32,7 +32,8 @@ class Evidence:
         pixel_level: (N,) bool, the images that count for pixel metrics.
         healthy: gives the same of healthy images that no method calibrates on; thresholds come from them.
         image_scores: (N,), one number an image by the method's own rule, higher = more anomalous.
-        anomalous: (N,) bool, whether the image has a lesion.
+        anomalous: (N,) bool, whether the image has a lesion pixel that counts.
+        image_level: (N,) bool, the images that count for image-level metrics.
         subjects: (N,) names.
         resamples: bootstrap resamples of every interval.
     """
@@ -42,6 +43,7 @@ class Evidence:
     healthy: Reread
     image_scores: NDArray[np.float32]
     anomalous: NDArray[np.bool_]
+    image_level: NDArray[np.bool_]
     subjects: Sequence[str]
     resamples: int
 
@@ -64,7 +66,8 @@ class Evidence:
     @cached_property
     def pixel_intervals(self) -> dict[str, Bounded]:
         """Intervals of ⌈DICE⌉, AUPRC and AUROC, all on the same resamples of the subjects."""
-        return bootstrap(self.histogram, self.weights)
+        points = {name: getattr(self.pixels, name) for name in ("best_dice", "auprc", "auroc")}
+        return bootstrap(self.histogram, self.weights, points)
 
     @cached_property
     def weights(self) -> NDArray[np.int64]:
@@ -74,12 +77,19 @@ class Evidence:
     @cached_property
     def images_by_own_rule(self) -> ImageMetrics:
         """How the method's own scores rank the images."""
-        return image_metrics(self.image_scores, self.anomalous, self.resamples, subjects=self.subjects)
+        return self._ranked(self.image_scores)
 
     @cached_property
     def images_by_quantile(self) -> ImageMetrics:
         """How the 99th percentile of each map ranks the images."""
-        return image_metrics(self._flagged[1], self.anomalous, self.resamples, subjects=self.subjects)
+        return self._ranked(self._flagged[1])
+
+    def _ranked(self, scores: NDArray[np.float32]) -> ImageMetrics:
+        if not self.image_level.any():
+            return ImageMetrics(None, None, None, None)
+        subjects = [subject for subject, counts in zip(self.subjects, self.image_level, strict=True) if counts]
+        chosen, anomalous = scores[self.image_level], self.anomalous[self.image_level]
+        return image_metrics(chosen, anomalous, self.resamples, subjects=subjects)
 
     @cached_property
     def thresholds(self) -> dict[float, HealthyThreshold]:
@@ -104,15 +114,15 @@ class Evidence:
 
     @cached_property
     def healthy_counts(self) -> ScoreHistogram:
-        """Scores of the healthy images in the cells of the test images."""
-        counts = ScoreHistogram(self.histogram.cells)
+        """Scores of the healthy images in the bins of the test images."""
+        counts = ScoreHistogram(self.histogram.bins)
         for each in self.healthy():
             counts.add(*each)
         return counts
 
-    def dice_interval(self, rate: float) -> Bounded:
+    def dice_interval(self, value: float | None, rate: float) -> Bounded:
         """Of the pooled Dice at the threshold of a rate; both test and healthy subjects are resampled."""
-        return dice_interval(self.histogram, self.healthy_counts, rate, self.weights)
+        return dice_interval(value, self.histogram, self.healthy_counts, rate, self.weights)
 
 
 def map_quantile(scores: NDArray[np.float32], lesion: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> np.float32:

@@ -1,6 +1,6 @@
-"""Streamed counts of lesion and other pixels: of all subjects in fine cells of scores, of each in coarse ones.
+"""Streamed counts of lesion and other pixels: of all subjects in fine bins of scores, of each in coarse ones.
 
-Counts in the same cells add up, whatever the order of batches and machines.
+Counts in the same bins add up, whatever the order of batches and machines.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
-from adbench.metrics.cells import Cells
+from adbench.metrics.bins import Bins
 from adbench.metrics.maps import Reread, ordered, pieces
 
 Counts = NDArray[np.int64]
 
 
 class ScoreHistogram:
-    """Counts of lesion and other pixels by cell, pooled and by subject."""
+    """Counts of lesion and other pixels by bin, pooled and by subject."""
 
-    def __init__(self, cells: Cells) -> None:
-        self.cells = cells
-        self._pooled = np.zeros((2, cells.n_fine), np.int64)
+    def __init__(self, bins: Bins) -> None:
+        self.bins = bins
+        self._pooled = np.zeros((2, bins.n_fine), np.int64)
         self._by_subject: dict[str, Counts] = {}
         self.checksum = 0
         """Sum of all scores as ordered integers: another reading of the same maps has the same."""
 
     @classmethod
     def of(cls, maps: Reread) -> ScoreHistogram:
-        """Choose cells and count, in two readings. Raises ScoreError as `add` does."""
-        histogram = cls(Cells.choose(maps()))
+        """Choose bins and count, in two readings. Raises ScoreError as `add` does."""
+        histogram = cls(Bins.choose(maps()))
         for each in maps():
             histogram.add(*each)
         return histogram
@@ -41,18 +41,18 @@ class ScoreHistogram:
         Raises:
             ScoreError: shapes differ, or a valid score is NaN or infinite. Nothing is counted then.
         """
-        n, checksum = self.cells.n_fine, 0
+        n, checksum = self.bins.n_fine, 0
         counts = np.zeros((2, n), np.int64)
         for chunk, is_lesion in pieces(subject, scores, lesion, valid):
             keys = ordered(chunk)
             checksum += int(keys.sum(dtype=np.int64))
-            cells = self.cells.find(keys)
-            counts[0] += np.bincount(cells[is_lesion], minlength=n)
-            counts[1] += np.bincount(cells, minlength=n)
+            bins = self.bins.find(keys)
+            counts[0] += np.bincount(bins[is_lesion], minlength=n)
+            counts[1] += np.bincount(bins, minlength=n)
         counts[1] -= counts[0]
         self.checksum += checksum
         self._pooled += counts
-        self._add(subject, np.add.reduceat(counts, self.cells.coarse_starts, axis=1))
+        self._add(subject, np.add.reduceat(counts, self.bins.coarse_starts, axis=1))
 
     def _add(self, subject: str, counts: Counts) -> None:
         self._by_subject[subject] = self._by_subject.get(subject, 0) + counts
@@ -61,48 +61,48 @@ class ScoreHistogram:
         """Add the counts of `other`, as if all its maps had been added here.
 
         Raises:
-            ScoreError: the cells of the two differ.
+            ScoreError: the bins of the two differ.
         """
-        if not np.array_equal(self.cells.edges, other.cells.edges):
-            raise ScoreError("Counts add up in the same cells only: count both parts in the cells of one of them.")
+        if not np.array_equal(self.bins.edges, other.bins.edges):
+            raise ScoreError("Counts add up in the same bins only: count both parts in the bins of one of them.")
         self._pooled += other._pooled
         self.checksum += other.checksum
         for subject, counts in list(other._by_subject.items()):
             self._add(subject, counts)
 
     @classmethod
-    def from_counts(cls, cells: Cells, subjects: Sequence[str], counts: Counts) -> ScoreHistogram:
-        """Of counts (2, subjects, cells) in cells that are all coarse.
+    def from_counts(cls, bins: Bins, subjects: Sequence[str], counts: Counts) -> ScoreHistogram:
+        """Of counts (2, subjects, bins) in bins that are all coarse.
 
         Raises:
             ValueError: shapes do not fit, or a count is negative.
         """
-        if counts.shape != (2, len(subjects), cells.n_fine) or not cells.is_coarse.all() or (counts < 0).any():
-            raise ValueError(f"counts {counts.shape} do not fit {len(subjects)} subjects and {cells.n_fine} cells")
-        histogram = cls(cells)
+        if counts.shape != (2, len(subjects), bins.n_fine) or not bins.is_coarse.all() or (counts < 0).any():
+            raise ValueError(f"counts {counts.shape} do not fit {len(subjects)} subjects and {bins.n_fine} bins")
+        histogram = cls(bins)
         histogram._pooled += counts.sum(axis=1, dtype=np.int64)
         histogram._by_subject = {s: counts[:, i].astype(np.int64) for i, s in enumerate(subjects)}
         return histogram
 
     def coarse(self) -> ScoreHistogram:
-        """The same counts in coarse cells alone."""
-        edges = self.cells.edges[self.cells.is_coarse]
-        return self.from_counts(Cells(edges, np.ones(edges.size, bool)), self.subjects, self.by_subject())
+        """The same counts in coarse bins alone."""
+        edges = self.bins.edges[self.bins.is_coarse]
+        return self.from_counts(Bins(edges, np.ones(edges.size, bool)), self.subjects, self.by_subject())
 
     def joined(self) -> ScoreHistogram:
-        """The counts in coarse cells, of which every two are made one."""
-        edges, counts = self.cells.edges[self.cells.is_coarse][1::2], self.by_subject()
+        """The counts in coarse bins, of which every two are made one."""
+        edges, counts = self.bins.edges[self.bins.is_coarse][1::2], self.by_subject()
         counts = np.add.reduceat(counts, np.arange(0, counts.shape[2], 2), axis=2)
-        return self.from_counts(Cells(edges, np.ones(edges.size, bool)), self.subjects, counts)
+        return self.from_counts(Bins(edges, np.ones(edges.size, bool)), self.subjects, counts)
 
     def pooled(self) -> tuple[Counts, Counts]:
-        """Lesion and other pixels of all subjects, each (fine cells,), ascending with the score."""
+        """Lesion and other pixels of all subjects, each (fine bins,), ascending with the score."""
         return self._pooled[0], self._pooled[1]
 
     def by_subject(self) -> Counts:
-        """(2, subjects, coarse cells): lesion and other pixels, subjects sorted, cells ascending with the score."""
+        """(2, subjects, coarse bins): lesion and other pixels, subjects sorted, bins ascending with the score."""
         if not self._by_subject:
-            return np.zeros((2, 0, self.cells.coarse_starts.size), np.int64)
+            return np.zeros((2, 0, self.bins.coarse_starts.size), np.int64)
         return np.stack([self._by_subject[subject] for subject in self.subjects], axis=1)
 
     @property

@@ -21,8 +21,8 @@ class ImageMetrics:
     Attributes:
         image_auroc: area under the ROC curve, ties counted half; None without both classes.
         image_auprc: step-wise average precision; None without an anomalous image.
-        image_auroc_interval: 95 % percentile interval, or None.
-        image_auprc_interval: 95 % percentile interval, or None.
+        image_auroc_interval: 95 % interval, or None.
+        image_auprc_interval: 95 % interval, or None.
     """
 
     image_auroc: float | None
@@ -55,8 +55,9 @@ def image_metrics(
     names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
     _check_images(scores, anomalous, names)
     histogram = ScoreHistogram.of(lambda: _by_subject(scores.astype(np.float32), anomalous, names))
-    intervals = bootstrap(histogram, resample_weights(histogram.subjects, n_resamples, seed))
     auroc, auprc = _image_points(scores, anomalous)
+    points = {"auroc": auroc, "auprc": auprc}
+    intervals = bootstrap(histogram, resample_weights(histogram.subjects, n_resamples, seed), points)
     return ImageMetrics(
         image_auroc=auroc,
         image_auprc=auprc,

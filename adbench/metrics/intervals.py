@@ -1,22 +1,25 @@
 """Intervals over subjects: draw subjects with replacement, re-weight their counts, read the metrics again.
 
 A resample is a row of integer weights, one for each subject, so a resampled curve is a matrix product of the weights
-and the counts of each subject in coarse cells. No score is read again. How far the order inside a cell could move a
-resample's metric is known, and so is how far it could move the ends of an interval.
+and the counts of each subject in coarse bins. No score is read again. The spread of the resamples is the standard
+error of an interval of Student's t. How far the order inside a bin could move a resample's metric is known, and so is
+how far it could move the ends of an interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adbench.errors import ScoreError
 from adbench.metrics.curve import Floats, precisions
-from adbench.metrics.estimate import Interval
+from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.student import Interval, Scale, error_bound, resampled_error, t_interval
 
 Bounds = tuple[Floats, Floats, Floats]
 """(n_resamples,) a metric of each resample, the least it could be, and the most; NaN where undefined."""
@@ -24,7 +27,7 @@ Bounds = tuple[Floats, Floats, Floats]
 
 @dataclass(frozen=True)
 class Bounded:
-    """An interval, and how far the cells of the scores can move either of its ends."""
+    """An interval, and how far the bins of the scores can move either of its ends."""
 
     interval: Interval | None
     error_bound: float = 0.0
@@ -41,20 +44,24 @@ def resample_weights(subjects: Sequence[str], n_resamples: int = 1000, seed: int
     if n_subjects < 2:
         return np.zeros((0, n_subjects), np.int64)
     drawn = np.random.default_rng(seed).integers(n_subjects, size=(n_resamples, n_subjects))
-    cells = drawn + n_subjects * np.arange(n_resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=n_resamples * n_subjects).reshape(n_resamples, n_subjects)
+    bins = drawn + n_subjects * np.arange(n_resamples)[:, None]
+    return np.bincount(bins.ravel(), minlength=n_resamples * n_subjects).reshape(n_resamples, n_subjects)
 
 
-def bootstrap(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bounded]:
-    """95 % percentile intervals over subjects of `best_dice`, `auprc` and `auroc`, on the coarse curves.
+def bootstrap(
+    hist: ScoreHistogram, weights: NDArray[np.int64], points: Mapping[str, float | None] | None = None
+) -> dict[str, Bounded]:
+    """95 % intervals over subjects of `best_dice`, `auprc` and `auroc`.
 
     Args:
         hist: counts of the test set.
         weights: (n_resamples, number of subjects), columns in the order of `hist.subjects`, of `resample_weights`.
+        points: the metrics of the whole test set, where they are better known than from the coarse bins.
 
     Returns:
         metric -> interval with its error bound. A resample in which a metric is undefined (it drew no lesion) leaves
-        that metric's interval; None when that is so in every resample.
+        that metric's interval. None for less than two subjects with lesions, whose number is that of the independent
+        ones.
 
     Raises:
         ScoreError: `weights` has another number of columns than there are subjects.
@@ -64,7 +71,13 @@ def bootstrap(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bou
             f"Bootstrap weights need one column a subject ({len(hist.subjects)}); received {weights.shape}. "
             "Take them from resample_weights(hist.subjects)."
         )
-    return {name: bounded_interval(values) for name, values in resampled(hist, weights).items()}
+    n = int((hist.by_subject()[0].sum(axis=1) > 0).sum())
+    whole = resampled(hist, np.ones((1, len(hist.subjects)), np.int64))
+    known = points or {}
+    return {
+        name: bounded_interval(known.get(name, float(whole[name][0][0])), draws, n)
+        for name, draws in resampled(hist, weights).items()
+    }
 
 
 def difference_interval(a: ScoreHistogram, b: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bounded]:
@@ -79,24 +92,45 @@ def difference_interval(a: ScoreHistogram, b: ScoreHistogram, weights: NDArray[n
             f"A difference needs the same subjects on both sides; {len(odd)} are on one only, such as {odd[0]!r}. "
             "Score both methods on the same split."
         )
-    of_a, of_b = resampled(a, weights), resampled(b, weights)
-    differences = {key: (of_a[key], of_b[key]) for key in of_a}
-    return {key: bounded_interval((x[0] - y[0], x[1] - y[2], x[2] - y[1])) for key, (x, y) in differences.items()}
+    n = int((a.by_subject()[0].sum(axis=1) > 0).sum())
+    both = np.concatenate([np.ones((1, len(a.subjects)), np.int64), weights])  # the whole set first
+    of_a, of_b = resampled(a, both), resampled(b, both)
+    result = {}
+    for key, x in of_a.items():
+        y = of_b[key]
+        value, least, most = x[0] - y[0], x[1] - y[2], x[2] - y[1]
+        bound = float(max(most[0] - value[0], value[0] - least[0]))
+        draws = (value[1:], least[1:], most[1:])
+        result[key] = bounded_interval(float(value[0]), draws, n, "difference", bound)
+    return result
 
 
-def bounded_interval(values: Bounds) -> Bounded:
-    """The interval of a metric's resamples: its ends lie between those of the least and of the most they could be."""
-    interval, least, most = (percentile_interval(each) for each in values)
-    if interval is None or least is None or most is None:
+def bounded_interval(
+    value: float | None, draws: Bounds, n: int, scale: Scale = "fraction", of_value: float = 0.0
+) -> Bounded:
+    """The interval of a number from its resamples, of which the least and the most that each could be are known.
+
+    Args:
+        value: of the whole test set; None or NaN where undefined.
+        draws: of resamples.
+        n: independent subjects.
+        scale: what the number can be.
+        of_value: how far the value itself could be off.
+    """
+    middle, least, most = draws
+    error = resampled_error(middle, n)
+    if value is None or np.isnan(value) or error is None:
         return Bounded(None)
-    return Bounded(interval, max(*(interval[i] - least[i] for i in (0, 1)), *(most[i] - interval[i] for i in (0, 1))))
+    away = np.fmax(most - middle, middle - least)
+    of_error = float(np.sqrt(np.nanmean(away**2) * n / (n - 1)))  # a standard deviation moves no further
+    return Bounded(t_interval(value, error, n, scale), error_bound(value, error, n, scale, of_value, of_error))
 
 
 def resampled(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bounds]:
     """best_dice, auprc and auroc of every resample, weights (n_resamples, subjects)."""
     w = weights.astype(np.float64)
     pos, neg = (w @ counts[:, ::-1].astype(np.float64) for counts in hist.by_subject())
-    is_open = hist.cells.is_open_coarse[::-1]
+    is_open = hist.bins.is_open_coarse[::-1]
     tp, fp = pos.cumsum(axis=1), neg.cumsum(axis=1)
     all_pos, all_neg = pos.sum(axis=1), neg.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample without lesions has NaN
@@ -121,22 +155,21 @@ def _auprc(tp: Floats, fp: Floats, pos: Floats, neg: Floats, is_open: NDArray[np
 
 
 def _auroc(tp: Floats, pos: Floats, neg: Floats, is_open: NDArray[np.bool_], pairs: Floats) -> Bounds:
-    """With each cell a tie; the order in a cell moves half its pairs."""
+    """With each bin a tie; the order in a bin moves half its pairs."""
     value = (neg * (tp - pos / 2)).sum(axis=1) / pairs
     inside = np.where(is_open, pos * neg, 0).sum(axis=1) / 2 / pairs
     return value, value - inside, value + inside
 
 
-def ratio_interval(part: Floats, whole: Floats, weights: NDArray[np.int64]) -> Interval | None:
-    """Percentile interval of the pooled ratio of counts (subjects,); resamples without any of `whole` are left out."""
+def ratio(part: NDArray[Any], whole: NDArray[Any], weights: NDArray[np.int64], scale: Scale = "fraction") -> Estimate:
+    """The pooled ratio of counts (subjects,), with its interval; None without any of `whole`.
+
+    Subjects without any of it are not among the independent ones, and resamples without any are left out.
+    """
+    if not whole.any():
+        return Estimate(value=None)
     parts, wholes = weights @ part, weights @ whole
-    return percentile_interval(np.where(wholes > 0, parts / np.where(wholes > 0, wholes, 1), np.nan))
-
-
-def percentile_interval(values: Floats) -> Interval | None:
-    """The 2.5th and 97.5th percentile of the defined values; None without a value."""
-    defined = values[~np.isnan(values)]
-    if defined.size == 0:
-        return None
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)
+    draws = np.where(wholes > 0, parts / np.where(wholes > 0, wholes, 1), np.nan)
+    value, n = float(part.sum() / whole.sum()), int(np.count_nonzero(whole))
+    error = resampled_error(draws, n)
+    return Estimate.of(value, None if error is None else t_interval(value, error, n, scale))

@@ -1,8 +1,8 @@
 """Pixel metrics from streamed counts: ⌈DICE⌉, AUPRC and AUROC over all valid test pixels.
 
 Scores are float32 and higher is more anomalous; a pixel is flagged where `score >= threshold`, so equal scores stand or
-fall together. Only the order of the scores counts: any strictly increasing map of them gives the same numbers. Cells
-are chosen in `cells.py`, counting is in `histogram.py`, the curves and their error bounds in `curve.py`, the intervals
+fall together. Only the order of the scores counts: any strictly increasing map of them gives the same numbers. Bins
+are chosen in `bins.py`, counting is in `histogram.py`, the curves and their error bounds in `curve.py`, the intervals
 over subjects in `intervals.py`.
 """
 

@@ -12,22 +12,25 @@ HEALTHY_SEED = 1
 """Healthy subjects are drawn apart from the test subjects."""
 
 
-def dice_interval(test: ScoreHistogram, healthy: ScoreHistogram, rate: float, weights: NDArray[np.int64]) -> Bounded:
-    """95 % percentile interval of the pooled Dice.
+def dice_interval(
+    value: float | None, test: ScoreHistogram, healthy: ScoreHistogram, rate: float, weights: NDArray[np.int64]
+) -> Bounded:
+    """95 % interval of the pooled Dice.
 
     Args:
+        value: it itself, at the threshold of all healthy subjects.
         test: counts of the test images.
-        healthy: counts of healthy images in the same cells.
+        healthy: counts of healthy images in the same bins.
         rate: fraction of healthy pixels flagged at most, subjects weighted equally.
         weights: (n_resamples, test subjects).
     """
-    cell = _threshold_cells(healthy, rate, len(weights))  # all cells above it are flagged, and a part of it
+    place = _threshold_bins(healthy, rate, len(weights))  # all bins above it are flagged, and a part of it
     pos, neg = (weights.astype(np.float64) @ counts for counts in test.by_subject())
-    tp, fp = (each[:, ::-1].cumsum(axis=1)[:, ::-1] for each in (pos, neg))  # flagged with each cell and all above
-    rows, above = np.arange(len(weights)), np.minimum(cell + 1, tp.shape[1] - 1)
-    none = cell + 1 >= tp.shape[1]
+    tp, fp = (each[:, ::-1].cumsum(axis=1)[:, ::-1] for each in (pos, neg))  # flagged with each bin and all above
+    rows, above = np.arange(len(weights)), np.minimum(place + 1, tp.shape[1] - 1)
+    none = place + 1 >= tp.shape[1]
     tp_above, fp_above = (np.where(none, 0, each[rows, above]) for each in (tp, fp))
-    tp_with, fp_with = tp[rows, cell], fp[rows, cell]
+    tp_with, fp_with = tp[rows, place], fp[rows, place]
     total = pos.sum(axis=1)
 
     def dice(hits: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -36,11 +39,12 @@ def dice_interval(test: ScoreHistogram, healthy: ScoreHistogram, rate: float, we
     ends = np.stack(
         [dice(tp_above, fp_above), dice(tp_above, fp_with), dice(tp_with, fp_above), dice(tp_with, fp_with)]
     )
-    return bounded_interval((dice(tp_above, fp_above), ends.min(axis=0), ends.max(axis=0)))
+    n = int((test.by_subject()[0].sum(axis=1) > 0).sum())
+    return bounded_interval(value, (dice(tp_above, fp_above), ends.min(axis=0), ends.max(axis=0)), n)
 
 
-def _threshold_cells(healthy: ScoreHistogram, rate: float, n: int) -> NDArray[np.intp]:
-    """(n,) the coarse cell of the threshold in each resample of the healthy subjects; of one, always the same."""
+def _threshold_bins(healthy: ScoreHistogram, rate: float, n: int) -> NDArray[np.intp]:
+    """(n,) the coarse bin of the threshold in each resample of the healthy subjects; of one, always the same."""
     by_subject = healthy.by_subject().sum(axis=0).astype(np.float64)
     pixels = by_subject.sum(axis=1, keepdims=True)
     shares = by_subject / np.maximum(pixels, 1)

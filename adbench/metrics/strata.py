@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
-from adbench.metrics.flagged import EDGES, Counts
-from adbench.metrics.intervals import ratio_interval, resample_weights
+from adbench.metrics.flagged import EDGES
+from adbench.metrics.intervals import ratio, resample_weights
 from adbench.metrics.points import POINTS
 
 _LESIONS, _FOUND, _PIXELS, _FLAGGED = range(4)
@@ -50,16 +50,8 @@ def strata(of: Evidence) -> list[Stratum]:
             to_fraction=high,
             lesions=int(counts[:, i, _LESIONS].sum()),
             pixels=int(counts[:, i, _PIXELS].sum()),
-            found={key: _ratio(at[:, i, _FOUND], at[:, i, _LESIONS], weights) for key, at in at_points.items()},
-            recall={key: _ratio(at[:, i, _FLAGGED], at[:, i, _PIXELS], weights) for key, at in at_points.items()},
+            found={key: ratio(at[:, i, _FOUND], at[:, i, _LESIONS], weights) for key, at in at_points.items()},
+            recall={key: ratio(at[:, i, _FLAGGED], at[:, i, _PIXELS], weights) for key, at in at_points.items()},
         )
         for i, (low, high) in enumerate(zip((0.0, *EDGES), (*EDGES, None), strict=True))
     ]
-
-
-def _ratio(part: Counts, whole: Counts, weights: Counts) -> Estimate:
-    if not whole.any():
-        return Estimate(value=None)
-    return Estimate.of(
-        float(part.sum() / whole.sum()), ratio_interval(part.astype(float), whole.astype(float), weights)
-    )

@@ -53,40 +53,40 @@ def healthy_thresholds(maps: Reread, rates: Sequence[float]) -> list[HealthyThre
         ScoreError: no valid pixel, a map that is not valid, or scores that changed between the readings.
     """
     hist = ScoreHistogram.of(maps)
-    by_subject = hist.by_subject().sum(axis=0)  # (subjects, coarse cells)
+    by_subject = hist.by_subject().sum(axis=0)  # (subjects, coarse bins)
     if not by_subject.sum():
         raise ScoreError("A threshold needs at least one healthy pixel that counts, but there is none: add images.")
     pixels = by_subject.sum(axis=1)
     weights = np.where(pixels > 0, 1 / np.maximum(pixels, 1), 0) / np.count_nonzero(pixels)
     above = _above(weights @ by_subject)
     used = by_subject.sum(axis=0) > 0
-    cells = [int(np.flatnonzero(used & (above <= rate + _ROUNDING))[0]) for rate in rates]
-    inside = np.unique(np.concatenate([_fine(hist, cell) for cell in cells]))
+    bins = [int(np.flatnonzero(used & (above <= rate + _ROUNDING))[0]) for rate in rates]
+    inside = np.unique(np.concatenate([_fine(hist, place) for place in bins]))
     keys, _, subjects = gather(hist, inside, maps)
     order = np.argsort(-keys.astype(np.int64), kind="stable")
     keys, subjects = keys[order], subjects[order]
-    cell_of = np.searchsorted(hist.cells.coarse_starts, hist.cells.find(keys), side="right") - 1
+    bin_of = np.searchsorted(hist.bins.coarse_starts, hist.bins.find(keys), side="right") - 1
     return [
-        _inside(rate, keys[cell_of == cell], subjects[cell_of == cell], by_subject[:, cell + 1 :].sum(1), weights)
-        for rate, cell in zip(rates, cells, strict=True)
+        _inside(rate, keys[bin_of == place], subjects[bin_of == place], by_subject[:, place + 1 :].sum(1), weights)
+        for rate, place in zip(rates, bins, strict=True)
     ]
 
 
 def _above(mass: Floats) -> Floats:
-    """(C,) what lies in the cells above each."""
+    """(C,) what lies in the bins above each."""
     return np.append(mass[::-1].cumsum()[::-1][1:], 0.0)
 
 
-def _fine(hist: ScoreHistogram, cell: int) -> NDArray[np.intp]:
-    """The fine cells of a coarse one."""
-    ends = np.append(hist.cells.coarse_starts, hist.cells.n_fine)
-    return np.arange(ends[cell], ends[cell + 1])
+def _fine(hist: ScoreHistogram, place: int) -> NDArray[np.intp]:
+    """The fine bins of a coarse one."""
+    ends = np.append(hist.bins.coarse_starts, hist.bins.n_fine)
+    return np.arange(ends[place], ends[place + 1])
 
 
 def _inside(
     rate: float, keys: NDArray[np.int32], subjects: NDArray[np.intp], above: Counts, weights: Floats
 ) -> HealthyThreshold:
-    """The threshold in the cell with these keys, descending; `above` counts each subject's pixels in higher cells."""
+    """The threshold in the bin with these keys, descending; `above` counts each subject's pixels in higher bins."""
     mass = above @ weights + np.append(0.0, weights[subjects].cumsum())
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))  # of equal scores
     start = starts[mass[starts] <= rate + _ROUNDING][-1]

@@ -27,6 +27,8 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import KDTree
 
+from adbench.metrics.student import Scale
+
 MIN_IOU = 0.1
 """Of a lesion and a component that are matched one to one."""
 PLANE = np.ones((3, 3, 1), bool)
@@ -52,6 +54,12 @@ class VolumeScores(BaseModel):
     """Of the prediction."""
     false_components: int
     """Those that touch no lesion."""
+
+    @classmethod
+    def scale(cls, name: str) -> Scale:
+        """What a number can be: distances, differences and numbers have no upper end."""
+        unbounded = {"hd95_mm", "avd_percent", "lesions", "components", "false_components"}
+        return "count" if name in unbounded else "fraction"
 
 
 def compare(

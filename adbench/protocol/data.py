@@ -105,7 +105,7 @@ def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, repor
     layers = [plugin.cls.presets.get(options.preset, {}), own]
     config = resolve(plugin.cls.Config, layers, plugin.entry.name, "data.")
     cache = options.cache / FOLDER
-    runtime = DataRuntime(cache=cache, progress=reporter.progress, notify=reporter.message)
+    runtime = DataRuntime(cache=cache, verify=options.verify_data, progress=reporter.progress, notify=reporter.message)
     return Source(plugin, _instance(plugin.cls, config, options.data_root, runtime))
 
 

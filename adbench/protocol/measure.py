@@ -50,12 +50,16 @@ def measure(scorer: Scorer, reference: Split, test: Split, protocol: Measurement
     healthy, scores = scorer.maps(reference, "healthy reference"), scorer.maps(test, "test")
     assert test.lesions is not None  # Splits.check
     only_images = test.image_level_only
+    clean = np.array([not lesion.any() for lesion in test.lesions])
+    seen = [lesion if valid is None else lesion & valid for _, lesion, valid in measured_pixels(test, protocol)]
+    anomalous = np.array([bool(lesion.any()) for lesion in seen])
     evidence = Evidence(
         images=lambda: scored_pixels(test, scores, protocol),
         pixel_level=np.ones(len(test), bool) if only_images is None else ~only_images,
         healthy=lambda: scored_pixels(reference, healthy, protocol),
         image_scores=scorer.images(test, "test"),
-        anomalous=np.array([bool(lesion.any()) for lesion in test.lesions]),
+        anomalous=anomalous,
+        image_level=anomalous | clean,
         subjects=list(test.subjects),
         resamples=protocol.resamples,
     )
@@ -77,6 +81,7 @@ def _measurement(
             "subject_auprc": auprc_by_subject(of)[1],
         },
         interval_error_bound={key: bounded.error_bound for key, bounded in of.pixel_intervals.items()},
+        images_left_out=int(np.count_nonzero(~of.image_level)),
         reference_images=len(reference),
         reference_subjects=len(set(reference.subjects)),
         points=[_point(of, point) for point in POINTS],

@@ -22,6 +22,7 @@ from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.maps import Maps, Reread
 from adbench.metrics.pixels import pixel_metrics
 from adbench.metrics.points import POINTS
+from adbench.metrics.student import Scale
 from adbench.metrics.thresholds import healthy_thresholds
 from adbench.metrics.volumes import VolumeScores, best_dice, compare
 from adbench.protocol.protocol import MeasurementProtocol
@@ -63,7 +64,7 @@ def judged_scans(
     thresholds = {point.key: each.threshold for point, each in zip(POINTS, found, strict=True)}
     supported = {key: value for key, value in thresholds.items() if missing[key] is None}
     subjects = judge(scans, maps, supported, protocol)
-    volumes = [_volumes(subjects, key, thresholds[key], missing[key], protocol.resamples) for key in thresholds]
+    volumes = [_volumes(subjects, key, thresholds[key], missing[key]) for key in thresholds]
     return Judged(subjects, _record(scans, maps, subjects, volumes, bool(healthy_scans), protocol))
 
 
@@ -84,27 +85,27 @@ def _record(
         best_dice=pooled.best_dice,
         auprc=pooled.auprc,
         auroc=pooled.auroc,
-        perfect_dice=_mean(subjects["perfect_dice"], protocol.resamples),
+        perfect_dice=_mean(subjects["perfect_dice"], "fraction"),
         unseen_lesion_fraction=unseen / drawn if drawn else None,
         thresholds_on_grid=thresholds_on_grid,
         volumes=volumes,
     )
 
 
-def _volumes(subjects: pd.DataFrame, key: str, threshold: float, missing: str | None, resamples: int) -> VolumesRecord:
+def _volumes(subjects: pd.DataFrame, key: str, threshold: float, missing: str | None) -> VolumesRecord:
     names = [] if missing else list(VolumeScores.model_fields)
     columns = {name: subjects[f"{key}{SEPARATOR}{name}"] for name in names}
     return VolumesRecord(
         point=key,
         threshold=threshold,
         missing=missing,
-        means={name: _mean(column, resamples) for name, column in columns.items()},
+        means={name: _mean(column, VolumeScores.scale(name)) for name, column in columns.items()},
         undefined={name: int(column.isna().sum()) for name, column in columns.items() if column.isna().any()},
     )
 
 
-def _mean(column: pd.Series[float], resamples: int) -> Estimate:
-    return Estimate.of_mean(column.dropna().tolist(), resamples)
+def _mean(column: pd.Series[float], scale: Scale) -> Estimate:
+    return Estimate.of_mean(column.dropna().tolist(), scale)
 
 
 def healthy_voxels(scans: Sequence[ScanView], maps: ScoreMaps, protocol: MeasurementProtocol) -> Iterator[Maps]:

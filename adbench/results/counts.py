@@ -1,7 +1,7 @@
 """Compact counts beside each record, from which its pooled numbers can be checked without images.
 
-`<confighash>-seed<k>.counts.npz` holds lesion and other pixels of each subject in at most 512 cells of scores, and the
-edges of the cells. Nothing in it is unpickled.
+`<confighash>-seed<k>.counts.npz` holds lesion and other pixels of each subject in at most 512 bins of scores, and the
+edges of the bins. Nothing in it is unpickled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from adbench.errors import RecordError
-from adbench.metrics.cells import Cells
+from adbench.metrics.bins import Bins
 from adbench.metrics.curve import Curve
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.intervals import Bounded, bootstrap, resample_weights
@@ -22,7 +22,7 @@ from adbench.results.record import Record, read_records, write_bytes
 
 FIELDS = ("edges", "subjects", "positives", "negatives")
 MOST_BYTES = 100_000
-"""Of a file: cells are joined two by two until it is no larger."""
+"""Of a file: bins are joined two by two until it is no larger."""
 _ROUNDING = 1e-9
 
 
@@ -33,7 +33,7 @@ def counts_path(record: Path) -> Path:
 def write_counts(hist: ScoreHistogram, path: Path) -> None:
     """Write the counts by subject. Raises RecordError where the folder cannot be written."""
     coarse = hist.coarse()
-    while len(data := _packed(coarse)) > MOST_BYTES and coarse.cells.edges.size > 1:
+    while len(data := _packed(coarse)) > MOST_BYTES and coarse.bins.edges.size > 1:
         coarse = coarse.joined()
     write_bytes(path, data)
 
@@ -43,7 +43,7 @@ def _packed(hist: ScoreHistogram) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        edges=value_of(hist.cells.edges),
+        edges=value_of(hist.bins.edges),
         subjects=np.array(hist.subjects, dtype=np.str_),
         positives=positives.astype(np.uint32),
         negatives=negatives.astype(np.uint32),
@@ -52,12 +52,12 @@ def _packed(hist: ScoreHistogram) -> bytes:
 
 
 def read_counts(path: Path) -> ScoreHistogram:
-    """The counts, each coarse cell one fine cell. Raises RecordError naming a file that is missing or damaged."""
+    """The counts, each coarse bin one fine bin. Raises RecordError naming a file that is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as held:
             edges, subjects, positives, negatives = (held[key] for key in FIELDS)
-        cells = Cells(ordered(edges.astype(np.float32)), np.ones(edges.size, bool))
-        return ScoreHistogram.from_counts(cells, [str(s) for s in subjects], np.stack([positives, negatives]))
+        bins = Bins(ordered(edges.astype(np.float32)), np.ones(edges.size, bool))
+        return ScoreHistogram.from_counts(bins, [str(s) for s in subjects], np.stack([positives, negatives]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RecordError(f"The counts {path} cannot be read ({error}): run that cell again with --force.") from error
 
@@ -82,7 +82,7 @@ def check_counts(record: Record, hist: ScoreHistogram) -> None:
     if hist.negatives:
         auroc, auroc_bound = curve.auroc()
         bounds["auroc"] = (auroc - auroc_bound, auroc + auroc_bound)
-    intervals = bootstrap(hist, weights)
+    intervals = bootstrap(hist, weights, {key: record.metrics[key].value for key in bounds})
     for key, (least, most) in bounds.items():
         value = record.metrics[key].value
         if value is None or not least - _ROUNDING <= value <= most + _ROUNDING:
@@ -104,7 +104,7 @@ def _check_interval(record: Record, key: str, ours: Bounded) -> None:
 
 
 def record_bound(record: Record, key: str) -> float:
-    """How far the cells of its scores can move an interval of the record."""
+    """How far the bins of its scores can move an interval of the record."""
     return record.measurement.interval_error_bound.get(key, 0.0) if record.measurement else 0.0
 
 

@@ -137,9 +137,11 @@ class MeasurementRecord(Model):
     best_threshold: float | None
     """Of ⌈DICE⌉: a pixel is flagged where its score is no smaller."""
     error_bound: dict[str, float]
-    """Metric -> how far the cells of its scores can move it."""
+    """Metric -> how far the bins of its scores can move it."""
     interval_error_bound: dict[str, float]
     """Metric -> how far they can move either end of its interval."""
+    images_left_out: int
+    """Of image-level metrics: images whose lesions lie outside the region or are ignored."""
     reference_images: int
     """Healthy images that the thresholds come from."""
     reference_subjects: int

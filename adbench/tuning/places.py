@@ -9,6 +9,7 @@ a trial counts as under way until `adbench tune` is run again on the machine tha
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ HEARTBEAT_S, GRACE_S = 30, 120
 JOURNAL = "journal:"
 BUSY_S = 60.0
 """How long a process waits for an SQLite file that others write to."""
+
+USER = re.compile(r"(://[^\s:/@]*:)[^\s]*@")
+PARAMETER = re.compile(r"(?i)([?&;\s][\w.-]*(?:pass|pwd|secret|token|key|credential)[\w.-]*=)[^&;\s]*")
 
 TryAgain = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -62,12 +66,9 @@ def default_storage(cache_folder: Path) -> str:
     return f"sqlite:///{(cache_folder / 'tuning' / 'studies.db').absolute()}"
 
 
-def shown(url: str) -> str:
-    """A storage's URL without a password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url
+def shown(text: str) -> str:
+    """A storage's URL, or any text with one, without passwords: neither before the host nor among the parameters."""
+    return PARAMETER.sub(r"\1***", USER.sub(r"\1***@", text))
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def reaching(url: str, opening: bool = False) -> Iterator[None]:
             raise
         text = " ".join(str(getattr(cause, "orig", None) or cause).split())
         raise TuningError(
-            f"A study needs a storage that can be reached, but {shown(url)} cannot ({text}). Give another with "
+            f"A study needs a storage that can be reached, but {shown(url)} cannot ({shown(text)}). Give another with "
             "--storage: sqlite:///FILE, postgresql://USER@HOST/NAME (install psycopg for it), or journal:///FILE."
         ) from error
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.layouts.discovery import by_stem, check_names, find
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("label_192", "BHSD", "bhsd", "BHSD/label_192", "bhsd/label_192")
 PAIRS = {

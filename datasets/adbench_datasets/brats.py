@@ -26,8 +26,10 @@ from pydantic import Field
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
-from adbench_datasets.layouts.discovery import files, listing, read_table
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.discovery import files, listing
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
+from adbench_datasets.layouts.tables import read_table
 
 OLD = re.compile(r"brats(17|18|19)_(.+)_(\d+)", re.IGNORECASE)  # institution and patient, examination
 NUMBERED = re.compile(r"brats(20)_(training|validation)_(\d+)|brats(2021)_(\d+)", re.IGNORECASE)
@@ -116,7 +118,15 @@ def _case(folder: Path, tcga: dict[str, str]) -> Case:
     subject, session = _subject(folder.name)
     labels = {"2023": FROM_2023, "2024": FROM_2024}.get(year, TO_2021)
     image = _file(folder, FLAIR) or FileRef(folder / f"{folder.name}_flair.nii.gz")  # missing: reading will say so
-    return Case(tcga.get(folder.name, subject), image, _file(folder, SEG), labels=labels, session=session)
+    tumour = year != "2024"  # after treatment there may be none left
+    return Case(
+        tcga.get(folder.name, subject),
+        image,
+        _file(folder, SEG),
+        labels=labels,
+        session=session,
+        shows_lesion=tumour,
+    )
 
 
 def _subject(name: str) -> tuple[str, str]:

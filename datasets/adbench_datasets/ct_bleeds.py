@@ -3,8 +3,8 @@
 Either a table `<dataset>.csv` or `cases.csv` with the columns `image`, `mask`, `subject`, `split`: paths are relative
 to the table; an empty mask, or "none", says that the scan is free of bleeds; split is train, validation or test, or
 empty in all rows. Or two sibling folders of NIfTI files (HU) with the same names: `images` and `masks` (or one of
-`IMAGES` and one of `MASKS`). There a scan without a mask is skipped, since nothing says that it is free of bleeds, and
-the subject is the name of the file, or the part of it that `subject_pattern` says.
+`IMAGES` and one of `MASKS`). There the subject is the name of the file, or the part of it that `subject_pattern` says.
+A scan without a mask, or with one that is all zero, is refused unless `unmatched` says what it is.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from typing import ClassVar
 from pydantic import Field
 
 from adbench.contracts.dataset import DatasetInfo
-from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.imaging.cases import Case, FileRef, chosen_labels
 from adbench_datasets.layouts.discovery import (
+    NIFTI,
     Pattern,
-    all_or_none,
     by_stem,
+    check_all_read,
     check_names,
     files,
     find,
-    named_file,
-    read_table,
-    required,
-    split_of,
     subject_of,
 )
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig, Unmatched
+from adbench_datasets.layouts.scans import ScanDataset
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
 
 IMAGES = ("images", "image", "ct", "CT", "scans", "data", "imagesTr")
 MASKS = ("masks", "mask", "labels", "label", "lesions", "segmentations", "labelsTr")
@@ -46,7 +45,8 @@ LAYOUT = "not public; ask its owners. Any CT with masks can be given in the same
 
 class BleedsConfig(ScanConfig):
     table: str | None = Field(None, description="name of the table below the data root; null: look for the usual names")
-    lesion_labels: tuple[int, ...] = Field((1,), min_length=1, description="values of the masks that are bleeds")
+    lesion_values: LesionValues = None
+    unmatched: Unmatched = "refuse"
     subject_pattern: Pattern | None = Field(
         None, description="regular expression whose group 1 is the subject in a file's name; null: the whole name"
     )
@@ -107,6 +107,8 @@ class Bleeds(ScanDataset[BleedsConfig]):
         folders = _folders(place)
         if folders is None:
             return []
+        for folder in folders:
+            check_all_read(folder, NIFTI)
         images, masks = map(by_stem, folders)
         check_names(masks, images, folders[1])
         cases = []
@@ -119,8 +121,10 @@ class Bleeds(ScanDataset[BleedsConfig]):
     def _case(
         self, subject: str, image: FileRef, mask: FileRef | None, clean: bool, split: str | None, session: str
     ) -> Case:
-        labels = Labels(lesion=frozenset(self.config.lesion_labels))
-        return Case(f"{self.name}/{subject}", image, mask, clean, labels=labels, split=split, session=session)
+        labels = chosen_labels(self.config.lesion_values)
+        return Case(
+            f"{self.name}/{subject}", image, mask, clean, labels=labels, split=split, session=session, shows_lesion=True
+        )
 
 
 def _folders(place: Path) -> tuple[Path, Path] | None:

@@ -18,9 +18,11 @@ from pathlib import Path
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
-from adbench_datasets.imaging.preprocessing import Units
-from adbench_datasets.layouts.discovery import by_stem, check_names, files, find, listing, read_table
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.imaging.region import Units
+from adbench_datasets.layouts.discovery import by_stem, check_names, files, find, listing
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
+from adbench_datasets.layouts.tables import read_table
 
 OFFICIAL = "computed-tomography-images-for-intracranial-hemorrhage-detection-and-segmentation-"
 FOLDERS = (

@@ -22,9 +22,10 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.pictures import SUFFIXES
-from adbench_datasets.layouts.discovery import by_stem, files, find, listing, read_table
+from adbench_datasets.layouts.discovery import by_stem, files, find, listing
 from adbench_datasets.layouts.healthy_source import HealthySource
-from adbench_datasets.layouts.scans import ScanConfig
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.tables import read_table
 
 ANNOTATIONS = ("Annotations", "fastmri-plus/Annotations", ".")
 IMAGES = ("images", "multicoil_train", "multicoil_val", ".")

@@ -4,14 +4,18 @@
    to it. An empty lesion, or "none", says that the image is free of lesions; brain may be empty; split is train,
    validation or test, or empty in all rows.
 2. Folders `train/`, `val/` (healthy images; `val` may be missing), `test/images/` and `test/lesions/` with masks of the
-   same names (another suffix is fine). A test image without a mask is skipped, or free of lesions by `no_mask`.
-3. BIDS: `sub-*/[ses-*/]anat/*_<suffix>.nii.gz` (suffix FLAIR by default). Masks lie in `derivatives/[<pipeline>/]` in
-   the same sub-*/[ses-*/]anat: `*_label-lesion_mask.nii.gz` or `*_desc-lesion_mask.nii.gz`, else the only
-   `*_mask.nii.gz` that is not of the brain; `*_desc-brain_mask.nii.gz` or `*_label-brain_mask.nii.gz` is the brain.
+   same names (another suffix is fine).
+3. BIDS: `sub-*/[ses-*/]anat/*_<suffix>.nii.gz` (suffix FLAIR by default; `entity` chooses one of several in a session).
+   Masks lie in `derivatives/[<pipeline>/]` in the same sub-*/[ses-*/]anat: `*_label-lesion_mask.nii.gz` or
+   `*_desc-lesion_mask.nii.gz`, else the only `*_mask.nii.gz` that names neither label nor desc;
+   `*_desc-brain_mask.nii.gz` or `*_label-brain_mask.nii.gz` is the brain.
+
+An image without a mask in test/images or in BIDS, or with one that is all zero, is refused, since a mask that was not
+found is not none. Clean test images are declared by an empty lesion in the table, or by `unmatched=healthy`.
 
 Images are NIfTI (2-D or 3-D), PNG, JPEG or TIFF. A picture is one axial slice, front at the top; its mask may be a
-picture, white where the lesion is. In the second layout the subject is the name of the file, or the part of it that
-`subject_pattern` says.
+picture too. All values of a mask but 0 are lesion, unless `lesion_values` names some. In the second layout the subject
+is the name of the file, or the part of it that `subject_pattern` says.
 """
 
 from __future__ import annotations
@@ -24,31 +28,19 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from adbench.contracts.dataset import DataRuntime, DatasetInfo
-from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.imaging.cases import Case, FileRef, Scan, chosen_labels
 from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
-from adbench_datasets.imaging.preprocessing import Units
 from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.imaging.region import Units
 from adbench_datasets.layouts import bids
-from adbench_datasets.layouts.discovery import (
-    NIFTI,
-    Pattern,
-    all_or_none,
-    by_stem,
-    check_names,
-    find,
-    named_file,
-    read_table,
-    required,
-    split_of,
-    subject_of,
-)
-from adbench_datasets.layouts.scans import PRESETS, ScanConfig, ScanDataset
+from adbench_datasets.layouts.discovery import NIFTI, Pattern, by_stem, check_all_read, check_names, find, subject_of
+from adbench_datasets.layouts.scan_config import PRESETS, LesionValues, ScanConfig, Unmatched
+from adbench_datasets.layouts.scans import ScanDataset
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
 
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
 ANY = (*NIFTI, *SUFFIXES)
-GREY_LESION = 128
-"""A mask that is a picture marks a lesion by white, 255, which JPEG does not keep exactly."""
 
 
 class FolderConfig(ScanConfig):
@@ -57,10 +49,13 @@ class FolderConfig(ScanConfig):
         None, description="scale of the images; null: hu for NIfTI of CT, grey (0 to 255) for its pictures, else mri"
     )
     channel: int | None = Field(None, ge=0, description="channel of colour pictures; null: they must be grey")
-    lesion_labels: tuple[int, ...] = Field((1,), min_length=1, description="values of NIfTI masks that are lesions")
-    no_mask: Literal["skip", "healthy"] = Field("skip", description="images without a mask in test/images or BIDS")
+    lesion_values: LesionValues = None
+    unmatched: Unmatched = "refuse"
     table: str = Field("cases.csv", min_length=1, description="name of the table below the data root")
     suffix: str = Field("FLAIR", pattern="[0-9A-Za-z]+", description="BIDS suffix of the images")
+    entity: str | None = Field(
+        None, pattern="[a-z]+-[0-9A-Za-z]+", description="BIDS: part of the name that chooses an image, such as acq-3d"
+    )
     subject_pattern: Pattern | None = Field(
         None, description="regular expression whose group 1 is the subject in a file's name; null: the whole name"
     )
@@ -121,10 +116,12 @@ class Folder(ScanDataset[FolderConfig]):
             return None  # it was asked for: another layout beside it is not what is meant
         if by_stem(place / "test" / "images", ANY) or any(by_stem(place / part, ANY) for part, _ in PARTS):
             return "folders"
-        return "BIDS" if next(bids.images(place, self.config.suffix), None) else None
+        return "BIDS" if next(bids.images(place, self.config.suffix, self.config.entity), None) else None
 
     def _from_table(self, table: Path, root: Path) -> list[Case]:
         rows = read_table(table, COLUMNS)
+        if unread := sorted(set(rows[0] if rows else ()) - {*COLUMNS, ""}):
+            self.runtime.notify(f"{table}: the columns {', '.join(unread)} are not read")
         splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
         all_or_none(table, splits)
         cases = []
@@ -138,6 +135,8 @@ class Folder(ScanDataset[FolderConfig]):
         return cases
 
     def _from_folders(self, place: Path) -> list[Case]:
+        for part in (*(part for part, _ in PARTS), "test/images", "test/lesions"):
+            check_all_read(place / part, ANY)
         cases = [
             self._case(self._subject(name), FileRef(path), None, True, split, session=name)
             for part, split in PARTS
@@ -147,17 +146,15 @@ class Folder(ScanDataset[FolderConfig]):
         check_names(masks, test, place / "test" / "lesions")
         for name, path in test.items():
             lesion = FileRef(masks[name]) if name in masks else None
-            clean = lesion is None and self.config.no_mask == "healthy"
-            cases.append(self._case(self._subject(name), FileRef(path), lesion, clean, "test", session=name))
+            cases.append(self._case(self._subject(name), FileRef(path), lesion, False, "test", session=name))
         return cases
 
     def _from_bids(self, place: Path) -> list[Case]:
         cases = []
-        for found in bids.images(place, self.config.suffix):
-            clean = found.lesion is None and self.config.no_mask == "healthy"
+        for found in bids.images(place, self.config.suffix, self.config.entity):
             image, lesion, brain = (FileRef(p) if p else None for p in (found.image, found.lesion, found.brain))
             if image is not None:
-                cases.append(self._case(found.subject, image, lesion, clean, None, brain=brain, session=found.session))
+                cases.append(self._case(found.subject, image, lesion, False, None, brain=brain, session=found.session))
         return cases
 
     def _subject(self, name: str) -> str:
@@ -173,9 +170,9 @@ class Folder(ScanDataset[FolderConfig]):
         brain: FileRef | None = None,
         session: str = "",
     ) -> Case:
-        labels = Labels(lesion=frozenset(self.config.lesion_labels))
-        if lesion is not None and is_picture(lesion):
-            labels = Labels(threshold=GREY_LESION)
         mm = self.config.pixel_mm
         spacing = (mm, mm, mm) if mm is not None and is_picture(image) else None
-        return Case(f"folder/{subject}", image, lesion, clean, brain, labels, spacing, split, session)
+        labels = chosen_labels(self.config.lesion_values)
+        return Case(
+            f"folder/{subject}", image, lesion, clean, brain, labels, spacing, split, session, shows_lesion=True
+        )

@@ -12,7 +12,8 @@ from pathlib import Path
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.discovery import by_stem, check_names, files, find
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 PARTS = ("train", "train_1", "train_2")
 ABOVE = ("INSTANCE22", "INSTANCE2022", "instance22", "INSTANCE_ICH")

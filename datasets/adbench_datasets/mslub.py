@@ -17,7 +17,8 @@ from pathlib import Path
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.discovery import files, find, listing
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
 VARIANTS = ("MNI", "coregistered_resampled", "raw", ".")
@@ -93,4 +94,5 @@ def _file(folder: Path, part: str) -> FileRef | None:
 
 def _case(folder: Path) -> Case:
     image = _file(folder, "image") or FileRef(folder / "FLAIR.nii.gz")  # missing: reading will say so
-    return Case(f"mslub/{folder.name.lower()}", image, _file(folder, "lesion"), brain=_file(folder, "brain"))
+    lesion, brain = _file(folder, "lesion"), _file(folder, "brain")
+    return Case(f"mslub/{folder.name.lower()}", image, lesion, brain=brain, shows_lesion=True)

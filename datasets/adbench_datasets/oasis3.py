@@ -22,9 +22,10 @@ from pydantic import Field
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
-from adbench_datasets.layouts.discovery import files, find, listing, read_table
+from adbench_datasets.layouts.discovery import files, find, listing
 from adbench_datasets.layouts.healthy_source import HealthySource
-from adbench_datasets.layouts.scans import ScanConfig
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.tables import read_table
 
 FOLDERS = ("OASIS3", "OASIS-3", "oasis3", "OASIS3/scans", "scans")
 NAME = re.compile(r"sub-(OAS3\d+)_sess?-(d\d+)(?:_[a-z]+-[0-9A-Za-z]+)*_FLAIR\.nii(?:\.gz)?")

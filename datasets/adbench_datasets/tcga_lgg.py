@@ -17,7 +17,8 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.layouts.discovery import files, find, listing
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m", "lgg-mri-segmentation")
 PATIENT = re.compile(r"TCGA_([A-Z0-9]+_[A-Z0-9]+)_(\d{8})")
@@ -36,7 +37,7 @@ class TCGALGG(ScanDataset[ScanConfig]):
         citation="Buda et al. 2019, Computers in Biology and Medicine 109:218-225, arXiv 1906.03720",
         modality="MRI FLAIR",
         access="public: https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation, folder kaggle_3m",
-        version="1",
+        version="2",
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -29,8 +29,10 @@ from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.volumes import mask_volumes
-from adbench_datasets.layouts.discovery import find, listing, read_table
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.discovery import find, listing
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
+from adbench_datasets.layouts.tables import read_table
 
 FOLDERS = ("20253", "ukb", "UKB", "Bulk/Brain MRI/T2 FLAIR")
 ZIP = re.compile(r"(\d+)_20253_([23])_\d+\.zip")

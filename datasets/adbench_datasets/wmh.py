@@ -20,7 +20,8 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.layouts.discovery import find, listing
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("WMH", "wmh", "wmh_data", "dataverse_files", "WMH_Segmentation_Challenge", "public")
 GE3T = ("Amsterdam GE3T", "Amsterdam_GE3T", "GE3T")

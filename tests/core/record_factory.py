@@ -32,6 +32,7 @@ def measurement(**changes: Any) -> dict[str, Any]:
         "best_threshold": 0.5,
         "error_bound": {"auprc": 0.001},
         "interval_error_bound": {"auprc": 0.002},
+        "images_left_out": 0,
         "reference_images": 10,
         "reference_subjects": 10,
         "points": [],

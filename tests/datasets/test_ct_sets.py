@@ -24,9 +24,11 @@ def make(cls: type[ScanDataset[Any]], root: Path, notes: list[str] | None = None
     return cls(cls.Config(**{"size": 64, **config}), root, runtime)
 
 
-def test_without_a_table_a_scan_without_a_mask_is_skipped_and_listed(tmp_path):
+def test_without_a_table_a_scan_without_a_mask_is_refused_or_skipped_and_listed(tmp_path):
     layouts_ct.make_bleeds(tmp_path)
-    data = make(KCH, tmp_path)
+    with pytest.raises(DataError, match="not found is not none, but 2 images"):
+        make(KCH, tmp_path).load_test()
+    data = make(KCH, tmp_path, unmatched="skip")
     assert {s.split("/")[1] for s in data.load_test().subjects} == {"s0", "Subjekt 1 ä", "s2", "s3"}
     assert sorted(problem.file for problem in data.inspect().problems) == ["images/s4.nii.gz", "images/s5.nii.gz"]
 
@@ -68,9 +70,7 @@ def test_folders_may_have_other_usual_names(tmp_path, images, masks):
 def test_masks_may_have_other_values_where_the_user_says_so(tmp_path):
     head = layouts_ct.make_bleeds(tmp_path)["s0"]
     head_files.write_nifti(tmp_path / "masks" / "s0.nii.gz", np.where(head.lesion, 7, 0), head_files.Store("LPS"), "u1")
-    with pytest.raises(DataError, match="holds 7"):
-        make(KCH, tmp_path).load_test()
-    data = make(KCH, tmp_path, lesion_labels=(1, 7))
+    data = make(KCH, tmp_path, lesion_values=(1, 7))
     case = next(case for case in data.cases(tmp_path) if case.subject == "kch/s0")
     assert (data.read(case).lesion == head.lesion).all()
 

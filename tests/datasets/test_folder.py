@@ -100,9 +100,10 @@ def test_the_subject_may_be_a_part_of_the_name(images):
 
 def test_a_test_image_without_a_mask_is_skipped_or_healthy_as_the_user_says(images):
     (images / "test" / "lesions" / "s4.nii.gz").unlink()
-    assert len(set(folder(images).load_test().subjects)) == 7
-    healthy = folder(images, no_mask="healthy").load_test()
-    assert len(set(healthy.subjects)) == 8
+    with pytest.raises(DataError, match=r"not found is not none, but 1 images.*s4\.nii\.gz.*data\.unmatched=healthy"):
+        folder(images).load_test()
+    assert len(set(folder(images, unmatched="skip").load_test().subjects)) == 7
+    assert len(set(folder(images, unmatched="healthy").load_test().subjects)) == 8
 
 
 def test_a_mask_without_an_image_is_an_error(images):
@@ -205,9 +206,11 @@ def bids(root: Path, **config: Any) -> Folder:
 
 def test_bids_subjects_without_a_mask_are_skipped_unless_they_are_healthy(tmp_path):
     data = bids(tmp_path)
-    assert len(set(data.load_test().subjects)) == 4
-    assert len(data.inspect().problems) == 4
-    assert len(set(folder(tmp_path, no_mask="healthy").load_test().subjects)) == 8
+    with pytest.raises(DataError, match="not found is not none, but 4 images"):
+        data.load_test()
+    assert [problem.skipped for problem in data.inspect().problems] == [True] * 4 + [False]
+    assert len(set(folder(tmp_path, unmatched="skip").load_test().subjects)) == 4
+    assert len(set(folder(tmp_path, unmatched="healthy").load_test().subjects)) == 8
 
 
 def test_bids_sessions_are_examinations_of_one_subject_with_their_own_masks(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbench_datasets.imaging.preprocessing import region_of
-from adbench_datasets.layouts.scans import ScanConfig
+from adbench_datasets.imaging.region import region_of
+from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.mslub import MSLUB
 from layouts_mri import make_mslub
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbench_datasets.imaging.preprocessing import restore
-from adbench_datasets.layouts.scans import ScanConfig
+from adbench_datasets.imaging.slice_plan import restore
+from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.tcga_lgg import TCGALGG
 from layouts_mri import make_tcga_lgg
 from scipy import ndimage

@@ -60,7 +60,7 @@ def test_the_command_line_accepts_the_command_and_knows_its_names(command: Comma
                 registry.find(group, name)
     check_settings(options)
     if verb == "info" and not PLACEHOLDER.fullmatch(options["name"]):
-        assert options["name"] in known(registry.DETECTORS) | known(registry.DATASETS)
+        assert options["name"] in known(registry.DETECTORS) | known(registry.DATASETS) | {"protocol"}
 
 
 def listed(given: str | list[str] | None) -> list[str]:

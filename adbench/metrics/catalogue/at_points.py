@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
-from adbench.metrics.intervals import percentile_interval, ratio_interval, resample_weights
+from adbench.metrics.intervals import ratio, resample_weights
 from adbench.metrics.metric import Metric
 from adbench.metrics.points import OperatingPoint
+from adbench.metrics.student import Scale, resampled_error, t_interval
 
 Counts = NDArray[np.int64]
 
@@ -35,7 +36,7 @@ def metrics_at(point: OperatingPoint) -> tuple[Metric, ...]:
             "dice",
             "Dice",
             "over all pixels pooled.",
-            lambda of, k: Estimate.of(_pooled_dice(of, k), of.dice_interval(point.rate).interval),
+            lambda of, k: _pooled_dice(of, k, point.rate),
             resampled="test subjects and healthy subjects",
             headline=point.rate == 0.01,
         ),
@@ -43,7 +44,7 @@ def metrics_at(point: OperatingPoint) -> tuple[Metric, ...]:
             "subject_dice",
             "subject Dice",
             "mean over the subjects with lesions.",
-            lambda of, k: Estimate.of_mean(list(dice_by_subject(of, k).values()), of.resamples),
+            lambda of, k: Estimate.of_mean(list(dice_by_subject(of, k).values())),
             counts="subjects",
             resampled="subjects with lesions",
         ),
@@ -73,7 +74,7 @@ def metrics_at(point: OperatingPoint) -> tuple[Metric, ...]:
             "false_components",
             "false components",
             "sets of connected flagged pixels that touch no lesion, in a slice; slices without lesions included.",
-            lambda of, k: _ratio(of, {s: (at[k, 1], at[k, 2]) for s, at in of.flagged.components.items()}),
+            lambda of, k: _ratio(of, {s: (at[k, 1], at[k, 2]) for s, at in of.flagged.components.items()}, "count"),
             counts="images",
             higher_is_better=False,
             unit="a slice",
@@ -89,9 +90,10 @@ def metrics_at(point: OperatingPoint) -> tuple[Metric, ...]:
     )
 
 
-def _pooled_dice(of: Evidence, k: int) -> float | None:
+def _pooled_dice(of: Evidence, k: int, rate: float) -> Estimate:
     hits, flagged, lesion = sum((at[k] for at in of.flagged.pixels.values()), np.zeros(3, np.int64))
-    return float(2 * hits / (flagged + lesion)) if lesion else None
+    value = float(2 * hits / (flagged + lesion)) if lesion else None
+    return Estimate.of(value, of.dice_interval(value, rate).interval)
 
 
 def dice_by_subject(of: Evidence, k: int) -> dict[str, float]:
@@ -100,15 +102,13 @@ def dice_by_subject(of: Evidence, k: int) -> dict[str, float]:
     return {s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion}
 
 
-def _ratio(of: Evidence, counts: Mapping[str, tuple[int, int]]) -> Estimate:
+def _ratio(of: Evidence, counts: Mapping[str, tuple[int, int]], scale: Scale = "fraction") -> Estimate:
     """Pooled ratio, with its interval over subjects."""
     if not counts:
         return Estimate(value=None)
     part, whole = np.array([counts[subject] for subject in sorted(counts)], np.float64).T
-    if not whole.any():
-        return Estimate(value=None)
     weights = resample_weights(sorted(counts), of.resamples)
-    return Estimate.of(float(part.sum() / whole.sum()), ratio_interval(part, whole, weights))
+    return ratio(part, whole, weights, scale)
 
 
 def _f1(of: Evidence, k: int) -> Estimate:
@@ -128,4 +128,6 @@ def _f1(of: Evidence, k: int) -> Estimate:
     value = float(f1(counts.sum(axis=0)))
     if np.isnan(value):
         return Estimate(value=None)
-    return Estimate.of(value, percentile_interval(f1(resample_weights(subjects, of.resamples) @ counts)))
+    n = int(np.count_nonzero(counts[:, 0]))
+    error = resampled_error(f1(resample_weights(subjects, of.resamples) @ counts), n)
+    return Estimate.of(value, None if error is None else t_interval(value, error, n, "fraction"))

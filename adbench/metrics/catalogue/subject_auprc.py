@@ -9,7 +9,7 @@ from adbench.metrics.metric import Metric
 
 
 def auprc_by_subject(of: Evidence) -> tuple[dict[str, float], float]:
-    """Of each subject with a lesion, in the coarse cells, and how far these can move their mean."""
+    """Of each subject with a lesion, in the coarse bins, and how far these can move their mean."""
     subjects = of.histogram.subjects
     values, least, most = resampled(of.histogram, np.eye(len(subjects), dtype=np.int64))["auprc"]
     known = ~np.isnan(values)
@@ -25,6 +25,6 @@ SUBJECT_AUPRC = Metric(
     glossary="mean over the subjects with lesions of their own average precision.",
     counts="subjects",
     resampled="subjects with lesions",
-    estimate=lambda of: Estimate.of_mean(list(auprc_by_subject(of)[0].values()), of.resamples),
+    estimate=lambda of: Estimate.of_mean(list(auprc_by_subject(of)[0].values())),
     headline=False,
 )

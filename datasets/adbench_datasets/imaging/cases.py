@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,22 @@ class FileRef:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the numbers in a mask file mean. A value in none of the three sets is an error."""
+    """What the numbers in a mask file mean: a value in none of the three sets is what `others` says."""
 
     lesion: frozenset[int] = frozenset({1})
     ignore: frozenset[int] = frozenset()
     """Pixels that no metric counts."""
     background: frozenset[int] = frozenset({0})
+    others: Literal["error", "ignore", "lesion"] = "error"
     threshold: float | None = None
     """For masks stored lossily or as grey values: lesion is what reaches this value, and any value may occur."""
+
+
+def chosen_labels(values: Sequence[int] | None) -> Labels:
+    """Those of `data.lesion_values`: every value but 0 is a lesion, or those chosen, and no metric counts others."""
+    if values is None:
+        return Labels(lesion=frozenset(), others="lesion")
+    return Labels(lesion=frozenset(values), others="ignore")
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class Case:
     """train, validation or test, where the set itself says so."""
     session: str = ""
     """Tells several examinations of a subject apart."""
+    shows_lesion: bool = False
+    """Whether the layout says that the mask shows a lesion: one that is all zero is then no mask of this image."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +88,5 @@ class Scan:
     source_shape: tuple[int, ...]
     source_affine: NDArray[np.float64]
     """Shape and affine of the file as stored: what is needed to bring results back to the scan's own space."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how it was read."""

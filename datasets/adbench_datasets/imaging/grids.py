@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
 
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
@@ -34,8 +35,10 @@ class Stored:
     """(4, 4): index -> mm."""
     shape: tuple[int, ...]
     """As the file says it: perhaps without a third axis, or with a fourth of length one."""
-    qform: NDArray[np.float64] | None = None
-    """The second affine of a NIfTI file, where it has one."""
+    placed: bool = True
+    """Whether the file says where its voxels lie; a picture does not, nor a NIfTI file without sform and qform."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about it."""
 
     @property
     def canonical_affine(self) -> NDArray[np.float64]:
@@ -46,7 +49,7 @@ class Stored:
         sizes = " x ".join(f"{size:.4g}" for size in voxel_sizes(self.affine))
         corner = ", ".join(f"{c:.2f}" for c in self.affine[:3, 3])
         axes = "".join(nib.aff2axcodes(self.affine))
-        return f"{self.values.shape} {axes} with voxels of {sizes} mm from ({corner})"
+        return f"{self.values.shape} {axes} with voxels of {sizes} mm from ({corner}) mm RAS+"
 
 
 def to_canonical(values: NDArray[T], affine: NDArray[np.float64]) -> NDArray[T]:
@@ -69,26 +72,48 @@ def to_source(canonical: NDArray[Any], scan: Scan) -> nib.Nifti1Image:
     return nib.Nifti1Image(values.reshape(scan.source_shape), scan.source_affine, dtype=values.dtype)
 
 
-def place_on(image: Stored, mask: Stored) -> NDArray[np.float32] | None:
-    """Return the mask in the canonical orientation of the image, or None where it does not lie on the image's grid.
+def place_on(image: Stored, mask: Stored) -> tuple[NDArray[np.float32], bool] | None:
+    """Return the mask in the canonical orientation of the image, and whether it was brought there from another grid.
 
-    The grids agree voxel by voxel as stored, by the affines in use or by both qforms (some tools rewrite the sform
-    alone), or after each is brought into canonical orientation.
+    The grids agree voxel by voxel as stored, or after each is brought into canonical orientation. A mask of another
+    shape is brought to the image by the affines where both files state one. None where none of this is so: a mask of
+    the same shape that lies elsewhere is of another scan, or one of the headers is wrong.
     """
     shape = image.values.shape
-    if mask.values.shape == shape:
-        by_qform = mask.qform is not None and image.qform is not None and _agree(mask.qform, image.qform, shape)
-        if by_qform or _agree(mask.affine, image.affine, shape):
-            return to_canonical(mask.values, image.affine)
-    turned = to_canonical(mask.values, mask.affine)
-    shape = to_canonical(image.values, image.affine).shape
-    same = turned.shape == shape and _agree(mask.canonical_affine, image.canonical_affine, shape)
-    return turned if same else None
+    if mask.values.shape == shape and _agree(mask.affine, image.affine, shape):
+        return to_canonical(mask.values, image.affine), False
+    turned, wanted = to_canonical(mask.values, mask.affine), to_canonical(image.values, image.affine).shape
+    if turned.shape == wanted:
+        return (turned, False) if _agree(mask.canonical_affine, image.canonical_affine, wanted) else None
+    if not (image.placed and mask.placed):
+        return None
+    brought = _sampled(mask, image)
+    return None if brought is None else (to_canonical(brought, image.affine), True)
+
+
+def _sampled(mask: Stored, image: Stored) -> NDArray[np.float32] | None:
+    """The mask at the centres of the image's voxels (nearest neighbour), 0 beyond it.
+
+    None where that would lose a part of it: a mask that sticks out of the image, or of which nothing is left.
+    """
+    marked = np.argwhere(mask.values != 0)
+    if len(marked):
+        inside = apply_affine(np.linalg.inv(image.affine) @ mask.affine, marked)
+        beyond = 0.5 + MAX_SHIFT_VOXELS
+        if not ((inside > -beyond) & (inside < np.array(image.values.shape) - 1 + beyond)).all():
+            return None
+    to_mask = np.linalg.inv(mask.affine) @ image.affine
+    placed = affine_transform(mask.values, to_mask, output_shape=image.values.shape, order=0, mode="constant")
+    return None if len(marked) and not placed.any() else np.asarray(placed, np.float32)
+
+
+def far_apart(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    """How far two affines place the same voxel of a grid apart at most, in mm; a corner is furthest off."""
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape]), axis=-1).reshape(-1, 3)
+    return float(np.linalg.norm(apply_affine(a, corners) - apply_affine(b, corners), axis=1).max())
 
 
 def _agree(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
-    """Whether two affines put every voxel of a grid in the same place; a corner is furthest off."""
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape]), axis=-1).reshape(-1, 3)
-    shift = np.linalg.norm(apply_affine(a, corners) - apply_affine(b, corners), axis=1).max()
+    """Whether two affines put every voxel of a grid in the same place."""
     same_sizes = np.allclose(voxel_sizes(a), voxel_sizes(b), rtol=SIZE_TOLERANCE, atol=0)
-    return bool(same_sizes and shift <= MAX_SHIFT_VOXELS * voxel_sizes(b).min())
+    return bool(same_sizes and far_apart(a, b, shape) <= MAX_SHIFT_VOXELS * voxel_sizes(b).min())

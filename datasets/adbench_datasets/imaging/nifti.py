@@ -11,26 +11,22 @@ import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
-from numpy.typing import NDArray
 
 from adbench_datasets.imaging.cases import FileRef
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError, open_file
 from adbench_datasets.imaging.grids import Stored
+from adbench_datasets.imaging.header_place import Header, is_placed, place_of
 
 MAX_DEFLATE = 1032
 """Deflate cannot pack more than this many bytes into one: a small file cannot hold the volume of a huge header."""
-VOXEL_MM = (0.05, 25.0)
-MIN_VOLUME = 1e-3
-"""Smallest volume of a voxel as a fraction of that with right angles: less, and two axes are almost parallel."""
-
-Header = nib.Nifti1Header  # Nifti2Header is a subclass of it
+NO_PLACE = "neither sform nor qform is set: which side is left is not known, and is taken as nibabel does (LAS)"
 
 
 def read_nifti(ref: FileRef, root: Path) -> Stored:
     """Read a volume, or a single slice, as float32, scaled as its header says. Gzip is known by content, not by name.
 
     Raises CaseError where the file is not NIfTI, damaged, too large, of several volumes, of a type other than real
-    numbers, or without a usable place in space.
+    numbers, or where its header contradicts itself about where voxels lie (`header_place`).
     """
     with open_file(ref, root) as (file, size):
         packed = file.read(2) == b"\x1f\x8b"
@@ -39,14 +35,15 @@ def read_nifti(ref: FileRef, root: Path) -> Stored:
         header = _header(ref, stream)
         try:
             shape = _shape(ref, header, size * MAX_DEFLATE if packed else size)
-            affine = _affine(ref, header)
+            affine = place_of(ref, header)
             proxy = ArrayProxy(stream, header, mmap=False)
         except (HeaderDataError, ValueError, OverflowError) as error:  # ValueError: of NaN where a number is needed
             raise CaseError(ref, f"the header is not valid ({error}). Convert or fetch the file again.") from error
         with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is an error later
             values = np.asarray(proxy, dtype=np.float32)
         _read_to_end(ref, stream)
-    return Stored(str(ref), values.reshape(shape, order="F"), affine, header.get_data_shape(), _qform(header))
+    notes = () if is_placed(header) else (NO_PLACE,)
+    return Stored(str(ref), values.reshape(shape, order="F"), affine, header.get_data_shape(), bool(not notes), notes)
 
 
 def _header(ref: FileRef, stream: IO[bytes]) -> Header:
@@ -95,38 +92,6 @@ def _shape(ref: FileRef, header: Header, available: int) -> tuple[int, int, int]
         )
     x, y, z = (*shape[:3], 1)[:3]
     return x, y, z
-
-
-def _affine(ref: FileRef, header: Header) -> NDArray[np.float64]:
-    """Return the affine (sform, else qform, else voxel sizes alone), (4, 4), checked."""
-    axes = min(3, len(header.get_data_shape()))
-    if axes == 2 and header["pixdim"][3] == 0:
-        header["pixdim"][3] = 1  # a slice need not say its thickness; the reference reader takes 1 as well
-    stated = header["pixdim"][1 : 1 + axes]
-    if not (np.isfinite(stated) & (stated != 0)).all():
-        raise CaseError(ref, f"voxel sizes must be numbers other than 0, not {stated.tolist()}. Correct the header.")
-    affine = np.asarray(header.get_best_affine(), np.float64)
-    if not np.isfinite(affine).all():
-        raise CaseError(ref, "the affine has entries that are NaN or infinite. Correct the header.")
-    spacing = nib.affines.voxel_sizes(affine)
-    if not ((spacing >= VOXEL_MM[0]) & (spacing <= VOXEL_MM[1])).all():
-        raise CaseError(
-            ref,
-            f"voxels must measure {VOXEL_MM[0]} to {VOXEL_MM[1]} mm, not {np.round(spacing, 6).tolist()}. "
-            "Correct the header (sform, or qform where there is none).",
-        )
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < MIN_VOLUME:
-        raise CaseError(ref, "the affine is singular: two of its axes are parallel. Correct the header.")
-    return affine
-
-
-def _qform(header: Header) -> NDArray[np.float64] | None:
-    """Return the qform's affine; None where the file has none, or an invalid one beside its sform."""
-    try:
-        affine, _ = header.get_qform(coded=True)
-    except (HeaderDataError, ValueError):
-        return None
-    return affine if affine is None or np.isfinite(affine).all() else None
 
 
 def _read_to_end(ref: FileRef, stream: IO[bytes]) -> None:

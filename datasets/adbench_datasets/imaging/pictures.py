@@ -5,7 +5,8 @@ columns run to the left and its rows to the back, so a stack of them has axes L,
 
 Accepted: grey of 1 bit (as 0 and 255), 8, 16 and 32 bits, signed or not, and float; colour of 8 bits where the channels
 are equal or one is chosen; alpha where all is opaque. Refused, since the values would change or mean something else:
-palettes, colour of 16 bits (PIL reads 8 of them), several pages, a turned picture (EXIF).
+palettes, CMYK, colour of 16 bits (PIL reads 8 of them), transparency, several pages, a turned picture (EXIF), and TIFF
+in which 0 is white where PIL does not turn it (all but 1 and 8 bits).
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 GREY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 COLOUR = ("RGB", "RGBA", "LA")
 ORIENTATION = 0x0112  # the EXIF tag
+PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258  # TIFF tags
+WHITE_IS_ZERO = 0
+TURNED_BITS = (1, 8)
+"""Depths at which PIL itself turns a picture whose 0 is white."""
 
 DAMAGE = (
     Image.DecompressionBombError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
@@ -72,7 +77,7 @@ def read_pictures(
     if volume is None:
         raise CaseError(name, "a case needs at least one picture. Complete the download.")
     affine = np.diag([*(np.array([-1, -1, 1]) * (spacing_mm or (1.0, 1.0, 1.0))), 1.0])
-    return Stored(name, volume, affine, volume.shape)
+    return Stored(name, volume, affine, volume.shape, placed=False)
 
 
 def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> NDArray[np.generic]:
@@ -98,6 +103,12 @@ def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
     stored = " ".join(str(tile[3]) for tile in getattr(picture, "tile", ()))
     if picture.mode in COLOUR and ";16" in stored:
         raise CaseError(ref, "colour of 16 bits would lose half of them when read. Convert it to grey of 16 bits.")
+    tags = getattr(picture, "tag_v2", {})
+    bits = tuple(tags.get(BITS_PER_SAMPLE, (1,)))
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and (len(bits) > 1 or bits[0] not in TURNED_BITS):
+        raise CaseError(ref, "0 is white in this picture (TIFF WhiteIsZero). Save it with 0 as black (BlackIsZero).")
+    if "transparency" in picture.info:
+        raise CaseError(ref, "one grey value of this picture is transparent. Save it without transparency.")
     pages = getattr(picture, "n_frames", 1)
     if pages != 1:
         raise CaseError(ref, f"one slice a file is needed, but this has {pages} pages. Split it.")

@@ -6,23 +6,21 @@ repaired: a NaN, a label without meaning or a mask on another grid is a `CaseErr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
+from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.files import CaseError
 from adbench_datasets.imaging.grids import Stored, place_on, to_canonical, to_source
+from adbench_datasets.imaging.labels import EMPTY_MASK, read_labels
 from adbench_datasets.imaging.nifti import read_nifti
 from adbench_datasets.imaging.pictures import is_picture, read_pictures
 
 __all__ = ["CaseError", "read_case", "to_source"]
-
-LABEL_TOLERANCE = 1e-3
-"""How far a label may be from a whole number: storage as scaled integers is not exact."""
 
 GREY_BRAIN = 128
 """A brain mask that is a picture is white, 255, which JPEG does not keep exactly."""
@@ -39,9 +37,14 @@ def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
     image = _read(case.image, case, root, channel=channel)
     _check_values(image)
     lesion = ignore = brain = None
+    notes = list(image.notes)
     if case.lesion is not None:
         mask = _read(case.lesion, case, root, like=image)
-        lesion, ignore = _read_labels(_on_grid(image, mask), mask.name, case.labels)
+        placed = _on_grid(image, mask, notes)
+        lesion, ignore, said = read_labels(placed, mask.name, case.labels, _in_slices(case.lesion))
+        notes += said
+        if case.shows_lesion and not lesion.any():
+            raise CaseError(mask.name, EMPTY_MASK)
     elif not case.lesion_free:
         raise CaseError(
             image.name, "has no lesion mask, nor is it known to be free of lesions. Add one, or leave it out."
@@ -49,7 +52,7 @@ def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
     if case.brain is not None:
         mask = _read(case.brain, case, root, like=image)
         least = GREY_BRAIN if is_picture(case.brain) else np.finfo(np.float32).tiny
-        brain = _on_grid(image, mask) >= least
+        brain = _on_grid(image, mask, notes) >= least
         if not brain.any():
             raise CaseError(
                 mask.name, f"the brain mask of {image.name} is empty. Make it again, or leave out the case."
@@ -67,6 +70,7 @@ def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
         source=image.name,
         source_shape=image.shape,
         source_affine=image.affine,
+        notes=tuple(notes),
     )
 
 
@@ -96,70 +100,22 @@ def _check_values(image: Stored) -> None:
         raise CaseError(image.name, f"the image is blank: all values are {least:g}. Fetch it again, or leave it out.")
 
 
-def _on_grid(image: Stored, mask: Stored) -> NDArray[np.float32]:
-    """Return a mask in canonical orientation. Raises CaseError where it is not finite, or not on the image's grid."""
+def _on_grid(image: Stored, mask: Stored, notes: list[str]) -> NDArray[np.float32]:
+    """Return a mask in canonical orientation; notes say where it came from another grid.
+
+    Raises CaseError where it is not finite, or cannot be placed on the image.
+    """
     if not np.isfinite(mask.values).all():
         raise CaseError(mask.name, "the mask holds NaN or infinite values. Make it again, or leave out the case.")
-    placed = place_on(image, mask)
-    if placed is None:
+    found = place_on(image, mask)
+    if found is None:
         raise CaseError(
             mask.name,
-            f"a mask must lie on the grid of its image, but this is {mask}, and {image.name} is {image}. "
+            f"a mask must lie on the grid of its image, or be brought there whole by the affines, but this is {mask}, "
+            f"and {image.name} is {image}. "
             "Take the mask that was drawn on this image, or leave out the case.",
         )
+    placed, moved = found
+    if moved:
+        notes.append("masks have another grid than their images: they are brought there by the affines")
     return placed
-
-
-def _read_labels(
-    mask: NDArray[np.float32], name: str, labels: Labels
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    """Return where the lesion is, and what to ignore (None where no label says so)."""
-    if labels.threshold is not None:
-        return _read_grey(mask, name, labels.threshold), None
-    off = np.rint(mask)
-    off -= mask
-    between = np.abs(off, out=off) > LABEL_TOLERANCE
-    if between.any():
-        raise CaseError(
-            name,
-            f"labels must be whole numbers, but the mask holds {_some(mask[between])}: it was resampled, or is a map "
-            "of probabilities. Take the original mask.",
-        )
-    whole = np.rint(mask, out=off)
-    lesion, ignore, background = (_among(whole, s) for s in (labels.lesion, labels.ignore, labels.background))
-    known = lesion | ignore | background
-    if not known.all():
-        meant = ", ".join(map(str, sorted(labels.lesion | labels.ignore | labels.background)))
-        raise CaseError(
-            name,
-            f"labels must be among {meant}, but the mask holds {_some(whole[~known])}. Correct it, or leave it out.",
-        )
-    return lesion, ignore if labels.ignore else None
-
-
-def _read_grey(mask: NDArray[np.float32], name: str, threshold: float) -> NDArray[np.bool_]:
-    """Where a mask reaches the threshold. Raises CaseError where a slice has grey, but nowhere enough of it."""
-    lesion = mask >= threshold
-    too_dark = (mask != 0).any((0, 1)) & ~lesion.any((0, 1))
-    if too_dark.any():
-        raise CaseError(
-            name,
-            f"a mask that is a picture shows the lesion in white (255), but the brightest value of one is "
-            f"{mask[..., too_dark].max():g}. Save it with 0 and 255.",
-        )
-    return lesion
-
-
-def _among(values: NDArray[np.float32], wanted: Iterable[int]) -> NDArray[np.bool_]:
-    """Where values are one of a few; unlike numpy's isin it does not copy a view."""
-    found = np.zeros_like(values, dtype=bool)
-    for value in wanted:
-        found |= values == value
-    return found
-
-
-def _some(values: NDArray[np.float32]) -> str:
-    """Name a few of the values."""
-    found = np.unique(values)
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return ", ".join(f"{value:g}" for value in found[:5]) + more

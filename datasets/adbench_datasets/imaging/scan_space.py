@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adbench.contracts.splits import Split
 from adbench.errors import DataError
-from adbench_datasets.imaging.preprocessing import SlicePlan, as_stored, restore
+from adbench_datasets.imaging.slice_plan import SlicePlan, as_stored, restore
 
 
 def to_nifti(maps: NDArray[np.float32], split: Split, source: str, plan: SlicePlan) -> nib.Nifti1Image:

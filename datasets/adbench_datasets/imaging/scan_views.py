@@ -12,7 +12,8 @@ from adbench.contracts.scans import ScanView, Truth
 from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
-from adbench_datasets.imaging.preprocessing import SlicePlan, Units, axial, region_of, restore
+from adbench_datasets.imaging.region import Units, region_of
+from adbench_datasets.imaging.slice_plan import SlicePlan, axial, restore
 
 Read = Callable[[], tuple[Scan, Units]]
 

@@ -37,7 +37,8 @@ from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench.storage.files import write_atomic
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared, SlicePlan
+from adbench_datasets.imaging.preprocessing import Kind, Prepared
+from adbench_datasets.imaging.slice_plan import SlicePlan
 
 VERSION = 2
 """Raise it when the layout of the files changes."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Generic, NoReturn, TypeVar
 
 from adbench.errors import DataError
-from adbench_datasets.layouts.scans import ScanConfig, ScanDataset
+from adbench_datasets.layouts.scan_config import ScanConfig
+from adbench_datasets.layouts.scans import ScanDataset
 
 ConfigT = TypeVar("ConfigT", bound=ScanConfig)
 

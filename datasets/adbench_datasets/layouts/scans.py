@@ -10,16 +10,14 @@ pathology of such subjects, not near a slice with some. Test: all kept slices of
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, TypeVar
-
-from pydantic import Field, model_validator
+from typing import ClassVar, Generic, Literal
 
 from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem
 from adbench.contracts.scans import ScanView
@@ -27,45 +25,20 @@ from adbench.contracts.splits import Split, Splits
 from adbench.errors import DataError
 from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
+from adbench_datasets.imaging.file_hashes import content_hashes
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared, PreprocessingConfig, Units, prepare
+from adbench_datasets.imaging.preprocessing import Kind, Prepared, prepare
+from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.imaging.region import Units
 from adbench_datasets.imaging.scan_facts import facts
 from adbench_datasets.imaging.scan_views import views
 from adbench_datasets.imaging.slice_cache import Job, SliceCache, key_of
+from adbench_datasets.layouts import skipped
+from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
+from adbench_datasets.layouts.subjects import MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
 
-MIN_SUBJECTS = 3
-NAMED = 3
-"""Skipped cases that a message names."""
-PRESETS = {
-    "smoke": {"size": 64, "max_subjects": 8},
-    "small": {"size": 64},
-    "standard": {"size": 64},
-    "paper": {"size": 128},
-}
-NO_LABEL = "has neither a lesion mask nor is it known to be free of lesions"
-
-
-class ScanConfig(PreprocessingConfig):
-    """Fields of every dataset of scans, beside those of the preprocessing (flat: `--set data.size=128`)."""
-
-    split_seed: int = Field(0, ge=0, description="seed of the order of subjects, by which they are split")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="fraction of the subjects for validation")
-    test_fraction: float = Field(0.2, gt=0, lt=1, description="fraction of the subjects for testing")
-    max_subjects: int | None = Field(None, ge=3, description="use about so many subjects; null: all")
-    test_slices: Literal["all", "lesion"] = Field("all", description="test on all slices, or on those with a lesion")
-    max_skipped_fraction: float = Field(
-        0.05, ge=0, lt=1, description="stop where more than this fraction of the cases cannot be used"
-    )
-
-    @model_validator(mode="after")
-    def _some_train(self) -> ScanConfig:
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction and test_fraction together must leave subjects to train on")
-        return self
-
-
-ConfigT = TypeVar("ConfigT", bound=ScanConfig)
+PARTS = ("image", "lesion", "brain")
 
 
 class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
@@ -141,7 +114,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """Return the scans of a split of this set; each is read when it is asked."""
         root, cache = self._root(), self.prepared()
         sized = {case["source"] for case in cache.cases if case["facts"]["spacing_mm"]}
-        cases = {_relative(_refs(case.image)[0], root): case for case in self.cases(root)}
+        cases = {_relative(refs_of(case.image)[0], root): case for case in self.cases(root)}
 
         def read(source: str) -> tuple[Scan, Units]:
             return self.read(cases[source]), self.units(cases[source])
@@ -177,15 +150,15 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """
         if self._cache is None:
             self._cache = self._prepare()
-            _tell_skipped(self._cache, self.runtime)
+            skipped.tell(self._cache, self.runtime)
         if strict:
-            _refuse_many_skipped(self._cache, self.config.max_skipped_fraction)
+            skipped.refuse(self._cache, self.config)
         return self._cache
 
     def _prepare(self) -> SliceCache:
         root = self._root()
-        cases = self.cases(root)
-        _check_unique(cases)
+        cases = [self._judged(case) for case in self.cases(root)]
+        check_cases(cases)
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
         role = dict.fromkeys((case.subject for case in unknown), "train") | role  # to be listed as skipped
@@ -193,13 +166,22 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         if left := len(subjects - role.keys()):
             limit = f"data.max_subjects={self.config.max_subjects}"
             self.runtime.notify(f"{self._name}: {len(subjects) - left} of {len(subjects)} subjects are used ({limit})")
-        jobs = [self._job(case, role[case.subject], root) for case in cases if case.subject in role]
-        jobs.sort(key=lambda job: (_place(self.config.split_seed, job.subject), job.source))
+        used = [case for case in cases if case.subject in role]
+        files = {part: [refs_of(getattr(case, part)) for case in used] for part in PARTS}
+        hashes = content_hashes((ref for part in files.values() for refs in part for ref in refs), root, self.runtime)
+        jobs = [self._job(case, role[case.subject], root, hashes) for case in used]
+        jobs.sort(key=lambda job: (order_of(self.config.split_seed, job.subject), job.source))
         key = key_of([slice_cache.VERSION, [(job.key, job.role) for job in jobs]])[:16]
         make = partial(_prepare_case, type(self), self.config, root)
         return SliceCache.get(self._cache_root() / f"{self._name}-{key}", jobs, self.config.size, make, self.runtime)
 
-    def _job(self, case: Case, role: str, root: Path) -> Job:
+    def _judged(self, case: Case) -> Case:
+        """A case with what the user says of images without a mask."""
+        if self.config.unmatched != "healthy":
+            return case
+        return dataclasses.replace(case, shows_lesion=False, lesion_free=case.lesion_free or case.lesion is None)
+
+    def _job(self, case: Case, role: str, root: Path, hashes: Mapping[FileRef, str]) -> Job:
         """The key holds all that decides the pixels; roles are in the key of the whole cache."""
         fields = PreprocessingConfig.model_fields
         content = {
@@ -209,12 +191,13 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             "extra": self.config.model_dump(mode="json", exclude={*fields, *ScanConfig.model_fields}),
             "case": [case.subject, case.session, case.lesion_free, case.spacing_mm],
             "labels": [sorted(case.labels.lesion), sorted(case.labels.ignore), sorted(case.labels.background)],
+            "others": [case.labels.others, case.shows_lesion],
             "threshold": case.labels.threshold,
             "files": {
-                name: [_stamp(ref, root) for ref in _refs(getattr(case, name))] for name in ("image", "lesion", "brain")
+                part: [[_relative(ref, root), hashes[ref]] for ref in refs_of(getattr(case, part))] for part in PARTS
             },
         }
-        source = _relative(_refs(case.image)[0], root)
+        source = _relative(refs_of(case.image)[0], root)
         return Job(case.subject, source, role, case, key_of(content)[:24])
 
     def _root(self) -> Path:
@@ -260,7 +243,7 @@ def _count_subjects(cache: SliceCache) -> int:
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:
     """Read and prepare one case, in a worker process."""
     if case.lesion is None and not case.lesion_free:
-        raise DataError(NO_LABEL)
+        raise DataError(skipped.NO_LABEL)
     dataset = cls(config, root)
     try:
         return prepare(dataset.read(case), config, dataset.units(case))
@@ -268,89 +251,6 @@ def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, 
         raise CaseError(error.file.removeprefix(f"{root}{os.sep}"), error.what) from error
 
 
-def split_subjects(cases: Iterable[Case], config: ScanConfig, own_split: bool = True) -> dict[str, str]:
-    """Subject -> train, validation or test, for the subjects to use; all test if fewer than 3, or not `own_split`.
-
-    Raises DataError where a subject is in two splits of the set's own.
-    """
-    official: dict[str, str | None] = {}
-    for case in cases:
-        if official.setdefault(case.subject, case.split) != case.split:
-            raise DataError(
-                f"A subject belongs to one split, but {case.subject!r} is in both {official[case.subject]} and "
-                f"{case.split}: correct the list."
-            )
-    order = sorted(official, key=lambda subject: _place(config.split_seed, subject))
-    if not own_split or len(order) < MIN_SUBJECTS:
-        return _fewer(dict.fromkeys(order, "test"), config.max_subjects)
-    role = {subject: official[subject] or "train" for subject in order}
-    named = set(official.values())
-    for part, fraction in (("test", config.test_fraction), ("validation", config.validation_fraction)):
-        free = [s for s in order if role[s] == "train" and (part == "validation" or official[s] is None)]
-        if part not in named and len(free) > 1:
-            for subject in free[: min(max(1, round(fraction * len(order))), len(free) - 1)]:
-                role[subject] = part
-    return _fewer(role, config.max_subjects)
-
-
-def _fewer(role: dict[str, str], most: int | None) -> dict[str, str]:
-    """The first subjects of each split, in proportion."""
-    if most is None or len(role) <= most:
-        return role
-    parts = {part: [s for s in role if role[s] == part] for part in set(role.values())}
-    taken = {s for members in parts.values() for s in members[: max(1, most * len(members) // len(role))]}
-    return {s: part for s, part in role.items() if s in taken}
-
-
-def _place(seed: int, subject: str) -> str:
-    return hashlib.sha256(os.fsencode(f"{seed}\0{subject}")).hexdigest()  # names of files may be no UTF-8
-
-
-def _refs(file: FileRef | Sequence[FileRef | None] | None) -> list[FileRef]:
-    return [file] if isinstance(file, FileRef) else [ref for ref in file or () if ref is not None]
-
-
 def _relative(ref: FileRef, root: Path) -> str:
     base = root if root.is_dir() else root.parent
     return str(FileRef(Path(os.path.relpath(ref.path, base)), ref.member))
-
-
-def _stamp(ref: FileRef, root: Path) -> list[str | int]:
-    """Relative path, size and time of change; a file that is missing gets its own stamp, and an error when read."""
-    try:
-        status = ref.path.stat()
-    except OSError:
-        return [_relative(ref, root), -1, -1]
-    return [_relative(ref, root), status.st_size, status.st_mtime_ns]
-
-
-def _check_unique(cases: Sequence[Case]) -> None:
-    seen: dict[tuple[str, str], Case] = {}
-    for case in cases:
-        other = seen.setdefault((case.subject, case.session), case)
-        if other is not case:
-            a, b = _refs(other.image)[0], _refs(case.image)[0]
-            raise DataError(f"Each examination must occur once, but {case.subject!r} is both {a} and {b}: remove one.")
-    if not cases:
-        raise DataError("At least one case is needed, but the data folder holds none: complete the download.")
-
-
-def _some(skipped: Sequence[tuple[str, str]]) -> str:
-    rest = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
-    return "; ".join(f"{file}: {why}" for file, why in skipped[:NAMED]) + rest
-
-
-def _tell_skipped(cache: SliceCache, runtime: DataRuntime) -> None:
-    if cache.skipped:
-        total = len(cache.skipped) + len(cache.cases)
-        runtime.notify(f"{len(cache.skipped)} of {total} cases cannot be used and are left out: {_some(cache.skipped)}")
-
-
-def _refuse_many_skipped(cache: SliceCache, limit: float) -> None:
-    faults = [(file, why) for file, why in cache.skipped if why != NO_LABEL]
-    n = len(cache.cases) + len(faults)
-    if not cache.cases or len(faults) > limit * n:
-        raise DataError(
-            f"At most {limit:.0%} of the cases may be left out (data.max_skipped_fraction), but {len(cache.skipped)} "
-            f"of {len(cache.cases) + len(cache.skipped)} cannot be used: {_some(cache.skipped)}"
-        )

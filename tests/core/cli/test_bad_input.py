@@ -17,6 +17,9 @@ import toys
 from PIL import Image
 
 from adbench.cli.app import app
+from adbench.cli.arguments import at_home
+from adbench.config.options import RunOptions
+from adbench.errors import ConfigError
 
 QUICK = ["protocol.resamples=20", "protocol.timing_slices=2", "protocol.timing_budget_s=0.01"]
 PHANTOM = ["data.n_train=2", "data.n_validation=4", "data.n_test=8"]
@@ -118,7 +121,7 @@ def test_a_setting_that_none_of_several_methods_has_is_refused(adbench):
 def test_too_few_validation_images_for_the_percentile_are_refused_before_training(adbench):
     rule = ["threshold=position", "percentile=97.5"]
     answer = adbench.refuses(*DDIM, settings=[*PHANTOM, *rule])
-    assert "97.5th percentile at each position needs at least 40 healthy validation images, got 4" in answer
+    assert "97.5th percentile at each position needs at least 40 healthy validation images, got 2" in answer
     assert "threshold=global" in answer
 
 
@@ -285,7 +288,7 @@ def test_a_page_on_a_full_disk_is_an_error_and_the_record_is_kept(adbench, monke
     [
         ("toy-nan", "Scores must be finite"),
         ("toy-infinite", "Scores must be finite"),
-        ("toy-misshapen", "must have the shape (8, 1, 16, 16); received (8, 1, 8, 16)"),
+        ("toy-misshapen", "must have the shape (4, 1, 16, 16); received (4, 1, 8, 16)"),
         ("toy-list", "Scores must be a torch tensor, but toy-list returned list."),
         ("toy-raising", "ValueError: the toy broke"),
         ("toy-greedy", "out of memory on cpu (tried to allocate 99 GiB)"),
@@ -319,3 +322,18 @@ def test_a_refusal_of_the_real_command_has_no_traceback_and_leaves_nothing(tmp_p
     assert line.startswith("error: headct-sprites looks for MedNIST.tar.gz or MedNIST/HeadCT, but found none of")
     assert "kein Ort ü/MedNIST/HeadCT" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**64])
+def test_a_seed_that_a_library_would_not_take_is_refused(adbench, seed):
+    code, out, err = adbench(*TOY, "--seed", seed)
+    assert (code, out) == (2, "")
+    assert "--seed" in err
+    with pytest.raises(ConfigError, match="A seed is a whole number from 0 to 4294967295"):
+        RunOptions(seed=seed)
+
+
+def test_a_tilde_is_the_home_folder_wherever_it_stands(tmp_path):
+    home = str(Path.home())
+    given = ["--out=~/x", "--out", "~/y", "~", "--set", "a=~b", "x~", "~user/z"]
+    assert at_home(given) == [f"--out={home}/x", "--out", f"{home}/y", home, *given[4:]]

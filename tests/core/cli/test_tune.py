@@ -46,7 +46,7 @@ def test_a_study_is_made_and_its_best_trial_is_printed_with_what_to_do_next():
     assert re.search(r"trial \d: dice 0\.\d{4} with level=", out)
     assert "3 trials of study toy-tuned-toy-heads-smoke-inference in sqlite:///" in out
     assert "adbench run --method toy-tuned --dataset toy-heads --preset smoke --tuned toy-tuned-toy-heads-smoke" in out
-    assert "4 trials" in adbench_tune(*USUAL, "--trials", "4", "--set", "data.subjects=6")
+    assert "4 trials" in adbench_tune(*USUAL, "--trials", "4", "--set", "data.subjects=12")
 
 
 def test_several_objectives_print_the_pareto_front():

@@ -32,7 +32,8 @@ def evidence(kind: str = "few values", lesion: float = 0.2) -> tuple[Evidence, l
     healthy = slices(kind, 1, 24, 0.0)
     images = np.random.default_rng(1).integers(0, 3, 6).astype(np.float32)
     anomalous, names = np.arange(6) % 2 == 0, [name for name, *_ in maps]
-    return Evidence(lambda: iter(maps), np.ones(6, bool), lambda: iter(healthy), images, anomalous, names, 50), maps
+    every = np.ones(6, bool)
+    return Evidence(lambda: iter(maps), every, lambda: iter(healthy), images, anomalous, every, names, 50), maps
 
 
 @METRIC
@@ -65,7 +66,7 @@ def test_metrics_without_a_threshold_are_what_another_way_to_compute_them_gives(
         "image_auprc_p99": average_precision_score(of.anomalous, p99),
     }
     found = {key: metric.estimate(of).value for key, metric in METRICS.items() if not metric.point}
-    assert found == pytest.approx(expected, abs=5e-3)  # the coarse cells of one subject's AUPRC
+    assert found == pytest.approx(expected, abs=5e-3)  # the coarse bins of one subject's AUPRC
 
 
 @several_scores
@@ -148,4 +149,4 @@ def test_all_metrics_together_read_the_maps_a_few_times_only():
     for metric in METRICS.values():
         metric.estimate(counted)
     assert strata(counted)
-    assert len(reads) <= 2 + 1 + 1, "to choose cells, to count, for the best Dice, and at the thresholds"
+    assert len(reads) <= 2 + 1 + 1, "to choose bins, to count, for the best Dice, and at the thresholds"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from score_maps import fill, make_maps, rereader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
-from adbench.metrics import cells as cells_module
+from adbench.metrics import bins as bins_module
+from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
-from adbench.metrics.intervals import Bounded, bootstrap, difference_interval, ratio_interval, resample_weights
+from adbench.metrics.intervals import Bounded, bootstrap, difference_interval, ratio, resample_weights
 from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import pixel_metrics
 from adbench.metrics.resampled_thresholds import HEALTHY_SEED, dice_interval
@@ -25,10 +27,23 @@ def repeat(maps: list[Maps], times: np.ndarray) -> list[Maps]:
     return [(f"{one[0]} {k}", *one[1:]) for one, n in zip(maps, times, strict=True) for k in range(n)]
 
 
+def expected(value: float, draws: list[float | None], n: int) -> np.ndarray:
+    """Student's t on the logit: the spread of resamples, widened by the root of n / (n - 1)."""
+    error = np.std([draw for draw in draws if draw is not None], ddof=1) * np.sqrt(n / (n - 1))
+    middle = np.log(value / (1 - value))
+    reach = student.ppf(0.975, n - 1) * error / (value * (1 - value))
+    return 1 / (1 + np.exp(-(middle + np.array([-reach, reach]))))
+
+
 def explicit(maps: list[Maps], weights: np.ndarray, name: str) -> np.ndarray:
     """The ends of the interval, with every resample measured anew."""
-    drawn = [getattr(pixel_metrics(rereader(repeat(maps, row))), name) for row in weights]
-    return np.percentile([value for value in drawn if value is not None], [2.5, 97.5])
+    draws = [getattr(pixel_metrics(rereader(repeat(maps, row))), name) for row in weights]
+    return expected(getattr(pixel_metrics(rereader(maps)), name), draws, len(maps))
+
+
+def points(maps: list[Maps]) -> dict[str, float]:
+    found = pixel_metrics(rereader(maps))
+    return {name: getattr(found, name) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,21 +51,21 @@ def test_bootstrap_is_the_explicit_resampling_of_subjects(name: str) -> None:
     maps = make_maps("few values", 4, subjects=5)
     weights = resample_weights([name for name, *_ in maps], 60, seed=3)
     found = bootstrap(fill(maps[::-1]), weights)[name]
-    assert found.interval == pytest.approx(explicit(maps, weights, name), abs=1e-12)
+    assert found.interval == pytest.approx(explicit(maps, weights, name), abs=1e-9)
     assert found.error_bound == 0
 
 
 @pytest.mark.parametrize("kind", ["continuous", "wide range", "close together"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bound_covers_what_the_cells_do_to_an_interval(kind: str, name: str, monkeypatch) -> None:
-    monkeypatch.setattr(cells_module, "COARSE", 12)
+    monkeypatch.setattr(bins_module, "COARSE", 40)
     maps = make_maps(kind, 8, subjects=8)
     weights = resample_weights([name for name, *_ in maps], 40)
-    found = bootstrap(fill(maps), weights)[name]
+    found = bootstrap(fill(maps), weights, points(maps))[name]
     assert found.interval is not None
     away = np.abs(np.array(found.interval) - explicit(maps, weights, name)).max()
-    assert away <= found.error_bound + 1e-12
-    assert 0 < found.error_bound < 0.5
+    assert away <= found.error_bound + 1e-9
+    assert 0 < found.error_bound < 0.6
     assert 0 <= found.interval[0] <= found.interval[1] <= 1
 
 
@@ -107,21 +122,25 @@ def test_a_difference_needs_the_same_subjects_and_a_bootstrap_a_weight_for_each(
 
 
 def test_a_ratio_leaves_out_resamples_without_any_of_the_whole() -> None:
-    weights = np.array([[2, 0], [1, 1], [0, 2]])
-    assert ratio_interval(np.array([1.0, 0.0]), np.array([4.0, 0.0]), weights) == (0.25, 0.25)
-    assert ratio_interval(np.zeros(2), np.zeros(2), weights) is None
+    weights = np.array([[2, 0, 0], [1, 1, 0], [0, 2, 0], [0, 0, 2]])
+    part, whole = np.array([1.0, 3.0, 0.0]), np.array([4.0, 4.0, 0.0])
+    ends = expected(0.5, [0.25, 0.5, 0.75], 2)
+    found = ratio(part, whole, weights)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, *ends), abs=1e-9)
+    assert ratio(np.zeros(3), np.zeros(3), weights) == Estimate(value=None)
+    assert ratio(part[:1], whole[:1], weights[:, :1]) == Estimate(value=0.25), "of one subject"
 
 
 def test_the_interval_of_dice_at_a_rate_draws_test_and_healthy_subjects() -> None:
     maps = make_maps("few values", 4, subjects=5)
     healthy = make_maps("few values", 5, subjects=6, lesion=0.0)
     test = fill(maps)
-    counted = ScoreHistogram(test.cells)
+    counted = ScoreHistogram(test.bins)
     for one in healthy:
         counted.add(*one)
     weights = resample_weights(test.subjects, 50)
     drawn = resample_weights(counted.subjects, 50, HEALTHY_SEED)
-    expected = []
+    draws: list[float | None] = []
     for row, other in zip(weights, drawn, strict=True):
         (at,) = healthy_thresholds(rereader(repeat(healthy, other)), [0.1])
         flagged = [
@@ -129,9 +148,10 @@ def test_the_interval_of_dice_at_a_rate_draws_test_and_healthy_subjects() -> Non
             for _, s, m, _ in repeat(maps, row)
         ]
         hits, n, lesion = np.sum(flagged, axis=0)
-        expected.append(2 * hits / (n + lesion))
-    found = dice_interval(test, counted, 0.1, weights)
-    low, high = np.percentile(expected, [2.5, 97.5])
+        draws.append(2 * hits / (n + lesion))
+    value = 0.4
+    found = dice_interval(value, test, counted, 0.1, weights)
+    low, high = expected(value, draws, 5)
     assert found.interval is not None
     assert abs(found.interval[0] - low) <= found.error_bound + 1e-12
     assert abs(found.interval[1] - high) <= found.error_bound + 1e-12
@@ -154,9 +174,10 @@ def test_image_intervals_draw_whole_subjects_when_told_to() -> None:
     subjects = [f"s{i // 10}" for i in range(40)]
     weights = resample_weights(subjects, 50, seed=2)
     times = [np.repeat(row, 10) for row in weights]
-    expected = [roc_auc_score(np.repeat(anomalous, t), np.repeat(scores, t)) for t in times]
+    draws = [roc_auc_score(np.repeat(anomalous, t), np.repeat(scores, t)) for t in times]
     found = image_metrics(scores, anomalous, 50, seed=2, subjects=subjects)
-    assert found.image_auroc_interval == pytest.approx(np.percentile(expected, [2.5, 97.5]), abs=1e-12)
+    assert found.image_auroc is not None
+    assert found.image_auroc_interval == pytest.approx(expected(found.image_auroc, draws, 4), abs=1e-9)
 
 
 def test_image_metrics_are_none_where_a_class_is_missing() -> None:

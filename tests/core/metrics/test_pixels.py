@@ -10,10 +10,10 @@ from score_maps import brute_force, fill, make_maps, pool, rereader, several_sco
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
-from adbench.metrics import cells as cells_module
+from adbench.metrics import bins as bins_module
 from adbench.metrics import curve as curve_module
 from adbench.metrics import maps as maps_module
-from adbench.metrics.cells import Cells
+from adbench.metrics.bins import Bins
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.intervals import Bounded, bootstrap, resample_weights
 from adbench.metrics.maps import Maps, check_scores, ordered, value_of
@@ -21,13 +21,13 @@ from adbench.metrics.pixels import pixel_metrics
 
 
 @pytest.fixture
-def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small limits, so that small maps share cells, are sampled in part and are read again piece by piece."""
+def few_bins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small limits, so that small maps share bins, are sampled in part and are read again piece by piece."""
     monkeypatch.setattr(maps_module, "_PIECE", 37)
-    monkeypatch.setattr(cells_module, "FINE", 24)
-    monkeypatch.setattr(cells_module, "COARSE", 10)
-    monkeypatch.setattr(cells_module, "_SAMPLE", 100)
-    monkeypatch.setattr(cells_module, "_TABLE", 3)
+    monkeypatch.setattr(bins_module, "FINE", 24)
+    monkeypatch.setattr(bins_module, "COARSE", 10)
+    monkeypatch.setattr(bins_module, "_SAMPLE", 100)
+    monkeypatch.setattr(bins_module, "_TABLE", 3)
     monkeypatch.setattr(curve_module, "_GATHERED", 50)
 
 
@@ -41,7 +41,7 @@ def test_best_dice_is_that_of_brute_force(kind: str, seed: int) -> None:
 
 
 @several_scores
-@pytest.mark.usefixtures("few_cells")
+@pytest.mark.usefixtures("few_bins")
 def test_best_dice_stays_exact_where_cells_are_wide_and_read_again_a_few_at_a_time(kind: str) -> None:
     for seed in range(8):
         maps = make_maps(kind, seed)
@@ -50,7 +50,7 @@ def test_best_dice_stays_exact_where_cells_are_wide_and_read_again_a_few_at_a_ti
 
 
 @several_scores
-@pytest.mark.usefixtures("few_cells")
+@pytest.mark.usefixtures("few_bins")
 def test_auprc_and_auroc_of_wide_cells_are_those_of_scikit_learn_within_the_bound(kind: str) -> None:
     for seed in range(8):
         maps = make_maps(kind, seed)
@@ -83,7 +83,7 @@ def test_the_bounds_of_many_pixels_are_small() -> None:
 def test_the_auprc_bound_covers_the_worst_and_the_best_order_inside_a_cell() -> None:
     labels = np.array([True] * 3 + [False] * 5)
     inside = np.linspace(1, 2, 8, dtype=np.float32)
-    hist = ScoreHistogram(Cells(ordered(np.array([0.5, 3], np.float32)), np.array([True, True])))
+    hist = ScoreHistogram(Bins(ordered(np.array([0.5, 3], np.float32)), np.array([True, True])))
     hist.add("s", inside, labels)
     found = pixel_metrics(lambda: [("s", inside, labels, None)], hist)
     worst, best = average_precision_score(labels, inside), average_precision_score(labels, -inside)
@@ -103,14 +103,14 @@ def test_scores_that_changed_before_they_are_read_again_are_refused() -> None:
 def test_merging_is_adding_everything() -> None:
     maps = make_maps("signed", 1)
     whole = fill(maps + maps[1:3])
-    left, right = ScoreHistogram(whole.cells), ScoreHistogram(whole.cells)
+    left, right = ScoreHistogram(whole.bins), ScoreHistogram(whole.bins)
     for one in maps[:3]:
         left.add(*one)
     for one in maps[1:]:  # two subjects on both sides
         right.add(*one)
     left.merge(right)
     assert_same(left, whole)
-    with pytest.raises(ScoreError, match="same cells only"):
+    with pytest.raises(ScoreError, match="same bins only"):
         left.merge(fill(maps[:1]))
 
 
@@ -119,7 +119,7 @@ def test_merging_is_adding_everything() -> None:
 def test_the_order_of_adding_does_not_matter(order: list[int]) -> None:
     maps = make_maps("signed", 1) + make_maps("zeros of both signs", 2)
     first = fill(maps)
-    again = ScoreHistogram(first.cells)
+    again = ScoreHistogram(first.bins)
     for i in order:
         again.add(*maps[i])
     assert_same(first, again)
@@ -132,21 +132,21 @@ def assert_same(a: ScoreHistogram, b: ScoreHistogram) -> None:
 
 
 @several_scores
-@pytest.mark.usefixtures("few_cells")
+@pytest.mark.usefixtures("few_bins")
 def test_every_score_is_counted_in_the_cell_between_its_edges(kind: str) -> None:
     scores, _ = pool(make_maps(kind, 6, pixels=400))
-    cells = Cells.choose([("s", scores, scores > 1, None)])
-    edges = value_of(cells.edges).astype(np.float64)
-    np.testing.assert_array_equal(cells.find(ordered(scores)), [(edges <= score).sum() for score in scores])
-    assert cells.n_fine <= 24
-    assert cells.coarse_starts.size <= 10
+    bins = Bins.choose([("s", scores, scores > 1, None)])
+    edges = value_of(bins.edges).astype(np.float64)
+    np.testing.assert_array_equal(bins.find(ordered(scores)), [(edges <= score).sum() for score in scores])
+    assert bins.n_fine <= 24
+    assert bins.coarse_starts.size <= 10
 
 
 def test_a_map_counts_the_same_whole_in_slices_and_in_any_layout() -> None:
     rng = np.random.default_rng(0)
     scores, lesion = rng.normal(size=(6, 9, 8)).astype(np.float32), rng.random((6, 9, 8)) < 0.3
     whole = fill([("s", scores, lesion, None)])
-    slices, turned = ScoreHistogram(whole.cells), ScoreHistogram(whole.cells)
+    slices, turned = ScoreHistogram(whole.bins), ScoreHistogram(whole.bins)
     for s, m in zip(scores, lesion, strict=True):
         slices.add("s", s, m)
     turned.add("s", scores.T, lesion.T.astype(np.uint8))
@@ -178,7 +178,7 @@ def test_zeros_of_both_signs_tie_and_negative_scores_rank_below() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_scores_that_are_not_finite_are_refused_and_count_nothing(bad: float) -> None:
-    hist = ScoreHistogram(fill(make_maps("signed", 0)).cells)
+    hist = ScoreHistogram(fill(make_maps("signed", 0)).bins)
     scores = np.array([0.5, bad])
     with pytest.raises(ScoreError, match="must be finite"):
         hist.add("s", scores, np.array([True, False]))

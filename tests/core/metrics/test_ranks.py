@@ -62,6 +62,7 @@ def evidence(change: Callable[[np.ndarray], np.ndarray], seed: int, values: int)
         healthy=lambda: iter(reference),
         image_scores=after[: len(test)].max(axis=(1, 2, 3)),
         anomalous=np.array([m.any() for _, _, m, _ in maps]),
+        image_level=np.ones(len(maps), bool),
         subjects=[name for name, *_ in maps],
         resamples=40,
     )

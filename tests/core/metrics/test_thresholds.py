@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from score_maps import make_maps, rereader, several_scores
 
 from adbench.errors import ScoreError
-from adbench.metrics import cells as cells_module
+from adbench.metrics import bins as bins_module
 from adbench.metrics.maps import Maps
 from adbench.metrics.points import POINTS
 from adbench.metrics.thresholds import HealthyThreshold, healthy_thresholds
@@ -37,8 +37,8 @@ def test_a_threshold_is_the_smallest_observed_score_with_at_most_the_rate_above_
 
 @several_scores
 def test_so_it_is_where_many_scores_share_a_cell(kind, monkeypatch):
-    monkeypatch.setattr(cells_module, "FINE", 20)
-    monkeypatch.setattr(cells_module, "COARSE", 8)
+    monkeypatch.setattr(bins_module, "FINE", 20)
+    monkeypatch.setattr(bins_module, "COARSE", 8)
     maps, rates = make_maps(kind, 5, subjects=3), [0.001, 0.01, 0.3, 0.5, 1.0]
     found = healthy_thresholds(rereader(maps), rates)
     expected = [by_hand(maps, rate) for rate in rates]

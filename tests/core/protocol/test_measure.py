@@ -132,6 +132,17 @@ def test_images_for_image_level_only_leave_pixel_metrics_but_count_for_image_lev
     assert found["image_auroc"].value == 0, "the clean ones are brighter"
 
 
+def test_an_image_whose_lesion_does_not_count_leaves_image_level_metrics(tmp_path):
+    images, lesions = checkerboard()
+    lesions[0] = False
+    ignores = np.zeros(images.shape, bool)
+    ignores[1] = lesions[1]
+    split = toys.healthy(images, "test", lesions=lesions, ignores=ignores)
+    found = measured(scorer(tmp_path, test=split))
+    assert found.measurement.images_left_out == 1
+    assert found.metrics["image_auroc"].value == 1, "one clean image, and two with lesions that count, all brighter"
+
+
 def test_without_a_clean_image_image_level_metrics_are_undefined(tmp_path):
     images, lesions = checkerboard()
     found = metrics(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions)))

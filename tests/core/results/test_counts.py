@@ -53,7 +53,7 @@ def test_counts_of_many_subjects_are_joined_until_they_are_small(tmp_path):
     write_counts(hist, tmp_path / "a.counts.npz")
     found = read_counts(tmp_path / "a.counts.npz")
     assert (tmp_path / "a.counts.npz").stat().st_size <= MOST_BYTES
-    assert found.cells.n_fine < hist.cells.coarse_starts.size
+    assert found.bins.n_fine < hist.bins.coarse_starts.size
     np.testing.assert_array_equal(found.by_subject().sum(2), hist.by_subject().sum(2))
 
 

@@ -73,9 +73,9 @@ def test_fields_that_were_fixed_while_others_were_tuned_belong_to_the_tuned_sett
 
 def test_a_run_gets_the_tuned_settings_as_set_takes_them(tmp_path):
     found = tune(options(tmp_path))
-    given = RunOptions(preset="smoke", cache=tmp_path / "cache", settings=("data.subjects=6",))
+    given = RunOptions(preset="smoke", cache=tmp_path / "cache", settings=("data.subjects=12",))
     texts, record = settings_for_run("s", None, given, ["toy-tuned"], ["toy-heads"])
-    assert texts[-1] == "data.subjects=6"
+    assert texts[-1] == "data.subjects=12"
     assert parse_settings(texts).detector == found.best_params
     assert record["study"] == "s"
     elsewhere = replace(given, train_on="toy-heads")

@@ -8,18 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from adbench_datasets.imaging.cases import Scan
-from adbench_datasets.imaging.preprocessing import (
-    Kind,
-    PreprocessingConfig,
-    SlicePlan,
-    as_stored,
-    axial,
-    intensities,
-    otsu,
-    prepare,
-    region_of,
-    restore,
-)
+from adbench_datasets.imaging.preprocessing import Kind, intensities, prepare
+from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
+from adbench_datasets.imaging.region import otsu, region_of
+from adbench_datasets.imaging.slice_plan import SlicePlan, as_stored, axial, restore
 from scipy import ndimage
 
 from adbench.errors import DataError
@@ -95,7 +87,7 @@ def test_resampling_shifts_neither_image_nor_mask(spacing_mm, stored):
     wide = ball((60, 70, 6), (16, 9, 4)) & BRAIN
     image = np.where(BRAIN, 1.0, 0.0).astype(np.float32) + 99 * wide
     made = prepare(
-        scan(image=image, lesion=wide, spacing=stored),
+        scan(image=image, lesion=wide, spacing=stored, brain=BRAIN),
         config(spacing_mm=spacing_mm, size=160, upper_percentile=100),
         "mri",
     )

@@ -248,21 +248,6 @@ def test_rounding_in_the_affine_is_no_other_grid(tmp_path: Path) -> None:
     assert_array_equal(read_case(with_mask(tmp_path, some_mask(), affine), tmp_path).lesion, some_mask() == 1)
 
 
-def test_a_mask_that_shares_the_qform_alone_is_on_the_same_grid(tmp_path: Path) -> None:
-    image = stored_as(nifti(volume()), "LPS")
-    mask = stored_as(nifti(some_mask()), "LPS")
-    scanner = image.affine.copy()
-    for file in (image, mask):
-        file.set_qform(scanner, 1)
-    image.set_sform(np.diag([2.0, 1, 1, 1]) @ scanner @ np.diag([0.5, 1, 1, 1]), 4)  # moved to another space
-    case = Case("s1", write(tmp_path / "a.nii", image), write(tmp_path / "m.nii", mask))
-    scan = read_case(case, tmp_path)
-    assert_array_equal(scan.lesion, some_mask() == 1)
-    mask.set_qform(None, 0)
-    write(tmp_path / "m.nii", mask)
-    assert "grid of its image" in fault(case, tmp_path)
-
-
 def test_a_case_of_which_nothing_is_known_is_not_called_healthy(tmp_path: Path) -> None:
     ref = write(tmp_path / "a.nii", nifti(volume()))
     assert "no lesion mask" in fault(Case("s1", ref), tmp_path)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from adbench_datasets.imaging import slice_cache
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared, SlicePlan
+from adbench_datasets.imaging.preprocessing import Kind, Prepared
 from adbench_datasets.imaging.slice_cache import GROUPS, Job, SliceCache
+from adbench_datasets.imaging.slice_plan import SlicePlan
 from filelock import FileLock
 
 from adbench.contracts.dataset import DataRuntime

@@ -59,7 +59,7 @@ LAYOUTS: list[tuple[type[ScanDataset[Any]], Make, str, str, dict[str, Any]]] = [
     (BHSD, layouts_ct.make_bhsd, "nnunet", "nnU-Net", {}),
     (Folder, layouts_folder.make_folder, "folders", "folders", {}),
     (Folder, layouts_folder.make_folder, "csv", "table", {}),
-    (Folder, layouts_folder.make_folder, "bids", "BIDS", {"no_mask": "healthy"}),
+    (Folder, layouts_folder.make_folder, "bids", "BIDS", {"unmatched": "healthy"}),
 ]
 every_layout = pytest.mark.parametrize(
     ("cls", "make", "release", "named", "config"), LAYOUTS, ids=[f"{c.__name__}-{r}" for c, _, r, _, _ in LAYOUTS]

@@ -1,9 +1,9 @@
-"""Cells of scores whose edges are scores themselves, chosen by rank, so that no metric depends on the scores' scale.
+"""Bins of scores whose edges are scores themselves, chosen by rank, so that no metric depends on the scores' scale.
 
 The edges are order statistics of a sample of the pixels. Which pixels are drawn depends on their places and labels
-alone, so any strictly increasing map of the scores maps the edges along and moves no pixel to another cell. One half of
+alone, so any strictly increasing map of the scores maps the edges along and moves no pixel to another bin. One half of
 the edges has equally many lesion pixels between two of them, which keeps AUPRC sharp, the other equally many pixels,
-which does so for AUROC. A value that holds many pixels gets a cell of its own.
+which does so for AUROC. A value that holds many pixels gets a bin of its own.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from numpy.typing import NDArray
 from adbench.metrics.maps import Keys, Maps, flat, ordered
 
 FINE, COARSE = 8192, 512
-"""Most cells of all subjects pooled, and of one subject."""
-_SAMPLE = 1 << 17  # pixels of each sample: from 16 to 32 a fine cell
-_TABLE = 22  # bits of the table that finds most cells without a search
+"""Most bins of all subjects pooled, and of one subject."""
+_SAMPLE = 1 << 17  # pixels of each sample: from 16 to 32 a fine bin
+_TABLE = 22  # bits of the table that finds most bins without a search
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
-    """Cell c of the scores: those from edge c - 1 on, below edge c; cell 0 lies below all edges.
+class Bins:
+    """Bin c of the scores: those from edge c - 1 on, below edge c; bin 0 lies below all edges.
 
     Attributes:
         edges: (E,) ascending ordered integers of fine edges.
-        is_coarse: (E,) bool, the edges that part the coarse cells too.
+        is_coarse: (E,) bool, the edges that part the coarse bins too.
     """
 
     edges: Keys
     is_coarse: NDArray[np.bool_]
 
     @classmethod
-    def choose(cls, maps: Iterable[Maps]) -> Cells:
+    def choose(cls, maps: Iterable[Maps]) -> Bins:
         """Choose edges for the maps, which are read once. Raises ScoreError where shapes of a subject differ."""
         pixels, lesions = _Sample(), _Sample()
         for subject, scores, lesion, valid in maps:
@@ -56,26 +56,26 @@ class Cells:
 
     @cached_property
     def coarse_starts(self) -> NDArray[np.intp]:
-        """(coarse cells,) the lowest fine cell of each."""
+        """(coarse bins,) the lowest fine bin of each."""
         return np.concatenate([[0], np.flatnonzero(self.is_coarse) + 1])
 
     @cached_property
     def is_open(self) -> NDArray[np.bool_]:
-        """(fine cells,) false where a cell has room for a single value."""
+        """(fine bins,) false where a bin has room for a single value."""
         return _has_room(self.edges)
 
     @cached_property
     def is_open_coarse(self) -> NDArray[np.bool_]:
-        """(coarse cells,) false where a cell has room for a single value."""
+        """(coarse bins,) false where a bin has room for a single value."""
         return _has_room(self.edges[self.is_coarse])
 
-    def range_of(self, cells: NDArray[np.intp]) -> tuple[int, int]:
-        """Lowest and highest ordered integer that could lie in the fine cells."""
+    def range_of(self, bins: NDArray[np.intp]) -> tuple[int, int]:
+        """Lowest and highest ordered integer that could lie in the fine bins."""
         bounds = [int(np.iinfo(np.int32).min), *self.edges.tolist(), int(np.iinfo(np.int32).max) + 1]
-        return bounds[int(cells.min())], bounds[int(cells.max()) + 1] - 1
+        return bounds[int(bins.min())], bounds[int(bins.max()) + 1] - 1
 
     def find(self, keys: Keys) -> NDArray[np.int16]:
-        """The fine cell of each ordered integer."""
+        """The fine bin of each ordered integer."""
         first, shift, table = self._table
         slots = (np.clip(keys, first, self.edges[-1]).view(np.uint32) - first.view(np.uint32)) >> shift
         found = table.take(slots, mode="clip")  # no slot is outside, but "raise" takes a buffer
@@ -85,7 +85,7 @@ class Cells:
 
     @cached_property
     def _table(self) -> tuple[np.int32, np.uint32, NDArray[np.int16]]:
-        """Lowest key, bits to drop, and the cell of each slot of keys, -1 where an edge parts the slot."""
+        """Lowest key, bits to drop, and the bin of each slot of keys, -1 where an edge parts the slot."""
         first = np.int32(self.edges[0] - 1)
         offsets = self.edges.astype(np.int64) - int(first)
         shift = max(0, int(offsets[-1]).bit_length() - _TABLE)
@@ -98,7 +98,7 @@ class Cells:
 
 
 def _has_room(edges: Keys) -> NDArray[np.bool_]:
-    """Of each cell between edges, and below and above all, whether it may hold several values."""
+    """Of each bin between edges, and below and above all, whether it may hold several values."""
     inner = np.diff(edges.astype(np.int64)) > 1
     return np.concatenate([[True], inner, [True]]) if edges.size else np.array([True])
 
@@ -133,7 +133,7 @@ class _Sample:
 def _quantiles(keys: Keys, n: int) -> Keys:
     """At most n edges: order statistics of the ascending keys, and the end of each value that several of them share.
 
-    Few values get a cell each.
+    Few values get a bin each.
     """
     values = np.unique(keys)
     if 2 * values.size <= n:

@@ -1,0 +1,117 @@
+"""How often 95 % intervals over few subjects hold the truth, on data as skewed as lesions are.
+
+    python benchmarks/coverage.py [--draws 2000] [--resamples 400] [--json FILE]
+
+Means: one number a subject from five distributions on [0, 1]. Pooled: Dice of lesions whose sizes are lognormal, with
+quality apart from size ("even", "skewed") or falling with it ("small ones missed"). The interval of the library stands
+beside the percentile bootstrap. Prints a Markdown table: the least coverage over the distributions of each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench.metrics.estimate import Estimate
+from adbench.metrics.intervals import resample_weights
+from adbench.metrics.student import Interval, resampled_error, t_interval
+
+SUBJECTS = (3, 5, 10, 20, 50, 100)
+Floats = NDArray[np.float64]
+Rng = np.random.Generator
+
+MEANS: dict[str, tuple[Callable[[Rng, int], Floats], float]] = {
+    "all or nothing": (lambda rng, n: rng.beta(0.7, 0.7, n), 0.5),
+    "mostly low": (lambda rng, n: rng.beta(0.5, 2, n), 0.2),
+    "very low": (lambda rng, n: rng.beta(0.4, 4, n), 0.4 / 4.4),
+    "mostly high": (lambda rng, n: rng.beta(6, 1, n), 6 / 7),
+    "three in ten are zero": (lambda rng, n: np.where(rng.random(n) < 0.3, 0, rng.beta(2, 2, n)), 0.35),
+}
+
+
+def lesions(kind: str, rng: Rng, n: int) -> Floats:
+    """(3, n): lesion pixels, those found, and others flagged of each subject."""
+    size = np.exp(rng.normal(0, 0.3 if kind == "even" else 1.2, n))
+    quality = rng.beta(*{"even": (4, 2), "skewed": (1, 1.5), "small ones missed": (1, 1)}[kind], n)
+    if kind == "small ones missed":
+        quality = quality * np.minimum(1, size)
+    return np.stack([size, size * quality, 0.5 * np.exp(rng.normal(-1, 1, n))])
+
+
+def dice(sums: Floats) -> Floats:
+    size, found, others = sums
+    return np.asarray(2 * found / (size + found + others))
+
+
+def percentiles(draws: Floats) -> Interval:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_of(kind: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[Interval, Interval, float]:
+    draw, truth = MEANS[kind]
+    values = draw(rng, n)
+    estimate = Estimate.of_mean(values.tolist())
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return (estimate.low, estimate.high), percentiles(weights @ values / n), truth
+
+
+def pooled_of(kind: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[Interval, Interval, float]:
+    counts = lesions(kind, rng, n)
+    draws = dice(counts @ weights.T)
+    error = resampled_error(draws, n)
+    assert error is not None
+    ours = t_interval(float(dice(counts.sum(axis=1))), error, n, "fraction")
+    assert ours is not None
+    return ours, percentiles(draws), TRUTHS[kind]
+
+
+TRUTHS = {
+    kind: float(dice(lesions(kind, np.random.default_rng(0), 4_000_000).sum(axis=1)))
+    for kind in ("even", "skewed", "small ones missed")
+}
+
+
+def coverage(
+    of: Callable[..., tuple[Interval, Interval, float]], kind: str, n: int, draws: int, resamples: int
+) -> Floats:
+    """(2,) fractions of draws whose interval holds the truth: ours, and the percentile bootstrap."""
+    rng = np.random.default_rng([n, draws])
+    held = np.zeros(2)
+    for i in range(draws):
+        weights = resample_weights([str(k) for k in range(n)], resamples, seed=i)
+        ours, theirs, truth = of(kind, rng, n, weights)
+        held += [ours[0] <= truth <= ours[1], theirs[0] <= truth <= theirs[1]]
+    return held / draws
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--resamples", type=int, default=400)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    args = parser.parse_args()
+    found = {
+        name: {
+            kind: {n: coverage(of, kind, n, args.draws, args.resamples).tolist() for n in SUBJECTS} for kind in kinds
+        }
+        for name, of, kinds in (("mean over subjects", mean_of, MEANS), ("pooled Dice", pooled_of, TRUTHS))
+    }
+    print(f"| least coverage of 95 % intervals | {' | '.join(f'{n} subjects' for n in SUBJECTS)} |")
+    print(f"| --- |{' ---: |' * len(SUBJECTS)}")
+    for name, kinds in found.items():
+        for i, interval in enumerate(("Student's t on the logit", "percentile bootstrap")):
+            least = [min(held[n][i] for held in kinds.values()) for n in SUBJECTS]
+            print(f"| {name}, {interval} | {' | '.join(f'{100 * value:.0f} %' for value in least)} |")
+    if args.json:
+        args.json.write_text(json.dumps(vars(args) | {"json": None, "coverage": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What the numbers in a mask file mean: from values to the lesion, and to what is ignored.
+
+A mask of classes has few values, far apart. JPEG keeps white and black only roughly: a picture with values near 0 and
+near 255 is taken as black and white, and that is said. All else (a grey picture, probabilities, a resampled mask) is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench_datasets.imaging.cases import Labels
+from adbench_datasets.imaging.files import CaseError
+
+LABEL_TOLERANCE = 1e-3
+"""How far a label may be from a whole number: storage as scaled integers is not exact."""
+MAX_CLASSES = 16
+"""More values than this are no classes."""
+WHITE = 128
+"""From here a damaged black-and-white picture is white."""
+NEAR = 32
+"""How far JPEG moves black and white, except at edges."""
+EMPTY_MASK = "the mask is all zero, but its place says that it shows a lesion"
+
+Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]
+"""Lesion, what to ignore (None where no label says so), notes."""
+
+
+def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture: bool) -> Truth:
+    """Sort the values of a mask (X, Y, Z) into lesion, ignored and background. Raises CaseError for other values."""
+    if labels.threshold is not None:
+        return _read_grey(mask, name, labels.threshold), None, ()
+    if is_picture and labels.others == "lesion" and _is_damaged(mask):
+        return _black_and_white(mask, name)
+    whole = _whole(mask, name)
+    lesion, ignore, background = (_among(whole, s) for s in (labels.lesion, labels.ignore, labels.background))
+    rest = ~(lesion | ignore | background)
+    notes: tuple[str, ...] = ()
+    if rest.any():
+        values = np.unique(whole[rest])
+        if labels.others == "error":
+            meant = ", ".join(map(str, sorted(labels.lesion | labels.ignore | labels.background)))
+            raise CaseError(
+                name, f"labels must be among {meant}, but the mask holds {_some(values)}. Correct it, or leave it out."
+            )
+        if len(values) > MAX_CLASSES or values[0] < 0:
+            raise CaseError(
+                name,
+                f"a mask holds 0 and a few classes, but this holds {_some(values)}: it is a picture or a map of "
+                "probabilities. Take the mask itself.",
+            )
+        if labels.others == "ignore":
+            ignore |= rest
+            notes = (f"mask values {_some(values)} are none of data.lesion_values: no metric counts those pixels",)
+        else:
+            lesion |= rest
+            if len(values) > 1:
+                notes = (f"mask values {_some(values)} are all taken as lesion: data.lesion_values says which are",)
+    has_ignored = bool(labels.ignore) or labels.others == "ignore"
+    return lesion, ignore if has_ignored else None, notes
+
+
+def _whole(mask: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    off = np.rint(mask)
+    off -= mask
+    between = np.abs(off, out=off) > LABEL_TOLERANCE
+    if between.any():
+        raise CaseError(
+            name,
+            f"labels must be whole numbers, but the mask holds {_some(mask[between])}: it was resampled, or is a map "
+            "of probabilities. Take the original mask.",
+        )
+    return np.rint(mask, out=off)
+
+
+def _is_damaged(mask: NDArray[np.float32]) -> bool:
+    """Whether values lie so near to others as no classes do, up to white."""
+    values = np.unique(mask)
+    return bool(WHITE <= values[-1] <= 255 and len(values) > 2 and np.diff(values).min() < NEAR / 4)
+
+
+def _black_and_white(mask: NDArray[np.float32], name: str) -> Truth:
+    lesion = mask >= WHITE
+    between = np.count_nonzero((mask > NEAR) & (mask < 255 - NEAR))
+    if 2 * between > np.count_nonzero(mask >= 255 - NEAR):
+        raise CaseError(
+            name,
+            "a mask that is a picture is black and white, or has a few grey values far apart, but this has many: it is "
+            "a grey picture, or classes damaged by JPEG. Save the mask as PNG with 0 and 255.",
+        )
+    note = f"masks are damaged as JPEG does: what reaches {WHITE} is taken as lesion"
+    return lesion, None, (note,)
+
+
+def _read_grey(mask: NDArray[np.float32], name: str, threshold: float) -> NDArray[np.bool_]:
+    """Where a mask reaches the threshold. Raises CaseError where a slice has grey, but nowhere enough of it."""
+    lesion = mask >= threshold
+    too_dark = (mask != 0).any((0, 1)) & ~lesion.any((0, 1))
+    if too_dark.any():
+        raise CaseError(
+            name,
+            f"a mask that is a picture shows the lesion in white (255), but the brightest value of one is "
+            f"{mask[..., too_dark].max():g}. Save it with 0 and 255.",
+        )
+    return lesion
+
+
+def _among(values: NDArray[np.float32], wanted: Iterable[int]) -> NDArray[np.bool_]:
+    """Where values are one of a few; unlike numpy's isin it does not copy a view."""
+    found = np.zeros_like(values, dtype=bool)
+    for value in wanted:
+        found |= values == value
+    return found
+
+
+def _some(values: NDArray[np.float32]) -> str:
+    """Name a few of the values."""
+    found = np.unique(values)
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return ", ".join(f"{value:g}" for value in found[:5]) + more

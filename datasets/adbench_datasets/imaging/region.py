@@ -1,0 +1,149 @@
+"""Where the brain or head is in a scan, whatever frame of air it was stored with and whatever lesion it shows.
+
+CT has a fixed threshold. MRI has none: where air is one value, as in skull-stripped scans, the region is what is
+brighter; elsewhere air is noise, and Otsu's threshold parts it from tissue, on square roots, which a bright lesion
+moves little. Rows and columns of constant air at the borders are taken off before either is decided, so that cropping
+or padding with it changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from adbench.errors import DataError
+from adbench_datasets.imaging.cases import Scan
+
+Units = Literal["mri", "hu", "grey"]
+AIR_HU, BONE_HU = -500.0, 200.0
+PADDING_HU = -1200.0  # what is less was never measured: scanners fill with -2000, -2048 or -3024
+HEAD_HU = (-100.0, 200.0)  # the median of a head lies within
+CONSTANT_AIR = 0.5  # of the frame: where one value fills more of it than this, air is that value
+RIM, NOISE = 2, 0.25  # a rim of so many pixels is tissue where it is brighter than so much of bright tissue
+PLANE = np.ones((3, 3, 1), bool)
+GREY_THRESHOLD = 12  # of 255: above what JPEG compression leaves in air
+WHITE_AIR = 128  # of 255
+
+
+def check_units(scan: Scan, units: Units) -> None:
+    """Raise DataError where the numbers cannot be of the modality that the set is of."""
+    low, high = float(scan.image.min()), float(scan.image.max())
+    found = f"but {scan.source} runs from {low:g} to {high:g}"
+    if units == "hu":
+        _check_hu(scan, found)
+    if units == "mri" and np.mean(scan.image < AIR_HU) > 0.01:
+        raise DataError(f"MRI must not be strongly negative, {found}, as CT in HU does. Look for the right file.")
+    if units == "grey" and (low < 0 or high > 255):
+        raise DataError(f"Windowed CT must have grey values from 0 to 255, {found}. Look for the right file.")
+    if low == high:
+        raise DataError(f"An image needs more than one value, {found}: it is empty. Fetch it again.")
+    if units == "grey" and (air := float(np.median(scan.image[_frame(scan.image)]))) >= WHITE_AIR:
+        raise DataError(f"Air must be dark, but the frame of {scan.source} is at {air:g} of 255: it is inverted.")
+
+
+def _check_hu(scan: Scan, found: str) -> None:
+    measured = scan.image[scan.image > PADDING_HU]
+    low, high = (float(measured.min()), float(measured.max())) if measured.size else (0.0, 0.0)
+    if low > AIR_HU or high < BONE_HU:
+        raise DataError(
+            f"CT must be in HU, with air below {AIR_HU:g} and bone above {BONE_HU:g}, {found}. Give the CT as it was "
+            "reconstructed, neither windowed nor skull-stripped, with its rescale slope and intercept applied."
+        )
+    air = float(np.median(scan.image[_frame(scan.image)]))
+    if air > BONE_HU:
+        raise DataError(
+            f"Air must be below {AIR_HU:g} HU, but the frame of {scan.source} is at {air:g}: it is inverted."
+        )
+
+
+def region_of(scan: Scan, units: Units) -> NDArray[np.bool_]:
+    """The brain or the head, (X, Y, Z) bool: the scan's own mask, else the largest object brighter than air.
+
+    Holes are filled slice by slice. Raises DataError where it is empty, or cannot be a head in HU.
+    """
+    region = scan.brain if scan.brain is not None else filled(_largest(scan.image > _threshold(scan, units)))
+    if not region.any():
+        raise DataError(f"A scan must show a brain or head, but none was found in {scan.source}: its mask is empty.")
+    if units == "hu" and not HEAD_HU[0] <= (middle := float(np.median(scan.image[region]))) <= HEAD_HU[1]:
+        raise DataError(
+            f"The median of a head in CT lies between {HEAD_HU[0]:g} and {HEAD_HU[1]:g} HU, but that of {scan.source} "
+            f"is {middle:g}: its rescale intercept was left out or applied twice."
+        )
+    return region
+
+
+def _threshold(scan: Scan, units: Units) -> float:
+    if units == "hu":
+        return AIR_HU
+    if units == "grey":
+        return GREY_THRESHOLD
+    image, air = np.maximum(scan.image, 0), 0.0
+    while (box := _box(image > air)) is not None:
+        image = image[box]
+        values, counts = np.unique(image[_frame(image)], return_counts=True)
+        commonest = float(values[counts.argmax()])
+        if commonest <= air or counts.max() < CONSTANT_AIR * counts.sum():
+            break
+        if commonest > np.median(image[image != commonest]):
+            raise DataError(
+                f"Air must be darker than tissue, but most of the frame of {scan.source} is at {commonest:g}, brighter "
+                "than half of the rest: it is inverted, or filled with white. Give it with black air."
+            )
+        air = commonest
+    if not (image > air).any():
+        return air
+    threshold = otsu(image)
+    return air if _is_air(image, air, threshold) else threshold
+
+
+def _is_air(image: NDArray[np.float32], air: float, threshold: float) -> bool:
+    """Whether air has this one value: the outer rim of all that is brighter is then tissue, and not noise."""
+    brighter = filled(_largest(image > air))
+    rim = brighter & ~ndimage.binary_erosion(brighter, PLANE, iterations=RIM)
+    return bool(np.median(image[rim]) > NOISE * np.median(image[image >= threshold]))
+
+
+def filled(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the holes of a region in place, slice by slice."""
+    for k in np.flatnonzero(region.any(axis=(0, 1))):
+        region[..., k] = ndimage.binary_fill_holes(region[..., k])
+    return region
+
+
+def _box(inside: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all that is inside; None where nothing is."""
+    found = ndimage.find_objects(inside.view(np.uint8))
+    return found[0] if found else None
+
+
+def _frame(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The outermost pixels of each slice, (X, Y, Z) bool."""
+    frame = np.ones(image.shape, bool)
+    frame[1:-1, 1:-1] = False
+    return frame
+
+
+def otsu(image: NDArray[np.float32]) -> float:
+    """The threshold with the largest variance between the two classes it makes (Otsu 1979), in 256 bins of the root.
+
+    Negative values count as 0.
+    """
+    root = np.sqrt(np.maximum(image, 0))
+    low, high = float(root.min()), float(np.percentile(root, 99.5))
+    counts, edges = np.histogram(root, bins=256, range=(low, high if high > low else float(root.max())))
+    middle = (edges[:-1] + edges[1:]) / 2
+    below, moment = np.cumsum(counts), np.cumsum(counts * middle)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = below * above * (moment / below - (moment[-1] - moment) / above) ** 2
+    return float(edges[1 + int(np.nanargmax(apart))] ** 2)
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, n = ndimage.label(mask)
+    if n == 0:
+        return mask
+    return np.asarray(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))

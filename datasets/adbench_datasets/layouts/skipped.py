@@ -1,0 +1,69 @@
+"""What is said, and refused, of cases that cannot be used and of what was assumed while reading."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from adbench.contracts.dataset import DataRuntime
+from adbench.errors import DataError
+from adbench_datasets.imaging.labels import EMPTY_MASK
+from adbench_datasets.imaging.slice_cache import SliceCache
+from adbench_datasets.layouts.scan_config import ScanConfig
+
+NAMED = 3
+"""Cases that a message names."""
+NO_LABEL = "has neither a lesion mask nor is it known to be free of lesions"
+
+
+def tell(cache: SliceCache, runtime: DataRuntime) -> None:
+    """Say which cases are left out, and what was assumed of the others."""
+    if cache.skipped:
+        total = len(cache.skipped) + len(cache.cases)
+        runtime.notify(f"{len(cache.skipped)} of {total} cases cannot be used and are left out: {_some(cache.skipped)}")
+    for note, (number, first) in notes(cache).items():
+        runtime.notify(f"{note} ({number} of {len(cache.cases)} cases, first {first})")
+
+
+def notes(cache: SliceCache) -> dict[str, tuple[int, str]]:
+    """What was assumed while reading -> of how many cases, and the first of them."""
+    counts = Counter(note for case in cache.cases for note in case["facts"]["notes"])
+    firsts = {note: case["source"] for case in reversed(cache.cases) for note in case["facts"]["notes"]}
+    return {note: (number, firsts[note]) for note, number in counts.items()}
+
+
+def refuse(cache: SliceCache, config: ScanConfig) -> None:
+    """Raise DataError where cases are not to be left out, too many cannot be used, or one is there twice."""
+    unmatched = [(file, why) for file, why in cache.skipped if why in (NO_LABEL, EMPTY_MASK)]
+    if unmatched and config.unmatched == "refuse":
+        raise DataError(
+            f"A mask that was not found is not none, but {len(unmatched)} images have no mask that shows a lesion: "
+            f"{_some(unmatched)}. Give each a mask of its name, or say --set data.unmatched=healthy (they are free of "
+            "lesions) or data.unmatched=skip (leave them out)."
+        )
+    faults = [(file, why) for file, why in cache.skipped if why != NO_LABEL]
+    n = len(cache.cases) + len(faults)
+    if not cache.cases or len(faults) > config.max_skipped_fraction * n:
+        raise DataError(
+            f"At most {config.max_skipped_fraction:.0%} of the cases may be left out (data.max_skipped_fraction), but "
+            f"{len(cache.skipped)} of {len(cache.cases) + len(cache.skipped)} cannot be used: {_some(cache.skipped)}"
+        )
+    _refuse_twins(cache)
+
+
+def _refuse_twins(cache: SliceCache) -> None:
+    """Raise DataError where two cases of a split show the same pixels; `Splits.check` finds those of two splits."""
+    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    for case in cache.cases:
+        first = seen.setdefault((case["role"], case["hash"]), case)
+        if first is not case:
+            raise DataError(
+                f"A scan counts once, but {first['source']} and {case['source']} of the {case['role']} split hold the "
+                "same pixels: remove one."
+            )
+
+
+def _some(skipped: Sequence[tuple[str, str]]) -> str:
+    rest = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+    return "; ".join(f"{file}: {why}" for file, why in skipped[:NAMED]) + rest
