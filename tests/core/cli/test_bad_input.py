@@ -336,4 +336,4 @@ def test_a_seed_that_a_library_would_not_take_is_refused(adbench, seed):
 def test_a_tilde_is_the_home_folder_wherever_it_stands(tmp_path):
     home = str(Path.home())
     given = ["--out=~/x", "--out", "~/y", "~", "--set", "a=~b", "x~", "~user/z"]
-    assert at_home(given) == [f"--out={home}/x", "--out", f"{home}/y", home, *given[3:]]
+    assert at_home(given) == [f"--out={home}/x", "--out", f"{home}/y", home, *given[4:]]
