@@ -59,9 +59,9 @@ def dataset(shape: tuple[int, int, int], n: int, folder: Path, workers: int):
 
 def prepare(shape: tuple[int, int, int], n: int, folder: Path, workers: int) -> None:
     """Prepare in this process and its workers; print the peak of their resident memory, in bytes, and the seconds."""
-    from adbench_datasets.imaging import slice_cache
+    from adbench_datasets.imaging import shards
 
-    slice_cache.CASES_PER_WORKER = 1  # as many processes for few scans as for many
+    shards.CASES_PER_WORKER = 1  # as many processes for few scans as for many
     made, peak, stop = dataset(shape, n, folder, workers), [0], threading.Event()
     own = psutil.Process()
 

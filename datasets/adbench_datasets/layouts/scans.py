@@ -33,7 +33,8 @@ from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.imaging.region import Units
 from adbench_datasets.imaging.scan_facts import facts
 from adbench_datasets.imaging.scan_views import views
-from adbench_datasets.imaging.slice_cache import Job, SliceCache, key_of
+from adbench_datasets.imaging.slice_cache import SliceCache
+from adbench_datasets.imaging.slice_jobs import Job, key_of
 from adbench_datasets.layouts import skipped
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
 from adbench_datasets.layouts.subjects import MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbench_datasets.imaging import slice_cache
+from adbench_datasets.imaging import shards
 from adbench_datasets.imaging.files import CaseError
 from adbench_datasets.imaging.preprocessing import Kind, Prepared
-from adbench_datasets.imaging.slice_cache import GROUPS, Job, SliceCache
+from adbench_datasets.imaging.slice_cache import SliceCache
+from adbench_datasets.imaging.slice_jobs import GROUPS, Job
 from adbench_datasets.imaging.slice_plan import SlicePlan
 from filelock import FileLock
 
@@ -97,7 +98,7 @@ def calls(tmp_path) -> Path:
 @pytest.fixture
 def eager(monkeypatch) -> None:
     """Start processes for few cases too."""
-    monkeypatch.setattr(slice_cache, "CASES_PER_WORKER", 1)
+    monkeypatch.setattr(shards, "CASES_PER_WORKER", 1)
 
 
 class Told(list):
