@@ -6,11 +6,13 @@ import json
 import signal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import toys
 from processes import Moment, Process, run, until
 
 from adbench.protocol import harness
+from adbench.results.counts import read_counts
 from adbench.results.pages import MARKER
 from adbench.results.record import read_record
 from adbench.results.timing import read_timing
@@ -51,10 +53,15 @@ def metrics(process: Process) -> dict:
     return record["metrics"]
 
 
+READERS = {".timing-": read_timing, ".counts.npz": read_counts, ".subjects.csv": pd.read_csv, ".json": read_record}
+"""What a name of a file beside or of a record holds -> its reader."""
+
+
 def check_nothing_is_half_written(folder: Path) -> None:
     """Whatever is visible (hidden files are being written) is whole."""
     for path in (folder / "out").glob("records/*/*/[!.]*"):
-        (read_timing if ".timing-" in path.name else read_record)(path)
+        reader = next(read for ending, read in READERS.items() if ending in path.name)
+        reader(path)
     for path in (folder / "out").glob("records/*/[!.]*.json"):
         assert set(json.loads(path.read_text())) == {"train", "validation", "test"}
     for path in (folder / "out").glob("[!.]*.md"):
@@ -118,11 +125,12 @@ def test_nothing_is_left_of_checkpoints_when_a_run_has_ended(tmp_path):
 @pytest.mark.slow
 def test_a_kill_at_any_renaming_of_a_file_leaves_nothing_half_written_and_is_made_up_for(tmp_path):
     reference = run(tmp_path / "logs/whole", toy(tmp_path / "whole"))
-    # every run begins by writing a probe to both folders; the third and fourth renaming are a file and its index
-    moments = [Moment(rename=3), Moment(rename=3, after=True), Moment(rename=4, after=True)]
+    # every run begins by writing a probe to both folders; then come a file and its index, at last what stands beside
+    # a record and the record: files that are written again wherever there is no record
+    moments = [Moment(rename=3), *(Moment(rename=n, after=True) for n in (3, 4, 5))]
     deaths = 0
     while True:
-        process = run(tmp_path / "logs" / str(deaths), toy(tmp_path / "cut"), moments[deaths % 3])
+        process = run(tmp_path / "logs" / str(deaths), toy(tmp_path / "cut"), moments[deaths % len(moments)])
         check_nothing_is_half_written(tmp_path / "cut")
         if process.end() == 0:
             break
