@@ -97,6 +97,10 @@ class Evidence:
         rates = sorted({*FROC_RATES, *(point.rate for point in POINTS)})
         return dict(zip(rates, healthy_thresholds(self.healthy, rates), strict=True))
 
+    def index(self, rate: float) -> int:
+        """Place of a rate among the thresholds, and so in all counts at them."""
+        return list(self.thresholds).index(rate)
+
     @property
     def flagged(self) -> FlaggedCounts:
         """Counts at each of the thresholds, in their order."""

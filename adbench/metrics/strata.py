@@ -39,9 +39,7 @@ def strata(of: Evidence) -> list[Stratum]:
     weights = resample_weights(subjects, of.resamples)
     lesions = np.stack([of.flagged.lesions[subject] for subject in subjects])  # (subjects, thresholds, ranges, 4)
     at_points = {
-        point.key: lesions[:, list(of.thresholds).index(point.rate)]
-        for point in POINTS
-        if not point.missing(of.thresholds[point.rate])
+        point.key: lesions[:, of.index(point.rate)] for point in POINTS if not point.missing(of.thresholds[point.rate])
     }
     counts = lesions[:, 0]  # alike at all thresholds
     return [

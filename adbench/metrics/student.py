@@ -22,11 +22,12 @@ _EDGE = 1e-6  # nearer to 0 or 1 a logit says no more
 
 
 def t_interval(value: float, error: float, n: int, scale: Scale) -> Interval | None:
-    """The interval of a number with a standard error, estimated from n independent subjects; None where n < 2."""
-    if n < 2:
+    """The interval of a number with a standard error, estimated from n independent subjects.
+
+    None where n < 2, and where all subjects agree: without spread it would have no width, as if the value were certain.
+    """
+    if n < 2 or error == 0:
         return None
-    if error == 0:
-        return value, value
     reach = float(stats.t.ppf((1 + COVERAGE) / 2, n - 1)) * error
     if scale == "difference":
         return value - reach, value + reach

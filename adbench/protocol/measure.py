@@ -93,7 +93,7 @@ def _measurement(
 
 
 def _point(of: Evidence, point: OperatingPoint) -> PointRecord:
-    found, k = of.thresholds[point.rate], list(of.thresholds).index(point.rate)
+    found, k = of.thresholds[point.rate], of.index(point.rate)
     rates = {name: _rate([at[k] for at in counts.values()]) for name, counts in _by_kind_of_slice(of.flagged).items()}
     return PointRecord(
         key=point.key,
@@ -123,7 +123,7 @@ def _rate(counts: Sequence[Counts]) -> float | None:
 
 
 def _froc(of: Evidence, rate: float) -> FrocPoint:
-    k = list(of.thresholds).index(rate)
+    k = of.index(rate)
     lesions, found = sum((at[k, :, :2].sum(0) for at in of.flagged.lesions.values()), np.zeros(2, np.int64))
     _, false, slices = sum((at[k] for at in of.flagged.components.values()), np.zeros(3, np.int64))
     return FrocPoint(

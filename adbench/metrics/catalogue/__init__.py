@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbench.metrics.catalogue.at_points import metrics_at
+from adbench.metrics.catalogue.at_points import MEASURES
 from adbench.metrics.catalogue.auprc import AUPRC
 from adbench.metrics.catalogue.auroc import AUROC
 from adbench.metrics.catalogue.best_dice import BEST_DICE
@@ -18,5 +18,5 @@ _WITHOUT_THRESHOLD = (
     *(IMAGE_AUROC, IMAGE_AUPRC, IMAGE_AUROC_P99, IMAGE_AUPRC_P99),
 )
 METRICS: dict[str, Metric] = {
-    metric.key: metric for metric in (*_WITHOUT_THRESHOLD, *(each for point in POINTS for each in metrics_at(point)))
+    metric.key: metric for metric in (*_WITHOUT_THRESHOLD, *(each.at(point) for point in POINTS for each in MEASURES))
 }

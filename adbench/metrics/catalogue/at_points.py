@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,79 +17,43 @@ from adbench.metrics.points import OperatingPoint
 from adbench.metrics.student import Scale, resampled_error, t_interval
 
 Counts = NDArray[np.int64]
+HEADLINE_RATE = 0.01
+"""The point whose Dice stands in the short table of the terminal."""
 
 
-def metrics_at(point: OperatingPoint) -> tuple[Metric, ...]:
-    """All metrics at one point."""
+@dataclass(frozen=True)
+class Measure:
+    """A metric before it is known at which operating point it is read; fields are those of `Metric`."""
 
-    def metric(
-        key: str, title: str, glossary: str, estimate: Callable[[Evidence, int], Estimate], **more: object
-    ) -> Metric:
-        def at_point(of: Evidence) -> Estimate:
-            if point.missing(of.thresholds[point.rate]):
-                return Estimate(value=None)
-            return estimate(of, list(of.thresholds).index(point.rate))
+    key: str
+    title: str
+    glossary: str
+    counts: Literal["pixels", "lesions", "subjects", "images"]
+    estimate: Callable[[Evidence, OperatingPoint, int], Estimate]
+    """From the counts at the k-th threshold, which is that of the point."""
+    resampled: str = "subjects"
+    higher_is_better: bool = True
+    unit: str = ""
 
-        given = {"counts": "pixels", "resampled": "subjects", "headline": False, **more}
-        return Metric(f"{key}_{point.key}", title, glossary, estimate=at_point, point=point.key, **given)  # type: ignore[arg-type]
+    def at(self, point: OperatingPoint) -> Metric:
+        """The metric at a point, undefined where healthy images do not support it."""
 
-    return (
-        metric(
-            "dice",
-            "Dice",
-            "over all pixels pooled.",
-            lambda of, k: _pooled_dice(of, k, point.rate),
-            resampled="test subjects and healthy subjects",
-            headline=point.rate == 0.01,
-        ),
-        metric(
-            "subject_dice",
-            "subject Dice",
-            "mean over the subjects with lesions.",
-            lambda of, k: Estimate.of_mean(list(dice_by_subject(of, k).values())),
-            counts="subjects",
-            resampled="subjects with lesions",
-        ),
-        metric(
-            "sensitivity",
-            "sensitivity",
-            "fraction of the lesion pixels that are flagged.",
-            lambda of, k: _ratio(of, {s: (at[k, 0], at[k, 2]) for s, at in of.flagged.pixels.items()}),
-        ),
-        metric(
-            "lesion_recall",
-            "lesion recall",
-            "fraction of the lesions of a slice of which at least a tenth is flagged.",
-            lambda of, k: _ratio(
-                of, {s: (at[k, :, 1].sum(), at[k, :, 0].sum()) for s, at in of.flagged.lesions.items()}
-            ),
-            counts="lesions",
-        ),
-        metric(
-            "lesion_f1",
-            "lesion F1",
-            "harmonic mean of lesion recall and of the fraction of components that touch a lesion.",
-            _f1,
-            counts="lesions",
-        ),
-        metric(
-            "false_components",
-            "false components",
-            "sets of connected flagged pixels that touch no lesion, in a slice; slices without lesions included.",
-            lambda of, k: _ratio(of, {s: (at[k, 1], at[k, 2]) for s, at in of.flagged.components.items()}, "count"),
-            counts="images",
-            higher_is_better=False,
-            unit="a slice",
-        ),
-        metric(
-            "rate_met",
-            "rate met",
-            "fraction of the pixels that are flagged in test slices without a lesion; the nearer to the rate of the "
-            "operating point, the better healthy images of both kinds agree.",
-            lambda of, k: _ratio(of, {s: (at[k, 0], at[k, 1]) for s, at in of.flagged.clean.items()}),
-            higher_is_better=False,
-        ),
-    )
+        def estimate(of: Evidence) -> Estimate:
+            supported = point.missing(of.thresholds[point.rate]) is None
+            return self.estimate(of, point, of.index(point.rate)) if supported else Estimate(value=None)
+
+        return Metric(
+            key=f"{self.key}_{point.key}",
+            title=self.title,
+            glossary=self.glossary,
+            counts=self.counts,
+            resampled=self.resampled,
+            estimate=estimate,
+            higher_is_better=self.higher_is_better,
+            unit=self.unit,
+            point=point.key,
+            headline=self.key == "dice" and point.rate == HEADLINE_RATE,
+        )
 
 
 def _pooled_dice(of: Evidence, k: int, rate: float) -> Estimate:
@@ -100,6 +66,12 @@ def dice_by_subject(of: Evidence, k: int) -> dict[str, float]:
     """Dice of each subject with a lesion, at the k-th threshold."""
     counts = {subject: at[k] for subject, at in sorted(of.flagged.pixels.items())}
     return {s: float(2 * hits / (flagged + lesion)) for s, (hits, flagged, lesion) in counts.items() if lesion}
+
+
+def _found(at: Counts) -> tuple[int, int]:
+    """Lesions found and all, from (ranges of size, 4)."""
+    lesions, found = at[:, :2].sum(axis=0)
+    return int(found), int(lesions)
 
 
 def _ratio(of: Evidence, counts: Mapping[str, tuple[int, int]], scale: Scale = "fraction") -> Estimate:
@@ -131,3 +103,63 @@ def _f1(of: Evidence, k: int) -> Estimate:
     n = int(np.count_nonzero(counts[:, 0]))
     error = resampled_error(f1(resample_weights(subjects, of.resamples) @ counts), n)
     return Estimate.of(value, None if error is None else t_interval(value, error, n, "fraction"))
+
+
+MEASURES = (
+    Measure(
+        "dice",
+        "Dice",
+        "over all pixels pooled.",
+        "pixels",
+        lambda of, point, k: _pooled_dice(of, k, point.rate),
+        resampled="test subjects and healthy subjects",
+    ),
+    Measure(
+        "subject_dice",
+        "subject Dice",
+        "mean over the subjects with lesions.",
+        "subjects",
+        lambda of, point, k: Estimate.of_mean(list(dice_by_subject(of, k).values())),
+        resampled="subjects with lesions",
+    ),
+    Measure(
+        "sensitivity",
+        "sensitivity",
+        "fraction of the lesion pixels that are flagged.",
+        "pixels",
+        lambda of, point, k: _ratio(of, {s: (at[k, 0], at[k, 2]) for s, at in of.flagged.pixels.items()}),
+    ),
+    Measure(
+        "lesion_recall",
+        "lesion recall",
+        "fraction of the lesions of a slice of which at least a tenth is flagged.",
+        "lesions",
+        lambda of, point, k: _ratio(of, {s: _found(at[k]) for s, at in of.flagged.lesions.items()}),
+    ),
+    Measure(
+        "lesion_f1",
+        "lesion F1",
+        "harmonic mean of lesion recall and of the fraction of components that touch a lesion.",
+        "lesions",
+        lambda of, point, k: _f1(of, k),
+    ),
+    Measure(
+        "false_components",
+        "false components",
+        "sets of connected flagged pixels that touch no lesion, in a slice; slices without lesions included.",
+        "images",
+        lambda of, point, k: _ratio(of, {s: (at[k, 1], at[k, 2]) for s, at in of.flagged.components.items()}, "count"),
+        higher_is_better=False,
+        unit="a slice",
+    ),
+    Measure(
+        "rate_met",
+        "rate met",
+        "fraction of the pixels that are flagged in test slices without a lesion; the nearer to the rate of the "
+        "operating point, the better healthy images of both kinds agree.",
+        "pixels",
+        lambda of, point, k: _ratio(of, {s: (at[k, 0], at[k, 1]) for s, at in of.flagged.clean.items()}),
+        higher_is_better=False,
+    ),
+)
+"""Everything that is read at each operating point, in the order of the columns."""

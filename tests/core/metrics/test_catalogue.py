@@ -101,7 +101,7 @@ def test_metrics_at_a_point_are_counted_one_slice_after_the_other(kind):
 @METRIC
 def test_the_value_lies_in_its_interval_and_is_not_negative(metric):
     estimate = metric.estimate(evidence()[0])
-    if estimate.value is not None:
+    if estimate.low is not None:
         assert 0 <= estimate.low <= estimate.value <= estimate.high
 
 
