@@ -1,4 +1,4 @@
-"""Lesions by size: how many are found at each operating point, and how much of them, among small and among large ones.
+"""Lesions by size: lesion recall and sensitivity at each operating point, among small and among large ones.
 
 Read them beside the false components of the same point: neither counts what is flagged elsewhere.
 """
@@ -27,10 +27,14 @@ class Stratum(BaseModel):
     """The range is from <= share < to; None where it has no upper end."""
     lesions: int
     pixels: int
-    found: dict[str, Estimate]
-    """Operating point -> fraction of the lesions that are found there."""
-    recall: dict[str, Estimate]
+    lesion_recall: dict[str, Estimate]
+    """Operating point -> fraction of the lesions of which at least a tenth is flagged there."""
+    sensitivity: dict[str, Estimate]
     """Operating point -> fraction of their pixels that are flagged there."""
+
+
+STRATUM_FRACTIONS = ("lesion_recall", "sensitivity")
+"""Fields of a stratum with a fraction at each operating point."""
 
 
 def strata(of: Evidence) -> list[Stratum]:
@@ -48,8 +52,8 @@ def strata(of: Evidence) -> list[Stratum]:
             to_fraction=high,
             lesions=int(counts[:, i, _LESIONS].sum()),
             pixels=int(counts[:, i, _PIXELS].sum()),
-            found={key: ratio(at[:, i, _FOUND], at[:, i, _LESIONS], weights) for key, at in at_points.items()},
-            recall={key: ratio(at[:, i, _FLAGGED], at[:, i, _PIXELS], weights) for key, at in at_points.items()},
+            lesion_recall={key: ratio(at[:, i, _FOUND], at[:, i, _LESIONS], weights) for key, at in at_points.items()},
+            sensitivity={key: ratio(at[:, i, _FLAGGED], at[:, i, _PIXELS], weights) for key, at in at_points.items()},
         )
         for i, (low, high) in enumerate(zip((0.0, *EDGES), (*EDGES, None), strict=True))
     ]

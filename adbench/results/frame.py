@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results.columns import RUN, TIME, Column, metric_columns
 from adbench.results.record import Record, read_records
 from adbench.results.timing import TimingFile, read_timings
@@ -40,7 +41,7 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
     """Lesions by size: one row for each record, operating point and range of sizes.
 
     Columns: record, point (its key), from_fraction and to_fraction (share of the image's pixels; the largest range has
-    no end), lesions and pixels (numbers), and the fractions found and recall, each with _low and _high.
+    no end), lesions and pixels (numbers), and the fractions lesion_recall and sensitivity, each with _low and _high.
     """
     rows = [
         {
@@ -49,15 +50,15 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
             **stratum.model_dump(include={"from_fraction", "to_fraction", "lesions", "pixels"}),
             **{
                 name + ending: getattr(getattr(stratum, name)[point], field)
-                for name in ("found", "recall")
+                for name in STRATUM_FRACTIONS
                 for ending, field in (("", "value"), ("_low", "low"), ("_high", "high"))
             },
         }
         for record in records
         for stratum in (record.measurement.strata if record.measurement else [])
-        for point in stratum.found
+        for point in stratum.lesion_recall
     ]
-    fractions = [name + ending for name in ("found", "recall") for ending in ("", "_low", "_high")]
+    fractions = [name + ending for name in STRATUM_FRACTIONS for ending in ("", "_low", "_high")]
     columns = ["record", "point", "from_fraction", "to_fraction", "lesions", "pixels", *fractions]
     return pd.DataFrame(rows, columns=columns)
 

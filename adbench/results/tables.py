@@ -9,6 +9,7 @@ import pandas as pd
 
 from adbench.config.nested import flat
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
 from adbench.results.columns import Row, canonical, in_time_table
 
@@ -87,7 +88,7 @@ def timing(rows: pd.DataFrame) -> str:
 
 
 def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame) -> str:
-    """How many lesions of each size are found and how much of them is flagged; strata are of one operating point."""
+    """Lesion recall and sensitivity by size of lesion; strata are of one operating point."""
     strata = strata[strata["record"].isin(rows["record"])]
     starts = sorted(strata.loc[strata["lesions"] > 0, "from_fraction"].unique())
     if not starts:
@@ -97,10 +98,10 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame) -> str:
     cells = _who(rows)
     for start in starts:
         size = _size(start, strata.loc[strata["from_fraction"] == start, "to_fraction"].iloc[0])
-        for name in ("found", "recall"):
+        for name in STRATUM_FRACTIONS:
             columns = wide[[(name, start), (f"{name}_low", start), (f"{name}_high", start)]]
             texts = {record: formats.interval(*values) for record, *values in columns.itertuples(name=None)}
-            cells.append((f"{size}: {name}", lambda row, texts=texts: texts[row["record"]]))  # type: ignore[misc]
+            cells.append((f"{size}: {name.replace('_', ' ')}", lambda row, texts=texts: texts[row["record"]]))  # type: ignore[misc]
     return _table(rows, [*cells, ("record", _link)], left=2)
 
 

@@ -96,11 +96,11 @@ def strata(found: float | None = 0.5) -> list[dict[str, Any]]:
             "to_fraction": high,
             "lesions": 0 if low == 0.005 else 5 + i,
             "pixels": 0 if low == 0.005 else 50 + i,
-            "found": {
+            "lesion_recall": {
                 "5pct": estimate(None if low == 0.005 else found),
                 "1pct": estimate(None if low == 0.005 else 0.375),
             },
-            "recall": {
+            "sensitivity": {
                 "5pct": estimate(None if low == 0.005 else 0.25),
                 "1pct": estimate(None if low == 0.005 else 0.125),
             },

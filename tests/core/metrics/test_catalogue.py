@@ -110,7 +110,7 @@ def test_a_point_that_healthy_images_do_not_support_has_no_number():
     assert of.thresholds[0.001].pixels_above < 200
     assert METRICS["dice_01pct"].estimate(of) == Estimate(value=None)
     assert METRICS["dice_1pct"].estimate(of).value is not None
-    assert set(strata(of)[0].found) == {"5pct", "1pct"}
+    assert set(strata(of)[0].lesion_recall) == {"5pct", "1pct"}
 
 
 def test_without_a_lesion_pixel_every_metric_that_needs_one_is_undefined():

@@ -325,8 +325,8 @@ def test_the_lesions_of_the_record_are_those_of_the_pixels_measured(tmp_path):
     ignores[0, 0, H // 2 :] = True  # the lesion of the first image
     found = measured(scorer(tmp_path, test=toys.healthy(images, "test", lesions=lesions, ignores=ignores))).measurement
     assert [(s.lesions, s.pixels) for s in found.strata] == [(0, 0), (0, 0), (0, 0), (3, 3 * 16)]
-    assert found.strata[3].found["5pct"].value == found.strata[3].recall["5pct"].value == 1
-    assert found.strata[3].found["5pct"].low is None, "all images agree"
+    assert found.strata[3].lesion_recall["5pct"].value == found.strata[3].sensitivity["5pct"].value == 1
+    assert found.strata[3].lesion_recall["5pct"].low is None, "all images agree"
 
 
 def test_without_a_lesion_that_counts_the_strata_are_empty(tmp_path):

@@ -82,7 +82,7 @@ def test_lesions_by_size_have_a_row_for_each_record_point_and_range():
     found = strata_frame([make(measurement=measurement(strata=strata())), make("without")])
     assert len(found) == 4 * 2
     first = found[(found["point"] == "1pct") & (found["from_fraction"] == 0)].iloc[0]
-    assert (first["lesions"], first["pixels"], first["found"], first["recall"]) == (5, 50, 0.375, 0.125)
+    assert (first["lesions"], first["pixels"], first["lesion_recall"], first["sensitivity"]) == (5, 50, 0.375, 0.125)
     assert found.loc[found["from_fraction"] == 0.02, "to_fraction"].isna().all()
 
 

@@ -161,7 +161,7 @@ def test_what_was_trained_on_is_said_with_its_version_and_settings(page):
 def test_lesions_by_size_are_shown_for_each_range_that_has_any(page, rate, shown):
     text = section(page, f"Lesions by size, at {rate} of healthy pixels")
     assert "Lesions: below 0.1 %: 5 (50 pixels), 0.1 to 0.5 %: 6 (51 pixels), 0.5 to 2 %: 0 (0 pixels), from" in text
-    assert "0.5 to 2 %: found" not in text
+    assert "0.5 to 2 %: lesion recall" not in text
     assert [row[0] for row in rows(text)] == ["`control`", "`ddpm`"], "in the order of quality"
     assert [row[3].split()[0] for row in rows(text)] == shown
     assert all(len(row) == 3 + 3 * 2 + 1 for row in rows(text))
