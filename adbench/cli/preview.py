@@ -13,21 +13,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
+from PIL import Image
 
 from adbench.contracts.splits import Sample, Split
 from adbench.errors import ConfigError, RecordError
+from adbench.results.drawing import RED, enlarged, outline, write_line
 from adbench.storage.files import write_atomic
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TILE_PX = 192
 """Least height and width of a slice on the sheet, as far as whole factors of enlargement allow."""
-CAPTION_PX, MARGIN_PX, FONT_PX = 18, 6, 11
-RED, BLUE, GREEN = (255, 64, 64), (80, 160, 255), (64, 200, 96)
+CAPTION_PX, MARGIN_PX = 18, 6
+BLUE, GREEN = (80, 160, 255), (64, 200, 96)
 HATCH_PX = 6
-
-Pixels = NDArray[np.uint8]
 
 
 def check_output(path: Path) -> None:
@@ -67,7 +65,7 @@ def draw(split: Split, chosen: list[int], title: str, brain: bool = False) -> Im
     legend = [f"{title}: lesion red"]
     legend += ["ignored pixels hatched blue"] if split.ignores is not None else []
     legend += ["brain green"] if brain and split.brains is not None else []
-    _text(sheet, ", ".join(legend), (MARGIN_PX, MARGIN_PX), sheet.width - 2 * MARGIN_PX)
+    write_line(sheet, ", ".join(legend), (MARGIN_PX, MARGIN_PX), sheet.width - 2 * MARGIN_PX)
     for place, tile in enumerate(tiles):
         row, column = divmod(place, columns)
         sheet.paste(tile, (MARGIN_PX + column * width, head + row * height))
@@ -90,40 +88,21 @@ def _tile(sample: Sample, caption: str, brain: bool) -> Image.Image:
     side = max(sample.image.shape)
     factor = max(1, -(-TILE_PX // side))
     grey = np.rint(np.clip(sample.image[0], 0, 1) * 255).astype(np.uint8)
-    pixels = np.repeat(_enlarge(grey, factor)[:, :, None], 3, axis=2)
+    pixels = np.repeat(enlarged(grey, factor)[:, :, None], 3, axis=2)
     if sample.ignore is not None:
-        ignored = _enlarge(sample.ignore[0], factor)
+        ignored = enlarged(sample.ignore[0], factor)
         rows, columns = np.indices(ignored.shape)
         pixels[ignored & ((rows + columns) % HATCH_PX == 0)] = BLUE
     if brain and sample.brain is not None:
-        _outline(pixels, sample.brain[0], factor, GREEN)
-    _outline(pixels, sample.lesion[0], factor, RED)
+        outline(pixels, sample.brain[0], factor, GREEN)
+    outline(pixels, sample.lesion[0], factor, RED)
     tile = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + CAPTION_PX), "white")
     tile.paste(Image.fromarray(pixels), (0, 0))
-    _text(tile, caption, (0, pixels.shape[0] + 2), tile.width)
+    write_line(tile, caption, (0, pixels.shape[0] + 2), tile.width)
     return tile
-
-
-def _enlarge(mask: NDArray[np.generic], factor: int) -> NDArray[np.generic]:
-    return mask.repeat(factor, 0).repeat(factor, 1)
-
-
-def _outline(pixels: Pixels, mask: NDArray[np.bool_], factor: int, colour: tuple[int, int, int]) -> None:
-    """Colour the pixels just outside a mask."""
-    large = _enlarge(mask, factor).astype(bool)
-    pixels[ndimage.binary_dilation(large, iterations=max(1, factor // 2)) & ~large] = colour
 
 
 def _caption(split: Split, i: int) -> str:
     """The subject, and the slice where the image's source ends with it: `brats/001[77]`."""
     place = re.search(r"\[\d+\]$", split.sources[i]) if split.sources else None
     return split.subjects[i] + (place.group() if place else "")
-
-
-def _text(image: Image.Image, text: str, at: tuple[int, int], width: int) -> None:
-    """Write one line, its beginning left out where it is too long: the end tells slices apart."""
-    font = ImageFont.load_default(FONT_PX)
-    shown = text
-    while shown and font.getlength(shown) > width:
-        shown = "..." + shown.removeprefix("...")[1:] if len(shown) > 4 else ""
-    ImageDraw.Draw(image).text(at, shown, "black", font)

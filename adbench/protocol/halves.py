@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from adbench.contracts.splits import Split, calibration_subjects
 from adbench.errors import DataError
@@ -26,20 +29,25 @@ def halved(validation: Split) -> tuple[Split, Split]:
 
 def evenly(split: Split, most: int) -> Split:
     """Up to so many images, spread evenly over subjects and, within each, over its images."""
+    return split.take(places(split.subjects, most))
+
+
+def places(subjects: Sequence[str], most: int) -> NDArray[np.intp]:
+    """Where the images of these subjects stand that are taken, ascending."""
     images: dict[str, list[int]] = {}
-    for i, subject in enumerate(split.subjects):
+    for i, subject in enumerate(subjects):
         images.setdefault(subject, []).append(i)
     quotas = dict.fromkeys(images, 0)
-    left = min(most, len(split))
+    left = min(most, len(subjects))
     while left:
         for subject in images:  # a round gives one to each that has one left
             if left and quotas[subject] < len(images[subject]):
                 quotas[subject] += 1
                 left -= 1
-    taken = [own[int(k)] for subject, own in images.items() for k in _spread(len(own), quotas[subject])]
-    return split.take(np.array(sorted(taken), np.intp))
+    taken = [own[k] for subject, own in images.items() for k in spread(len(own), quotas[subject])]
+    return np.array(sorted(taken), np.intp)
 
 
-def _spread(n: int, count: int) -> list[int]:
+def spread(n: int, count: int) -> list[int]:
     """So many places of n, in the middle of equal parts."""
     return [int((2 * k + 1) * n / (2 * count)) for k in range(count)]

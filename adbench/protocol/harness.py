@@ -25,7 +25,7 @@ from adbench.protocol.data import check_same_images
 from adbench.protocol.faults import DetectorError, faults
 from adbench.protocol.fitting import Fitted, fit, missing_part
 from adbench.protocol.folders import check_writable, only_one
-from adbench.protocol.measure import measure
+from adbench.protocol.measure import Measured, measure
 from adbench.protocol.recording import (
     failed_record,
     measured_record,
@@ -36,6 +36,7 @@ from adbench.protocol.recording import (
 from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
 from adbench.results.counts import counts_path, write_counts
+from adbench.results.pictures import picture_path, write_picture
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
 from adbench.results.subjects import subjects_path, write_subjects
 from adbench.results.timing import TimingFile, read_timing, timing_path, write_timing
@@ -153,12 +154,19 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
                 shared.fitted = shared.fitted or fit(cell, reporter)
                 scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter)
                 measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
-                write_counts(measured.evidence.histogram, counts_path(cell.record_path))
-                write_subjects(measured.subjects, subjects_path(cell.record_path))
+                _write_beside(measured, cell.record_path)
                 return measured_record(cell, shared.fitted.detector, measured)
         except DetectorError as error:
             shared.failure = str(error)
     return failed_record(cell, shared.failure)
+
+
+def _write_beside(measured: Measured, record: Path) -> None:
+    """What stands beside a record: counts, subjects and, where there are lesions, a picture."""
+    write_counts(measured.evidence.histogram, counts_path(record))
+    write_subjects(measured.subjects, subjects_path(record))
+    if measured.picture:
+        write_picture(measured.picture, picture_path(record))
 
 
 def _time_or_say(shared: Shared, reporter: Reporter) -> None:

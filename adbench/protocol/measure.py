@@ -17,10 +17,12 @@ from adbench.metrics.flagged import Counts, FlaggedCounts
 from adbench.metrics.points import FROC_RATES, POINTS, OperatingPoint
 from adbench.metrics.strata import strata
 from adbench.protocol.halves import evenly
+from adbench.protocol.pictured import picture
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import Scorer, measured_pixels, scored_pixels
 from adbench.protocol.subjects import subject_rows
 from adbench.protocol.volumes import judged_scans
+from adbench.results.pictures import Picture
 from adbench.results.record import FrocPoint, MeasurementRecord, PointRecord, ScansRecord
 
 
@@ -33,6 +35,8 @@ class Measured(NamedTuple):
     evidence: Evidence
     subjects: pd.DataFrame
     """One row a subject (`adbench.protocol.subjects`)."""
+    picture: Picture | None
+    """Of a few test slices; None where no lesion counts."""
 
 
 def prevalence(test: Split, protocol: MeasurementProtocol) -> float | None:
@@ -67,7 +71,10 @@ def measure(scorer: Scorer, reference: Split, test: Split, protocol: Measurement
     judged = judged_scans(scorer, (reference, healthy), (test, scores), protocol)
     scans = None if judged is None else judged.record
     subjects = subject_rows(evidence, None if judged is None else judged.subjects)
-    return Measured(metrics, _measurement(evidence, reference, protocol, scans), evidence, subjects)
+    measurement = _measurement(evidence, reference, protocol, scans)
+    return Measured(
+        metrics, measurement, evidence, subjects, picture(test, scores, anomalous & evidence.pixel_level, protocol)
+    )
 
 
 def _measurement(

@@ -52,6 +52,11 @@ class ScoreMaps:
         for batch in self.batches:
             yield from batch.read()
 
+    def at(self, places: Sequence[int]) -> Floats:
+        """The maps (n, 1, H, W) of these images alone, whose places ascend."""
+        inside = [[i - b.where.start for i in places if b.where.start <= i < b.where.stop] for b in self.batches]
+        return np.concatenate([batch.read()[own] for batch, own in zip(self.batches, inside, strict=True) if own])
+
 
 @dataclass
 class Scorer:

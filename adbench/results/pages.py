@@ -6,7 +6,7 @@ no clock, no locale, every order is fixed by values. Rows share a table only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,8 +21,10 @@ from adbench.metrics.metric import Metric
 from adbench.metrics.points import POINTS
 from adbench.results import formats, markdown, tables
 from adbench.results.columns import Row, in_time_table
+from adbench.results.figures import FOLDER, Figure, figure_of, key_of
 from adbench.results.frame import frame, strata
-from adbench.results.record import Record, read_records, write_text
+from adbench.results.pictures import Picture, picture_path, read_picture
+from adbench.results.record import Record, read_records, write_bytes, write_text
 from adbench.results.timing import TimingFile, read_timings
 
 INDEX = Path("README.md")
@@ -48,17 +50,24 @@ class Section:
 
 
 def render(
-    records: Iterable[Record], timings: Iterable[TimingFile] = (), notes: Mapping[str, str] | None = None
+    records: Iterable[Record],
+    timings: Iterable[TimingFile] = (),
+    notes: Mapping[str, str] | None = None,
+    figures: Collection[str] = (),
 ) -> dict[Path, str]:
-    """Return page name -> text. `notes` maps a dataset's name to text that its page ends with."""
+    """Return page name -> text.
+
+    `notes` maps a dataset's name to text that its page ends with; `figures` names the datasets that have one.
+    """
     records = list(records)
-    results = frame(records, timings).sort_values(["record", "timed_on"])
+    results = _results(records, timings)
     lesions = strata(records)
     title = METRICS[RANKED_BY].title
     pages = {
         Path(f"{name}.md"): _page(
             title=f"Leaderboard: {name}",
             intro="Made from the files below `records/`; the last column of each table links to them.",
+            figure=(FOLDER / f"{name}.png").as_posix() if name in figures else "",
             sections=list(_dataset_sections(rows, lesions)),
             metrics=_explained(),
             times=in_time_table(),
@@ -74,41 +83,66 @@ def render(
     return pages
 
 
+def figures(records: Sequence[Record], pictures: Mapping[str, Picture]) -> dict[str, Figure]:
+    """Dataset -> the figure of its page: the best methods of its first table. `pictures` are by path of record."""
+    found = {}
+    for name, rows in _results(records).groupby("dataset"):
+        for group in _comparable(rows)[:1]:
+            ranked = _ranked(next(budget for _, budget in group.groupby("tuning")))
+            found[str(name)] = figure_of(list(ranked["method"]), list(ranked["record"]), pictures)
+    return {name: figure for name, figure in found.items() if figure}
+
+
+def _results(records: Sequence[Record], timings: Iterable[TimingFile] = ()) -> pd.DataFrame:
+    return frame(records, timings).sort_values(["record", "timed_on"])
+
+
 def write_pages(out: Path) -> list[Path]:
-    """Write the pages of the records below `out`, remove generated ones that have none, and return all.
+    """Write the pages of the records below `out` and their figures, remove those that have none, and return all.
 
     Raises:
         RecordError: a record cannot be read, or `out` cannot be written.
     """
-    pages = _expected(out)
+    pages, drawn = _expected(out)
     for path, text in pages.items():
         if _text(path) != text:
             write_text(path, text)
-    for path in _generated(out) - pages.keys():
+    for path, figure in drawn.items():
+        if key_of(path) != figure.key:
+            write_bytes(path, figure.png())
+    for path in _generated(out) - pages.keys() - drawn.keys():
         path.unlink(missing_ok=True)
-    return sorted(pages)
+    return sorted([*pages, *drawn])
 
 
 def check_pages(out: Path) -> list[Path]:
-    """Return the pages below `out` that are stale, missing, or generated from records that are gone.
+    """Return the pages and figures below `out` that are stale, missing, or generated from records that are gone.
 
     Raises:
         RecordError: a record or a note cannot be read.
     """
-    pages = _expected(out)
+    pages, drawn = _expected(out)
     stale = {path for path, text in pages.items() if _text(path) != text}
-    return sorted(stale | (_generated(out) - pages.keys()))
+    stale |= {path for path, figure in drawn.items() if key_of(path) != figure.key}
+    return sorted(stale | (_generated(out) - pages.keys() - drawn.keys()))
 
 
-def _expected(out: Path) -> dict[Path, str]:
+def _expected(out: Path) -> tuple[dict[Path, str], dict[Path, Figure]]:
+    """The pages and the figures that the records below `out` give."""
     notes = {}
     for path in sorted((out / "notes").glob("*.md")):
         text = _text(path)
         if text is None:
             raise RecordError(f"Notes must be readable UTF-8 text, but {path} is not. Save it as UTF-8.")
         notes[path.stem] = text
-    pages = render(read_records(out), read_timings(out), notes)
-    return {out / path: text for path, text in pages.items()}
+    records = list(read_records(out))
+    paths = {record.path.as_posix(): picture_path(out / record.path) for record in records}
+    drawn = figures(records, {record: read_picture(path) for record, path in paths.items() if path.is_file()})
+    pages = render(records, read_timings(out), notes, drawn)
+    return (
+        {out / path: text for path, text in pages.items()},
+        {out / FOLDER / f"{name}.png": figure for name, figure in drawn.items()},
+    )
 
 
 def _text(path: Path) -> str | None:
@@ -120,8 +154,9 @@ def _text(path: Path) -> str | None:
 
 
 def _generated(out: Path) -> set[Path]:
-    """Pages that adbench wrote: others in the folder are somebody's own."""
-    return {path for path in out.glob("*.md") if (_text(path) or "").startswith(f"<!-- {MARKER}")}
+    """Pages and figures that adbench wrote: others in the folders are somebody's own."""
+    pages = {path for path in out.glob("*.md") if (_text(path) or "").startswith(f"<!-- {MARKER}")}
+    return pages | {path for path in (out / FOLDER).glob("*.png") if key_of(path)}
 
 
 @cache

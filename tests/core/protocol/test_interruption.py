@@ -14,6 +14,7 @@ from processes import Moment, Process, run, until
 from adbench.protocol import harness
 from adbench.results.counts import read_counts
 from adbench.results.pages import MARKER
+from adbench.results.pictures import read_picture
 from adbench.results.record import read_record
 from adbench.results.timing import read_timing
 from adbench.storage.saved import Saved
@@ -53,7 +54,13 @@ def metrics(process: Process) -> dict:
     return record["metrics"]
 
 
-READERS = {".timing-": read_timing, ".counts.npz": read_counts, ".subjects.csv": pd.read_csv, ".json": read_record}
+READERS = {
+    ".timing-": read_timing,
+    ".counts.npz": read_counts,
+    ".subjects.csv": pd.read_csv,
+    ".png": read_picture,
+    ".json": read_record,
+}
 """What a name of a file beside or of a record holds -> its reader."""
 
 
@@ -127,7 +134,7 @@ def test_a_kill_at_any_renaming_of_a_file_leaves_nothing_half_written_and_is_mad
     reference = run(tmp_path / "logs/whole", toy(tmp_path / "whole"))
     # every run begins by writing a probe to both folders; then come a file and its index, at last what stands beside
     # a record and the record: files that are written again wherever there is no record
-    moments = [Moment(rename=3), *(Moment(rename=n, after=True) for n in (3, 4, 5))]
+    moments = [Moment(rename=3), *(Moment(rename=n, after=True) for n in (3, 4, 6))]
     deaths = 0
     while True:
         process = run(tmp_path / "logs" / str(deaths), toy(tmp_path / "cut"), moments[deaths % len(moments)])

@@ -19,6 +19,7 @@ from adbench.metrics.estimate import Estimate
 from adbench.protocol.cell import Cell
 from adbench.protocol.halves import evenly, halved
 from adbench.protocol.measure import Measured, measure, prevalence
+from adbench.protocol.pictured import shown
 from adbench.protocol.scoring import Scorer
 from adbench.storage.store import ArtifactStore
 
@@ -347,3 +348,30 @@ def test_a_detector_gets_a_copy_of_the_images(tmp_path):
     work.detector.score = lambda images: images.fill_(0.5)
     work.maps(test, "test")
     assert (test.images == before).all()
+
+
+@given(subjects=st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=40), seed=st.integers(0, 9))
+def test_slices_of_the_picture_have_lesions_and_are_spread_over_subjects(subjects, seed):
+    anomalous = np.random.default_rng(seed).random(len(subjects)) > 0.5
+    places = list(shown(subjects, anomalous))
+    assert places == sorted(set(places))
+    assert all(anomalous[i] for i in places)
+    assert len(places) == min(6, anomalous.sum()) or len({subjects[i] for i in places}) == 6
+    ill = {subject for subject, has_lesion in zip(subjects, anomalous, strict=True) if has_lesion}
+    assert len({subjects[i] for i in places}) == min(6, len(ill))
+
+
+def test_the_picture_holds_the_scores_of_its_slices(tmp_path):
+    images, lesions = checkerboard()
+    made = measured(scorer(tmp_path, "toy-brightness", test=toys.healthy(images, "test", lesions=lesions))).picture
+    ill = [i for i in range(len(images)) if lesions[i].any()][: len(made.subjects)]
+    np.testing.assert_array_equal(made.inputs, np.rint(images[ill, 0] * 255))
+    np.testing.assert_array_equal(made.lesions == 255, lesions[ill, 0])
+    back = made.lowest + made.scores / 255 * (made.highest - made.lowest)
+    np.testing.assert_allclose(back, images[ill, 0], atol=1 / 255)
+
+
+def test_without_a_lesion_that_counts_there_is_no_picture(tmp_path):
+    images, lesions = checkerboard()
+    split = toys.healthy(images, "test", lesions=lesions, ignores=np.ones(images.shape, bool))
+    assert measured(scorer(tmp_path, test=split)).picture is None
