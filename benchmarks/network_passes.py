@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from adbench_baselines.ddpm import DDIM, DDPM
-from adbench_baselines.diffusion.masking import LatentDiffusion
+from adbench_baselines.diffusion.steps import LatentDiffusion
 from adbench_baselines.diffusion.unet import LatentModel
 from adbench_baselines.networks.vqvae import VQVAE
 from torch import Tensor

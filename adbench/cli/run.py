@@ -114,7 +114,12 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     else:
         console.show_results(frame(records, harness.times_here(records, options)), options.out)
     console.say_left_out(options.out)
-    pages.write_pages(options.out)
+    written = pages.write_pages(options.out)
+    if not as_json:
+        shown = {record.dataset.name for record in records}
+        for path in written:
+            if path.suffix == ".png" and path.stem in shown:
+                console.say(f"Score maps of the best methods: {path}")
     _report_failures(records)
 
 

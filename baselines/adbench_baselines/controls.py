@@ -23,12 +23,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images, Progress
+from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo, Images
 from adbench.contracts.search import Real, SearchSpace
+from adbench_baselines.images.moments import moments
 
 LEVELS = 256
 """Grey levels that the background's is the most frequent of: those of an 8-bit image."""
-BATCH = 256
 
 
 class Intensity(Detector[DetectorConfig]):
@@ -89,23 +89,6 @@ def equalise(images: Tensor, foreground: Tensor) -> Tensor:
     return ranks.to(images.dtype).reshape(images.shape)
 
 
-def healthy_moments(healthy: Images, progress: Progress) -> tuple[Tensor, Tensor]:
-    """Return mu and sigma of each pixel over all images, (1, 1, H, W) float32 on the CPU.
-
-    The sums are in float64: with values in [0, 1] their rounding stays far below float32's for any number of images.
-    """
-    total = torch.zeros(1, *healthy.shape[1:], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    batches = healthy.batches(BATCH)
-    for i, batch in enumerate(batches):
-        total += batch.double().sum(0, keepdim=True)
-        squares += batch.double().square().sum(0, keepdim=True)
-        progress("healthy mean", i + 1, len(batches))
-    mean = total / len(healthy)
-    variance = (squares / len(healthy) - mean.square()).clamp(min=0)  # rounding may leave it just below 0
-    return mean.float(), variance.sqrt().float()
-
-
 class HealthyMean(Detector[DetectorConfig]):
     """|x - mu|: the distance to the mean healthy image, pixel by pixel."""
 
@@ -114,7 +97,8 @@ class HealthyMean(Detector[DetectorConfig]):
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Take the mean over all healthy images."""
-        self.mean = healthy_moments(healthy, self.runtime.progress)[0].to(self.runtime.device)
+        mean, _ = moments(healthy, lambda batch: batch, "healthy mean", self.runtime.progress)
+        self.mean = mean.to(self.runtime.device)
 
     def score(self, images: Tensor) -> Tensor:
         with self.stage("post"):
@@ -146,7 +130,7 @@ class HealthyZScore(Detector[ZScoreConfig]):
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Take mean and standard deviation over all healthy images."""
-        mean, std = healthy_moments(healthy, self.runtime.progress)
+        mean, std = moments(healthy, lambda batch: batch, "healthy mean", self.runtime.progress)
         self.load_state({"mean": mean, "std": std})
 
     def score(self, images: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from typing import Any, ClassVar
 from adbench.contracts.detector import DetectorInfo
 from adbench_baselines.diffusion.config import WHOLE_SPACE
 from adbench_baselines.diffusion.latent import SOURCE
-from adbench_baselines.diffusion.masking import LatentDiffusion
+from adbench_baselines.diffusion.steps import LatentDiffusion
 
 
 class DDPMStepA(LatentDiffusion):

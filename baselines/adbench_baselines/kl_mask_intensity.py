@@ -17,7 +17,7 @@ from adbench.contracts.detector import DetectorInfo, Images
 from adbench.contracts.plan import Plan
 from adbench_baselines.diffusion.config import MASK_SPACE, DiffusionConfig
 from adbench_baselines.diffusion.latent import SOURCE
-from adbench_baselines.diffusion.masking import LatentDiffusion
+from adbench_baselines.diffusion.steps import LatentDiffusion
 
 
 class KLMaskConfig(DiffusionConfig):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adbench_baselines import controls
 from adbench_baselines.controls import (
     HealthyMean,
     HealthyZScore,
@@ -14,6 +13,7 @@ from adbench_baselines.controls import (
     Random,
     background_level,
 )
+from adbench_baselines.images import moments
 from adbench_baselines.vqvae_residual import VQVAEResidual
 from scipy.stats import rankdata
 from tiny_nets import SIDE, VQVAE_SETTINGS, build, fitted, sick, stack
@@ -106,7 +106,7 @@ def test_an_image_without_foreground_scores_0():
 
 @pytest.mark.parametrize("batch", [5, 256])
 def test_distance_and_z_score_are_to_the_moments_of_the_healthy_images(monkeypatch, batch):
-    monkeypatch.setattr(controls, "BATCH", batch)  # 16 images: three whole batches and a partial one, or one
+    monkeypatch.setattr(moments, "BATCH", batch)  # 16 images: three whole batches and a partial one, or one
     healthy, images = stack(16, 1)[:].double().numpy(), sick()
     distance = np.abs(images.double().numpy() - healthy.mean(0))
     mean, z_score = fitted(HealthyMean, {}), fitted(HealthyZScore, {"floor": 0.02})
@@ -117,7 +117,7 @@ def test_distance_and_z_score_are_to_the_moments_of_the_healthy_images(monkeypat
 def test_the_spread_is_exact_where_it_is_tiny_beside_the_mean():
     array = np.full((5000, 1, 2, 2), 0.9, np.float32)
     array[::2] += np.float32(1e-4)
-    std = controls.healthy_moments(Images(array, "two values"), lambda *_: None)[1]
+    std = moments.moments(Images(array, "two values"), lambda batch: batch, "", lambda *_: None)[1]
     np.testing.assert_allclose(std.numpy(), array.astype(float).std(0, keepdims=True), rtol=1e-4)
 
 

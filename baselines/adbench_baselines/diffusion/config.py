@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -115,8 +116,9 @@ class LatentConfig(DetectorConfig):
         return spaced(2, self.unet.diffusion_steps + 1, self.image_timesteps)
 
 
-class DiffusionConfig(LatentConfig):
-    step: Literal["a", "b", "c"] = Field("c", description="step of the paper; (d) is (c) with DDIM and 50 values of t")
+class HealingConfig(LatentConfig):
+    """Which latents are unlikely, and how they are healed."""
+
     percentile: float = Field(97.5, gt=0, lt=100, description="of v over healthy validation images")
     threshold: Literal["position", "global"] = Field(
         "position", description="one threshold a latent position (the paper), or one for all"
@@ -126,18 +128,17 @@ class DiffusionConfig(LatentConfig):
     sampler: Literal["ddpm", "ddim"] = Field("ddpm")
     healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
     context: Context = Field("clean", description="what stands outside the mask while healing: z_0 clean or at level t")
-    start: Start = Field("noise", description="what stands inside the mask at start_t: noised z_0, or noise")
-    healings: int = Field(
-        1, ge=1, description="healed versions of an image, each from noise of its own; the residual is to the nearest"
+    start: Start = Field(
+        "noise", description="what stands inside the mask at start_t: noised z_0, noise, or the noised healthy mean"
     )
+    healings: int = Field(1, ge=1, description="healed versions of an image, each from noise of its own")
     resamplings: int = Field(
         1, ge=1, description="times each step of healing is taken, noised again in between (RePaint); not in the paper"
     )
     requantise: bool = Field(False, description="move healed latents to their nearest code before decoding")
-    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
 
     @model_validator(mode="after")
-    def _start_lies_in_the_chain(self) -> DiffusionConfig:
+    def _start_lies_in_the_chain(self) -> Self:
         if self.start_t > self.unet.diffusion_steps:
             raise ValueError(f"start_t <= T is needed, got {self.start_t} and T = {self.unet.diffusion_steps}")
         self._check_trained("healing", [t for t, _ in self.healing.path], "start_t or healing_steps")
@@ -145,11 +146,21 @@ class DiffusionConfig(LatentConfig):
 
     @property
     def healing(self) -> HealingOptions:
-        """How latents are healed; step (a) and (b) heal all of z, which from pure noise would be another image."""
-        start: Start = self.start if self.step == "c" else "noised"
+        """How latents are healed."""
         return HealingOptions(
-            self.start_t, self.healing_steps, self.sampler, self.context, start, self.variance, self.resamplings
+            self.start_t, self.healing_steps, self.sampler, self.context, self.start, self.variance, self.resamplings
         )
+
+
+class DiffusionConfig(HealingConfig):
+    step: Literal["a", "b", "c"] = Field("c", description="step of the paper; (d) is (c) with DDIM and 50 values of t")
+    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
+
+    @property
+    def healing(self) -> HealingOptions:
+        """How latents are healed; step (a) and (b) heal all of z, which from pure noise would be another image."""
+        options = super().healing
+        return options if self.step == "c" else replace(options, start="noised")
 
 
 NETWORK_SEARCH: dict[str, Domain] = {
@@ -174,7 +185,7 @@ HEALING_SEARCH: dict[str, Domain] = {
     "sampler": Choice(("ddpm", "ddim")),
     "healing_steps": Integer(10, 500, log=True),
     "context": Choice(("clean", "noised")),
-    "start": Choice(("noise", "noised")),
+    "start": Choice(("noise", "noised", "mean")),
     "healings": Integer(1, 4),
     "resamplings": Integer(1, 3),
     "requantise": Choice((False, True)),

@@ -2,8 +2,9 @@
 
 The paper pastes the clean z_0 outside the mask at every step (`context="clean"`); RePaint (Lugmayr et al. 2022) pastes
 z_0 noised to the present level (`"noised"`). What stands inside the mask at the first step is not said: q(z_t | z_0)
-(`start="noised"`) still holds a trace of the anomaly, pure noise (`"noise"`) does not. RePaint's resampling takes each
-step `resamplings` times, noising the result again in between, so that the inside comes to fit the context.
+(`start="noised"`) still holds a trace of the anomaly, pure noise (`"noise"`) does not, nor does the healthy mean of the
+position, noised (`"mean"`). RePaint's resampling takes each step `resamplings` times, noising the result again in
+between, so that the inside comes to fit the context.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from adbench_baselines.diffusion.schedule import Variance, ddim_step, ddpm_step,
 from adbench_baselines.diffusion.unet import LatentModel
 
 Context = Literal["clean", "noised"]
-Start = Literal["noised", "noise"]
+Start = Literal["noised", "noise", "mean"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,25 @@ class HealingOptions:
 
 
 @torch.no_grad()
-def heal(model: LatentModel, z_0: Tensor, mask: Tensor, options: HealingOptions, seed: int, draw: int = 0) -> Tensor:
+def heal(
+    model: LatentModel,
+    z_0: Tensor,
+    mask: Tensor,
+    options: HealingOptions,
+    seed: int,
+    draw: int = 0,
+    mean: Tensor | None = None,
+) -> Tensor:
     """Return latents (B, C, h, w) in which the positions of `mask` (B, 1, h, w) are sampled anew.
 
-    `draw` numbers the noise: another number gives another sample.
+    `draw` numbers the noise: another number gives another sample. `mean`, (1, C, h, w), is that of healthy latents,
+    given where, and only where, `start="mean"`.
     """
+    assert (mean is not None) == (options.start == "mean")
     schedule = model.schedule
     z = noise_at(f"start {draw}", seed, options.start_t, z_0).expand_as(z_0)
-    if options.start == "noised":
-        z = q_sample(schedule, z_0, options.start_t, z)
+    if options.start != "noise":
+        z = q_sample(schedule, z_0 if mean is None else mean.expand_as(z_0), options.start_t, z)
     for t, s in options.path:
         for again in range(options.resamplings):
             if again:

@@ -1,4 +1,4 @@
-"""Find unlikely latents, heal them, and score the residual: the method whose steps `ddpm.py` registers.
+"""Find unlikely latents and heal them: the base of the methods that score what healing changed.
 
 | code         | paper (Pinaya et al. 2022)    |
 |--------------|-------------------------------|
@@ -10,52 +10,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from adbench.contracts.detector import DetectorInfo, Images
+from adbench.contracts.detector import Images
 from adbench.contracts.plan import Plan
 from adbench.errors import ConfigError
 from adbench.storage.spec import PartSpec
 from adbench.training.rows import Rows
-from adbench_baselines.diffusion.config import (
-    DIFFUSION_SPACE,
-    SHORT_TRAINING,
-    SHORT_TRAINING_MASK,
-    DiffusionConfig,
-    preset_values,
-)
+from adbench_baselines.diffusion.config import HealingConfig
 from adbench_baselines.diffusion.healing import HealingOptions, heal
-from adbench_baselines.diffusion.latent import SOURCE, LatentDetector
-from adbench_baselines.images.filters import gaussian, grow
+from adbench_baselines.diffusion.latent import LatentDetector
+from adbench_baselines.images.filters import grow
+from adbench_baselines.images.moments import moments
 from adbench_baselines.networks.vqvae import latent_shape
 
 MAPS_VERSION = 2
 """Raise it when the same networks would give other validation maps."""
 
 
-class LatentDiffusion(LatentDetector[DiffusionConfig]):
-    """Find unlikely latents, heal them, and score the residual."""
+HealingT = TypeVar("HealingT", bound=HealingConfig)
 
-    Config = DiffusionConfig
-    presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
-    search_space = DIFFUSION_SPACE
-    info = DetectorInfo("latent diffusion detector", SOURCE, "2")
+
+class MaskedDiffusion(LatentDetector[HealingT]):
+    """Find unlikely latents, and heal them."""
+
     limits: Tensor | None = None
-    """Threshold of v, (h, w); step (a) has none."""
+    """Threshold of v, (h, w); None for a method without a mask."""
+    mean: Tensor | None = None
+    """Mean of the healthy latents, (1, n_z, h, w); None where healing does not begin there."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether the method has a mask."""
+        return True
 
     def fit(self, healthy: Images, validation: Images) -> None:
-        """Fetch or train the networks, and find the threshold on the healthy validation images."""
-        if self.config.step != "a":
+        """Fetch or train the networks, and find threshold and mean on the healthy images."""
+        if self.masked:
             self._check_validation_size(len(validation))
         super().fit(healthy, validation)
-        if self.config.step != "a":
+        if self.masked:
             self.limits = self.limits_of(self._validation_maps(validation)).to(self.runtime.device)
+        if self.healing.start == "mean":
+            self.mean = self.once("mean", [healthy.fingerprint], lambda: self._healthy_mean(healthy))
+
+    @torch.no_grad()
+    def _healthy_mean(self, healthy: Images) -> Tensor:
+        def latents(batch: Tensor) -> Tensor:
+            return self.model.standardise(self.vqvae.encode(batch.to(self.runtime.device)))
+
+        return moments(healthy, latents, "healthy latents", self.runtime.progress)[0].to(self.runtime.device)
 
     def _check_validation_size(self, n: int) -> None:
         needed = round(1 / (1 - self.config.percentile / 100))
@@ -92,47 +101,31 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
 
     def mask(self, z: Tensor) -> Tensor:
         """Return (B, 1, h, w) bool: m = (v >= threshold)."""
-        assert self.limits is not None  # set by fit for every step that has a mask
-        return grow((self.smooth(self.kl(z, self.timesteps)) >= self.limits)[:, None], self.config.mask_growth)
+        return self.unlikely(self.smooth(self.kl(z, self.timesteps)))
+
+    def unlikely(self, v: Tensor) -> Tensor:
+        """The mask of smoothed maps (B, h, w)."""
+        assert self.limits is not None  # set by fit where there is a mask
+        return grow((v >= self.limits)[:, None], self.config.mask_growth)
 
     @property
     def healing(self) -> HealingOptions:
         return self.config.healing
 
-    @torch.no_grad()
-    def score(self, images: Tensor) -> Tensor:
-        with self.stage("encode"):
-            z = self.encode(images)
-        mask = None
-        if self.config.step != "a":
-            with self.stage("kl_map", passes=len(self.timesteps)):
-                mask = self.mask(z)
-        residual = self.residual(images, z, mask if self.config.step == "c" else None)
-        with self.stage("post"):
-            return residual if mask is None else self.soften(mask, images.shape[-2:]) * residual
+    def residuals(self, images: Tensor, z: Tensor, region: Tensor) -> Tensor:
+        """Return |x - x_hat| to each of the healed versions, (healings, B, 1, H, W)."""
+        given = [images, region, repr(self.healing), self.config.healings, self.config.requantise]
+        return self.once("residuals", given, lambda: self._residuals(images, z, region))
 
-    def residual(self, images: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
-        """Return |x - x_hat| to the nearest of the healed versions, (B, 1, H, W); without a mask all of z is healed."""
-        c = self.config
-        given = [images, "all" if mask is None else mask, repr(self.healing), c.healings, c.requantise]
-        return self.once("residual", given, lambda: self._residual(images, z, mask))
-
-    def _residual(self, images: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
-        region = torch.ones_like(z[:, :1], dtype=torch.bool) if mask is None else mask
+    def _residuals(self, images: Tensor, z: Tensor, region: Tensor) -> Tensor:
         residuals = []
         for draw in range(self.config.healings):
             with self.stage("heal", passes=self.healing.passes):
-                healed = heal(self.model, z, region, self.healing, self.runtime.seed, draw)
+                healed = heal(self.model, z, region, self.healing, self.runtime.seed, draw, self.mean)
             with self.stage("decode"):
                 x_hat = self.vqvae.decode(self.model.restore(healed), self.config.requantise)
             residuals.append((images - x_hat).abs())
-        return torch.stack(residuals).amin(0)
-
-    def soften(self, mask: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the latent mask upsampled to `size` and smoothed, (B, 1, H, W) in [0, 1]."""
-        sigma = self.config.mask_sigma_px
-        sigma = self.config.vqvae.factor / 2 if sigma is None else sigma
-        return gaussian(F.interpolate(mask.float(), tuple(size), mode="nearest"), sigma)
+        return torch.stack(residuals)
 
     def shortened(self, passes: int) -> Self:
         """Every pass of healing costs the same, whatever t is; the mask decides what is kept of it, not its cost."""
@@ -142,18 +135,21 @@ class LatentDiffusion(LatentDetector[DiffusionConfig]):
         return short.with_settings(healing_steps=min(passes, c.healing_steps))
 
     def state(self) -> dict[str, Tensor]:
-        return super().state() | ({} if self.limits is None else {"limits": self.limits})
+        found = {"limits": self.limits, "mean": self.mean}
+        return super().state() | {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         super().load_state(state)
-        self.limits = state["limits"].to(self.runtime.device) if "limits" in state else None
+        self.limits, self.mean = (
+            state[name].to(self.runtime.device) if name in state else None for name in ("limits", "mean")
+        )
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
-        if self.config.step != "a":
+        if self.masked:
             self._check_validation_size(len(validation))
         shared = super().plan(healthy, validation)
         heal_passes = {"heal": self.healing.passes * self.config.healings}
-        if self.config.step == "a":
+        if not self.masked:
             return replace(shared, passes=heal_passes)
         maps = self._maps(validation, shared.parts[1].spec.key).plan(validation, len(self.timesteps))
         return replace(shared, parts=[*shared.parts, maps], passes={**shared.passes, **heal_passes})

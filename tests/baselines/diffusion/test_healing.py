@@ -7,16 +7,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from adbench_baselines.diffusion.healing import HealingOptions, heal
+from adbench_baselines.diffusion import healing
+from adbench_baselines.diffusion.healing import HealingOptions
 from adbench_baselines.diffusion.schedule import q_sample
 from tiny_nets import Oracle, ToyModel
 
-CASES = list(itertools.product(["clean", "noised"], ["noised", "noise"], ["ddpm", "ddim"]))
+CASES = list(itertools.product(["clean", "noised"], ["noised", "noise", "mean"], ["ddpm", "ddim"]))
 every_case = pytest.mark.parametrize(("context", "start", "sampler"), CASES)
 
 
 def options(context="noised", start="noise", sampler="ddim", start_t=60, steps=6, variance="beta_tilde"):
     return HealingOptions(start_t, steps, sampler, context, start, variance)
+
+
+def heal(model, z_0, mask, options, seed):
+    """Healing, with the mean of healthy latents where it begins there."""
+    mean = latents(1) / 2 if options.start == "mean" else None
+    return healing.heal(model, z_0, mask, options, seed, mean=mean)
 
 
 def latents(n: int = 3) -> torch.Tensor:
@@ -115,12 +122,14 @@ def test_a_noised_context_is_z_0_at_the_level_of_each_step_with_noise_shared_by_
 
 
 @pytest.mark.parametrize("context", ["clean", "noised"])
-def test_the_start_inside_the_mask_is_noise_or_z_0_at_the_first_level(context):
+def test_the_start_inside_the_mask_is_noise_or_at_the_first_level_z_0_or_the_mean(context):
     z_0, inside, first = latents(), square().expand(-1, 3, -1, -1), {}
-    for start in ("noise", "noised"):
+    for start in ("noise", "noised", "mean"):
         model = ToyModel()
         heal(model, z_0, square(), options(context, start), seed=0)
         first[start] = model.seen[0][0]
     noise = first["noise"]
     assert torch.equal(noise[0][inside[0]], noise[1][inside[1]])  # no trace of the image
     torch.testing.assert_close(first["noised"][inside], q_sample(model.schedule, z_0, 60, noise)[inside])
+    mean = (latents(1) / 2).expand_as(z_0)
+    torch.testing.assert_close(first["mean"][inside], q_sample(model.schedule, mean, 60, noise)[inside])
