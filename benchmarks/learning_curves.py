@@ -1,7 +1,7 @@
 """How a diffusion model gets better while it trains: its snapshots scored on development sprites.
 
     python benchmarks/learning_curves.py --data-root DATA [--preset small] [--set KEY=VALUE ...] [--table FILE.csv]
-        [--beside OTHER.csv ...] [--figure FILE]
+        [--beside OTHER.csv ...] [--figure FILE] [--by core_minutes|tflop]
 
 For each snapshot that the part kept: best Dice of the KL map, best Dice and AUPRC of step (d), and the image AUROC by
 the largest value of the smoothed KL map, beside the processor minutes and the FLOPs spent on both networks till then.
@@ -31,6 +31,7 @@ from adbench.devices.flops import count_flops
 
 matplotlib.use("agg")
 BATCH = 100
+SPENT = {"core_minutes": "processor minutes", "tflop": "TFLOP of training"}
 QUALITY = ["kl_map_dice", "d_dice", "d_auprc", "image_auroc"]
 
 
@@ -79,15 +80,15 @@ def curve(detector: DDIM, images: tuple[Images, Images], tests: list[Split], n_v
     return pd.DataFrame(rows)
 
 
-def draw(tables: dict[str, pd.DataFrame], file: Path) -> None:
-    """Quality by processor minutes: a panel a measure, a line a training."""
+def draw(tables: dict[str, pd.DataFrame], by: str, file: Path) -> None:
+    """Quality by what was spent: a panel a measure, a line a training."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(QUALITY), figsize=(12, 3.2), layout="constrained")
     for axis, measure in zip(axes, QUALITY, strict=True):
         for name, table in tables.items():
-            axis.plot(table["core_minutes"], table[measure], marker="o", label=name)
-        axis.set(xlabel="processor minutes", title=measure)
+            axis.plot(table[by], table[measure], marker="o", label=name)
+        axis.set(xlabel=SPENT[by], title=measure)
     axes[0].legend()
     figure.savefig(file, dpi=110)
 
@@ -99,6 +100,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, help="CSV to write")
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="CSVs of other trainings, drawn too")
     parser.add_argument("--figure", type=Path, help="PNG or SVG to draw")
+    parser.add_argument("--by", choices=SPENT, default="core_minutes", help="what the figure's axis is")
     args = parser.parse_args()
     detector = DDIM(sprites.config_of(DDIM, args), sprites.runtime_of(args))
     draws = [sprites.development(args.data_root, seed) for seed in args.sprite_seed]
@@ -108,7 +110,7 @@ def main() -> int:
     if args.table:
         table.to_csv(args.table, index=False, float_format="%.4f")
     if args.figure:
-        draw({args.name: table} | {path.stem: pd.read_csv(path) for path in args.beside}, args.figure)
+        draw({args.name: table} | {path.stem: pd.read_csv(path) for path in args.beside}, args.by, args.figure)
     return 0
 
 

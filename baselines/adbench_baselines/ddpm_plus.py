@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from adbench.contracts.detector import DetectorInfo
-from adbench.contracts.search import Choice, SearchSpace
+from adbench.contracts.search import Choice, Integer, SearchSpace
 from adbench_baselines.diffusion.config import (
     HEALING_SEARCH,
     MAP_SEARCH,
@@ -73,7 +73,9 @@ class DDPMPlus(MaskedDiffusion[WeightedConfig]):
         {
             **MAP_SEARCH,
             **{key: domain for key, domain in MASK_SEARCH.items() if key != "mask_sigma_px"},
-            **HEALING_SEARCH,
+            **{key: domain for key, domain in HEALING_SEARCH.items() if key != "sampler"},
+            "healing_steps": Integer(1, 20, log=True),
+            "healings": Integer(1, 8),
             "median_px": Choice((1, 3, 5, 7)),
         },
         NETWORK_SEARCH,
