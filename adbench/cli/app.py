@@ -23,6 +23,7 @@ from adbench.cli.run import run
 from adbench.cli.table import table
 from adbench.cli.time import time
 from adbench.cli.tune import tune
+from adbench.cli.verify import verify
 from adbench.errors import AdbenchError
 
 
@@ -68,6 +69,7 @@ app.command(cls=SpreadCommand)(tune)
 app.command("leaderboard")(leaderboard_pages)
 app.command()(table)
 app.command(cls=SpreadCommand)(time)
+app.command()(verify)
 
 
 def _version(wanted: bool) -> None:

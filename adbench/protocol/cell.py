@@ -23,7 +23,8 @@ from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import ConfigError
 from adbench.protocol import data
-from adbench.protocol.data import Data
+from adbench.protocol.data import Data, Source
+from adbench.protocol.identity import DatasetIdentity, config_hash
 from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
 from adbench.results.record import record_path
@@ -60,31 +61,18 @@ class Cell:
 
     @cached_property
     def config_hash(self) -> str:
-        """12 hex digits of everything that decides the numbers of a record, but for seed and device.
-
-        Configs are taken by the fields that differ from their defaults: a new field leaves old records what they are,
-        and a changed default needs a new version of the method, the dataset or the protocol.
-        """
-        dataset, train_on = self.data.dataset, self.data.train_on
-        identity: dict[str, Any] = {
-            "method": self.method,
-            "code": self.plugin.cls.info.version,
-            "config": changed_fields(self.config),
-            "dataset": self.data.name,
-            "dataset_version": dataset.info.version,
-            "dataset_config": changed_fields(dataset.config),
-            "fingerprint": self.data.splits.fingerprint,
-            "protocol": self.protocol.identity(),
-        }
-        if self.part_versions:
-            identity["parts"] = self.part_versions
-        if train_on:
-            source = train_on.source
-            config = changed_fields(source.dataset.config)
-            identity["train_on"] = [source.name, source.dataset.info.version, config, train_on.fingerprint]
-        if self.options.tuning:  # an untuned run may have the same values
-            identity["tuning"] = [self.options.tuning["identity"], self.options.tuning["trial"]]
-        return canonical_hash(identity)[:12]
+        """12 hex digits of everything that decides the numbers of a record, but for seed and device."""
+        train_on = self.data.train_on
+        return config_hash(
+            self.method,
+            self.plugin.cls.info.version,
+            self.config,
+            _identity(self.data, self.data.splits.fingerprint),
+            self.protocol,
+            self.part_versions,
+            _identity(train_on.source, train_on.fingerprint) if train_on else None,
+            self.options.tuning,
+        )
 
     @cached_property
     def scores_hash(self) -> str:
@@ -123,6 +111,10 @@ class Cell:
 
     def _runtime(self, store: ArtifactStore, reporter: Reporter) -> Runtime:
         return Runtime(device=self.device, seed=self.options.seed, store=store, progress=reporter.progress)
+
+
+def _identity(of: Source, fingerprint: str) -> DatasetIdentity:
+    return DatasetIdentity(of.name, of.dataset.info.version, of.dataset.config, fingerprint)
 
 
 def build_cells(

@@ -28,10 +28,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "demo": {
         "vqvae": VQVAE_SIZES["demo"],
         "unet": {
-            "channels": (32, 64, 64), "residual_blocks": 1, "steps": 600, "learning_rate": 1e-3,
-            "final_learning_rate": 0.02, "augmented_copies": 2,
+            "channels": (16, 32, 64), "residual_blocks": 1, "attention_from": 2, "steps": 1000, "batch_size": 32,
+            "learning_rate": 2e-3, "final_learning_rate": 0.02, "augmented_copies": 2, "t_last": 650,
         },
-        "image_timesteps": 50,
+        "image_score": "map-max",
     },
     "small": {
         "vqvae": VQVAE_SIZES["small"],

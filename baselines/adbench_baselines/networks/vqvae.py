@@ -35,7 +35,9 @@ LEAST_CODES = 0.1
 """Fraction of the codes that a trained codebook must use."""
 VQVAE_SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"channels": 16, "codes": 32, "latent_channels": 4, "steps": 30, "learning_rate": 2e-3},
-    "demo": {"channels": 32, "codes": 64, "latent_channels": 4, "steps": 400, "learning_rate": 2e-3},
+    "demo": {
+        "channels": 16, "codes": 64, "latent_channels": 4, "steps": 400, "batch_size": 32, "learning_rate": 2e-3,
+    },
     "small": {"channels": 64, "codes": 64, "latent_channels": 4, "steps": 2500, "learning_rate": 5e-4},
     "standard": {
         "channels": 32, "codes": 64, "latent_channels": 4, "steps": 1500, "batch_size": 32, "learning_rate": 1e-3,
