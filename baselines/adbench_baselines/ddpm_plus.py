@@ -1,9 +1,10 @@
 """KL-weighted healing: what the networks of the latent diffusion detector can do beyond the paper's own steps.
 
-The paper multiplies the residual of one long healing by a binary mask. Here v itself, smoothed, is the weight, and the
-residual is the mean over several short healings, with a median over neighbours:
+The paper multiplies the absolute residual of one long healing by a binary mask. Here v itself, smoothed, is the weight,
+and the residual is that to several short healings, averaged and smoothed before its sign is dropped, so that what the
+compression model loses cancels out; a guided filter (He, Sun and Tang 2013) brings the map to the image's edges:
 
-    score = v * median(mean_k |x - G(z'_k)|)
+    score = guided(v * |median(gaussian(mean_k (x - G(z'_k))))|, x)
 
 Unlikely latents (the global percentile of v, grown by one) are healed from the noised mean of healthy latents, the rest
 noised as context (RePaint, Lugmayr et al. 2022). One DDIM step is enough for each healing, so that 10 values of t and 8
@@ -21,7 +22,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from adbench.contracts.detector import DetectorInfo
-from adbench.contracts.search import Choice, Integer, SearchSpace
+from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench_baselines.diffusion.config import (
     HEALING_SEARCH,
     MAP_SEARCH,
@@ -32,7 +33,7 @@ from adbench_baselines.diffusion.config import (
 )
 from adbench_baselines.diffusion.latent import SOURCE
 from adbench_baselines.diffusion.masking import MaskedDiffusion
-from adbench_baselines.images.filters import median
+from adbench_baselines.images.filters import gaussian, guided, median
 
 OWN = {
     "t_low": 300,
@@ -53,7 +54,9 @@ OWN = {
 
 
 class WeightedConfig(HealingConfig):
-    median_px: int = Field(5, ge=1, description="side of the median over the mean residual, odd")
+    residual_sigma_px: float = Field(0.7, ge=0, description="Gaussian smoothing of the mean residual")
+    median_px: int = Field(7, ge=1, description="side of the median over the mean residual, odd")
+    edge_radius_px: int = Field(4, ge=0, description="radius of the guided filter of the map; 0 for none")
 
     @field_validator("median_px")
     @classmethod
@@ -64,7 +67,7 @@ class WeightedConfig(HealingConfig):
 
 
 class DDPMPlus(MaskedDiffusion[WeightedConfig]):
-    """The smoothed KL map times the mean residual of several short healings."""
+    """The smoothed KL map times the mean residual of several short healings, brought to the image's edges."""
 
     Config = WeightedConfig
     overrides: ClassVar[Mapping[str, Any]] = OWN
@@ -76,7 +79,9 @@ class DDPMPlus(MaskedDiffusion[WeightedConfig]):
             **{key: domain for key, domain in HEALING_SEARCH.items() if key != "sampler"},
             "healing_steps": Integer(1, 20, log=True),
             "healings": Integer(1, 8),
+            "residual_sigma_px": Real(0.0, 2.0),
             "median_px": Choice((1, 3, 5, 7)),
+            "edge_radius_px": Integer(0, 8),
         },
         NETWORK_SEARCH,
     )
@@ -88,7 +93,9 @@ class DDPMPlus(MaskedDiffusion[WeightedConfig]):
             z = self.encode(images)
         with self.stage("kl_map", passes=len(self.timesteps)):
             v = self.smooth(self.kl(z, self.timesteps))
-        mean = self.residuals(images, z, self.unlikely(v)).mean(0)
+        x_hat = self.reconstructions(images, z, self.unlikely(v)).mean(0)
         with self.stage("post"):
-            weight = F.interpolate(v[:, None], images.shape[-2:], mode="bilinear")
-            return weight * median(mean, self.config.median_px)
+            c = self.config
+            residual = median(gaussian(images - x_hat, c.residual_sigma_px), c.median_px).abs()
+            scores = F.interpolate(v[:, None], images.shape[-2:], mode="bilinear") * residual
+            return guided(scores, images, c.edge_radius_px) if c.edge_radius_px else scores

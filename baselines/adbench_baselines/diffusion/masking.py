@@ -112,20 +112,19 @@ class MaskedDiffusion(LatentDetector[HealingT]):
     def healing(self) -> HealingOptions:
         return self.config.healing
 
-    def residuals(self, images: Tensor, z: Tensor, region: Tensor) -> Tensor:
-        """Return |x - x_hat| to each of the healed versions, (healings, B, 1, H, W)."""
+    def reconstructions(self, images: Tensor, z: Tensor, region: Tensor) -> Tensor:
+        """Return x_hat of each of the healed versions, (healings, B, 1, H, W); `region` (B, 1, h, w) is healed."""
         given = [images, region, repr(self.healing), self.config.healings, self.config.requantise]
-        return self.once("residuals", given, lambda: self._residuals(images, z, region))
+        return self.once("reconstructions", given, lambda: self._reconstructions(z, region))
 
-    def _residuals(self, images: Tensor, z: Tensor, region: Tensor) -> Tensor:
-        residuals = []
+    def _reconstructions(self, z: Tensor, region: Tensor) -> Tensor:
+        x_hats = []
         for draw in range(self.config.healings):
             with self.stage("heal", passes=self.healing.passes):
                 healed = heal(self.model, z, region, self.healing, self.runtime.seed, draw, self.mean)
             with self.stage("decode"):
-                x_hat = self.vqvae.decode(self.model.restore(healed), self.config.requantise)
-            residuals.append((images - x_hat).abs())
-        return torch.stack(residuals)
+                x_hats.append(self.vqvae.decode(self.model.restore(healed), self.config.requantise))
+        return torch.stack(x_hats)
 
     def shortened(self, passes: int) -> Self:
         """Every pass of healing costs the same, whatever t is; the mask decides what is kept of it, not its cost."""

@@ -43,7 +43,7 @@ class LatentDiffusion(MaskedDiffusion[DiffusionConfig]):
             with self.stage("kl_map", passes=len(self.timesteps)):
                 mask = self.mask(z)
         region = mask if mask is not None and self.config.step == "c" else torch.ones_like(z[:, :1], dtype=torch.bool)
-        nearest = self.residuals(images, z, region).amin(0)
+        nearest = (images - self.reconstructions(images, z, region)).abs().amin(0)
         with self.stage("post"):
             return nearest if mask is None else self.soften(mask, images.shape[-2:]) * nearest
 

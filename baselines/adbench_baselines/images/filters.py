@@ -1,4 +1,4 @@
-"""Filters of maps and masks, (B, 1, H, W): Gaussian, median, growth and erosion."""
+"""Filters of maps and masks, (B, 1, H, W): Gaussian, median, guided filter, growth and erosion."""
 
 from __future__ import annotations
 
@@ -37,3 +37,20 @@ def median(maps: Tensor, side: int) -> Tensor:
     padded = F.pad(maps, (side // 2,) * 4, mode="reflect")
     windows = padded.unfold(2, side, 1).unfold(3, side, 1)
     return windows.flatten(-2).median(-1).values
+
+
+def guided(maps: Tensor, images: Tensor, radius: int, epsilon: float = 1e-4) -> Tensor:
+    """Smooth maps (B, 1, H, W) but for where the images (B, 1, H, W) have edges (He, Sun and Tang 2013, eq. 5, 6, 8).
+
+    In every square of 2 * radius + 1 px the result is linear in the image; where the image's variance is far below
+    `epsilon`, it is the mean of the map. The border is repeated.
+    """
+
+    def mean(of: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(of, (radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1)
+
+    mean_image, mean_map = mean(images), mean(maps)
+    covariance = mean(images * maps) - mean_image * mean_map
+    a = covariance / (mean(images * images) - mean_image.square() + epsilon)
+    b = mean_map - a * mean_image
+    return mean(a) * images + mean(b)
