@@ -15,7 +15,13 @@ from torch import Tensor
 
 from adbench.contracts.detector import DetectorInfo, Images
 from adbench.contracts.plan import Plan
-from adbench_baselines.diffusion.config import MASK_SPACE, DiffusionConfig
+from adbench_baselines.diffusion.config import (
+    MASK_SPACE,
+    SHORT_TRAINING,
+    SHORT_TRAINING_MASK,
+    DiffusionConfig,
+    preset_values,
+)
 from adbench_baselines.diffusion.latent import SOURCE
 from adbench_baselines.diffusion.steps import LatentDiffusion
 
@@ -30,6 +36,7 @@ class KLMaskIntensity(LatentDiffusion):
     """Raw intensity where the latent is unlikely: the mask of step (c), without healing."""
 
     Config = KLMaskConfig
+    presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
     search_space = MASK_SPACE
     info = DetectorInfo("mask of unlikely latents times raw intensity", f"control; mask of {SOURCE}", "1")
 

@@ -32,6 +32,9 @@ SIZES: dict[str, dict[str, Any]] = {
             "learning_rate": 2e-3, "final_learning_rate": 0.02, "augmented_copies": 2, "t_last": 650,
         },
         "image_score": "map-max",
+        "t_low": 300,
+        "t_high": 500,
+        "map_sigma": 1.0,
     },
     "small": {
         "vqvae": VQVAE_SIZES["small"],
@@ -56,13 +59,14 @@ SIZES: dict[str, dict[str, Any]] = {
 SHORT_TRAINING: dict[str, Any] = {"map_sigma": 0.7}
 """Fields of the KL map that suit networks trained for an hour, whose maps are noisier than the paper's."""
 SHORT_TRAINING_MASK: dict[str, Any] = {"threshold": "global", "percentile": 99.0, "mask_sigma_px": 4.0}
-"""Fields of the mask that do. All were chosen on `headct-sprites` with `data.development=true`."""
+SHORT_TRAINING_HEALING: dict[str, Any] = {"context": "noised", "start": "mean"}
+"""Fields of mask and healing that do. All were chosen on `headct-sprites` with `data.development=true`."""
 
 
 def preset_values(*fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`SIZES` with fields added to every preset but "paper", which is the paper's method."""
+    """`SIZES` with fields added to every preset but "paper", which is the paper's method; those of a size prevail."""
     added = {key: value for mapping in fields for key, value in mapping.items()}
-    return {name: size if name == "paper" else {**size, **added} for name, size in SIZES.items()}
+    return {name: size if name == "paper" else {**added, **size} for name, size in SIZES.items()}
 
 
 class LatentConfig(DetectorConfig):

@@ -12,6 +12,7 @@ from adbench.contracts.detector import DetectorInfo
 from adbench_baselines.diffusion.config import (
     DIFFUSION_SPACE,
     SHORT_TRAINING,
+    SHORT_TRAINING_HEALING,
     SHORT_TRAINING_MASK,
     DiffusionConfig,
     preset_values,
@@ -25,7 +26,7 @@ class LatentDiffusion(MaskedDiffusion[DiffusionConfig]):
     """Find unlikely latents, heal them, and score the residual."""
 
     Config = DiffusionConfig
-    presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
+    presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK, SHORT_TRAINING_HEALING)
     search_space = DIFFUSION_SPACE
     info = DetectorInfo("latent diffusion detector", SOURCE, "2")
 
