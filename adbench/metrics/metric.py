@@ -8,6 +8,7 @@ from typing import Literal
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
+from adbench.metrics.student import Scale
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,8 @@ class Metric:
     def heading(self) -> str:
         """Title and unit, as a table shows them."""
         return f"{self.title} {self.unit}".strip()
+
+    @property
+    def scale(self) -> Scale:
+        """What the number can be: a fraction, or, where it has a unit, a count."""
+        return "count" if self.unit else "fraction"

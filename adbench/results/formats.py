@@ -25,11 +25,10 @@ def short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """`0.920 [0.901, 0.934]`, or the value alone where it has no interval."""
-    if is_missing(low) or is_missing(high):
-        return number(value)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
+def interval(value: float | None, low: float | None, high: float | None, sd: float | None = None) -> str:
+    """`0.920 ± 0.004 [0.901, 0.934]`; without what is not known of it."""
+    text = number(value) if is_missing(sd) else f"{number(value)} ± {number(sd)}"
+    return text if is_missing(low) or is_missing(high) else f"{text} [{number(low)}, {number(high)}]"
 
 
 def seconds(value: float | None) -> str:

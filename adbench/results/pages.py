@@ -25,6 +25,8 @@ from adbench.results.figures import FOLDER, Figure, figure_of, key_of
 from adbench.results.frame import frame, strata
 from adbench.results.pictures import Picture, picture_path, read_picture
 from adbench.results.record import Record, read_records, write_bytes, write_text
+from adbench.results.standing import pooled, standing
+from adbench.results.subjects import read_subjects, subjects_path
 from adbench.results.timing import TimingFile, read_timings
 
 INDEX = Path("README.md")
@@ -54,10 +56,12 @@ def render(
     timings: Iterable[TimingFile] = (),
     notes: Mapping[str, str] | None = None,
     figures: Collection[str] = (),
+    subjects: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[Path, str]:
     """Return page name -> text.
 
-    `notes` maps a dataset's name to text that its page ends with; `figures` names the datasets that have one.
+    `notes` maps a dataset's name to text that its page ends with; `figures` names the datasets that have one;
+    `subjects` maps the path of a record to its rows by subject, by which methods are ranked.
     """
     records = list(records)
     results = _results(records, timings)
@@ -68,7 +72,7 @@ def render(
             title=f"Leaderboard: {name}",
             intro="Made from the files below `records/`; the last column of each table links to them.",
             figure=(FOLDER / f"{name}.png").as_posix() if name in figures else "",
-            sections=list(_dataset_sections(rows, lesions)),
+            sections=list(_dataset_sections(rows, lesions, subjects or {})),
             metrics=_explained(),
             times=in_time_table(),
             notes=(notes or {}).get(str(name), "").strip(),
@@ -138,7 +142,9 @@ def _expected(out: Path) -> tuple[dict[Path, str], dict[Path, Figure]]:
     records = list(read_records(out))
     paths = {record.path.as_posix(): picture_path(out / record.path) for record in records}
     drawn = figures(records, {record: read_picture(path) for record, path in paths.items() if path.is_file()})
-    pages = render(records, read_timings(out), notes, drawn)
+    files = {record: subjects_path(out / record) for record in paths}
+    rows = {record: read_subjects(path) for record, path in files.items() if path.is_file()}
+    pages = render(records, read_timings(out), notes, drawn, rows)
     return (
         {out / path: text for path, text in pages.items()},
         {out / FOLDER / f"{name}.png": figure for name, figure in drawn.items()},
@@ -170,7 +176,9 @@ def _page(**parts: Any) -> str:
     return _template().render(marker=MARKER, **parts).rstrip() + "\n"
 
 
-def _dataset_sections(rows: pd.DataFrame, lesions: pd.DataFrame) -> Iterator[Section]:
+def _dataset_sections(
+    rows: pd.DataFrame, lesions: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]
+) -> Iterator[Section]:
     groups = _comparable(rows)
     for number, group in enumerate(groups, 1):
         title = "Data" if len(groups) == 1 else f"Data, variant {number} of {len(groups)}"
@@ -178,9 +186,10 @@ def _dataset_sections(rows: pd.DataFrame, lesions: pd.DataFrame) -> Iterator[Sec
         yield Section(title, text=text, table=tables.facts(_first(group)))
         for tuned, budget in group.groupby("tuning"):
             ranked = _ranked(budget)
+            ordered, said = standing(_best_first(pooled(ranked)), subjects)
             title = f"Quality, {tuned}" if tuned else "Quality"
-            yield Section(title, 3, _about(ranked, str(tuned)), tables.quality(ranked))
-            yield from _point_sections(ranked, lesions, str(tuned))
+            yield Section(title, 3, _about(ranked, str(tuned), said), tables.quality(ordered))
+            yield from _point_sections(ordered, ranked, lesions, str(tuned))
         for device, timed in group.dropna(subset="s_per_100_slices").groupby("timed_on"):
             text = f"PyTorch {', '.join(sorted(timed['torch'].unique()))}."
             yield Section(f"Time on {device}", 3, text, tables.timing(timed))
@@ -210,26 +219,34 @@ def _comparable(rows: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a record, best first; undefined values last, ties by path."""
-    return _runs(rows).sort_values([RANKED_BY, "record"], ascending=[not METRICS[RANKED_BY].higher_is_better, True])
+    """One row a record, best first."""
+    return _best_first(_runs(rows))
 
 
-def _about(rows: pd.DataFrame, tuned: str) -> str:
-    """What a table's text says: how all its rows were tuned, and where published values are from."""
+def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Undefined values last, ties by path."""
+    return rows.sort_values([RANKED_BY, "record"], ascending=[not METRICS[RANKED_BY].higher_is_better, True])
+
+
+def _about(rows: pd.DataFrame, tuned: str, said: str) -> str:
+    """What a table's text says: how methods stand, how all were tuned, and where published values are from."""
     sources = sorted(rows.loc[rows["reported_source"] != "", "reported_source"].unique())
     texts = [
+        said,
         f"Every row has the same budget ({tuned}); lesions were drawn on healthy images for it." if tuned else "",
         f"Reported: {markdown.escape('; '.join(sources))}." if sources else "",
     ]
     return " ".join(filter(None, texts))
 
 
-def _point_sections(rows: pd.DataFrame, lesions: pd.DataFrame, tuned: str) -> Iterator[Section]:
+def _point_sections(
+    pooled_rows: pd.DataFrame, rows: pd.DataFrame, lesions: pd.DataFrame, tuned: str
+) -> Iterator[Section]:
     """What is found at each operating point, all together and by size of lesion; no section where no row has it."""
     ending = f", {tuned}" if tuned else ""
     lesions = lesions[lesions["record"].isin(rows["record"])]
     for point in POINTS:
-        if table := tables.quality(rows, point.key):
+        if table := tables.quality(pooled_rows, point.key):
             yield Section(f"At {point.title}{ending}", 3, table=table)
         at_point = lesions[lesions["point"] == point.key]
         if table := tables.lesions_by_size(rows, at_point):

@@ -64,21 +64,23 @@ def _settings(text: str) -> str:
 def quality(rows: pd.DataFrame, point: str = "") -> str:
     """One table of the metrics at an operating point, or of those that need none.
 
-    A published value stands beside ours where any row has one. Empty where no row has a value at the point.
+    Rows are pooled over seeds (`adbench.results.standing`). A published value stands beside ours where any row has one.
+    Empty where no row has a value at the point.
     """
     metrics = {key: metric for key, metric in METRICS.items() if metric.point == point}
     if point and rows[list(metrics)].isna().all(axis=None):
         return ""
-    cells = _who(rows)
+    ranked = [("rank", lambda row: str(row["rank"]))] if not point and (rows["rank"] > 0).all() else []
+    cells = [*ranked, *_who(rows)]
     for key, metric in metrics.items():
         cells.append((metric.heading, _estimate(key)))
         if rows[f"{key}_reported"].notna().any():
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
-    return _table(rows, [*cells, ("record", _link)], left=2)
+    return _table(rows, [*cells, ("record", _links)], left=2 + len(ranked))
 
 
 def _estimate(key: str) -> Callable[[Row], str]:
-    return lambda row: formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"])
+    return lambda row: formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"])
 
 
 def timing(rows: pd.DataFrame) -> str:
@@ -149,6 +151,11 @@ def _labels(rows: pd.DataFrame) -> dict[str, str]:
             differing = formats.settings({key: each.get(key) for key in vary})
             result[record] = f"`{method}`" + (f" ({differing})" if len(vary) else "")
     return result
+
+
+def _links(row: Row) -> str:
+    """To the records of all seeds of a pooled row."""
+    return ", ".join(_link({**row, "record": record}) for record in row["records"])
 
 
 def _link(row: Row) -> str:

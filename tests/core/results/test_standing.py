@@ -1,0 +1,100 @@
+"""Seeds pooled into rows, and where methods stand, said above the table and in the column of ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from record_factory import make, metrics
+
+from adbench.results.frame import frame
+from adbench.results.pages import render
+from adbench.results.standing import pooled, standing
+
+
+def rows(*records):
+    return pooled(frame(records))
+
+
+def subjects(record, values) -> pd.DataFrame:
+    names = pd.array([f"s{i}" for i in range(len(values))], dtype="string")
+    return pd.DataFrame({"subject": names, "auprc": np.asarray(values, float)})
+
+
+def table(shifts: dict[str, float], n: int, seeds: int = 1, parameters: int = 0):
+    """Records of methods and their rows by subject, which differ by a shift and a little noise."""
+    rng = np.random.default_rng(0)
+    base = rng.random(n) / 2
+    records, files = [], {}
+    for method, shift in shifts.items():
+        for seed in range(seeds):
+            record = make(method, seed=seed, metrics=metrics(0.5 + shift), parameters=parameters)
+            records.append(record)
+            files[record.path.as_posix()] = subjects(record, base + shift + rng.normal(0, 0.01, n))
+    return records, files
+
+
+def test_seeds_of_one_method_are_one_row_with_mean_and_spread():
+    table = rows(make("a", seed=1, metrics=metrics(0.8)), make("a", seed=0, metrics=metrics(0.9)), make("b"))
+    assert list(table["seed"]) == ["0, 1", "0"]
+    assert table["best_dice"].iloc[0] == pytest.approx(0.85)
+    assert table["best_dice_sd"].iloc[0] == pytest.approx(np.std([0.8, 0.9], ddof=1))
+    assert len(table["records"].iloc[0]) == 2
+    assert np.isnan(table["best_dice_sd"].iloc[1])
+
+
+def test_other_settings_are_another_row():
+    assert len(rows(make("a"), make("a", config_hash="999999012345"))) == 2
+
+
+def test_methods_without_training_are_ranked():
+    records, files = table({"good": 0.2, "same": 0.2, "bad": 0.0}, 30)
+    ranked, said = standing(rows(*records), files)
+    assert dict(zip(ranked["method"], ranked["rank"], strict=True)) == {"good": 1, "same": 1, "bad": 3}
+    assert "Rank: 1 + the number of methods that are significantly better" in said
+    assert "over 30 subjects" in said
+    assert "over 3 pairs" in said
+
+
+def test_single_trainings_have_no_rank_but_what_can_be_said_is_said():
+    records, files = table({"good": 0.2, "bad": 0.0}, 30, parameters=10)
+    ranked, said = standing(rows(*records), files)
+    assert set(ranked["rank"]) == {0}
+    assert "Given these trainings, `good` is better than all others." in said
+    records, files = table({"one": 0.2, "two": 0.2}, 30, parameters=10)
+    assert "not separated from" in standing(rows(*records), files)[1]
+
+
+def test_several_trainings_have_ranks():
+    records, files = table({"good": 0.2, "bad": 0.0}, 30, seeds=3, parameters=10)
+    assert list(standing(rows(*records), files)[0]["rank"]) == [1, 2]
+
+
+def test_few_subjects_have_no_ranks_and_that_is_said():
+    records, files = table({"good": 0.2, "bad": 0.0}, 5)
+    ranked, said = standing(rows(*records), files)
+    assert set(ranked["rank"]) == {0}
+    assert said.startswith("5 test subjects with lesions are too few for ranks")
+
+
+def test_without_the_files_of_subjects_nothing_is_said():
+    records, files = table({"good": 0.2, "bad": 0.0}, 30)
+    files.popitem()
+    assert standing(rows(*records), files)[1] == ""
+
+
+def test_subjects_without_lesions_are_left_out():
+    records, files = table({"good": 0.2, "bad": 0.0}, 30)
+    for each in files.values():
+        each.loc[:9, "auprc"] = np.nan
+    assert "over 20 subjects" in standing(rows(*records), files)[1]
+
+
+def test_the_page_has_ranks_first_and_links_to_the_records_of_all_seeds():
+    records, files = table({"good": 0.2, "bad": 0.0}, 30, seeds=2)
+    (page,) = (text for path, text in render(records, subjects=files).items() if path.name == "toy.md")
+    header, _, first, *_ = (line for line in page.split("### Quality\n")[1].splitlines() if line.startswith("|"))
+    assert header.startswith("| rank | method |")
+    assert first.startswith("| 1 | `good` |")
+    assert " ± " in first
+    assert first.count("](records/") == 2
