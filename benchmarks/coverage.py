@@ -5,6 +5,9 @@
 Means: one number a subject from five distributions on [0, 1]. Pooled: Dice of lesions whose sizes are lognormal, with
 quality apart from size ("even", "skewed") or falling with it ("small ones missed"). The interval of the library stands
 beside the percentile bootstrap. Prints a Markdown table: the least coverage over the distributions of each row.
+
+Seeds: means over subjects of several trainings that differ, with an interaction; the truth is the mean over all
+trainings and subjects. Ranks: methods without any difference, and how often any pair of them is called different.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from adbench.metrics.chance import compare, over_seeds
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.intervals import resample_weights
 from adbench.metrics.student import Interval, resampled_error, t_interval
 
 SUBJECTS = (3, 5, 10, 20, 50, 100)
+CHANCE = (5, 10, 20, 100)
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
@@ -91,6 +97,47 @@ def coverage(
     return held / draws
 
 
+def seeds_coverage(seeds: int, n: int, draws: int) -> float:
+    """Fraction of draws in which the interval over seeds and subjects holds the mean of all."""
+
+    def values(rng: Rng, trainings: int, subjects: int) -> Floats:
+        effects = rng.normal(0, 0.3, (trainings, 1)) + rng.normal(0, 1.5, subjects)
+        return np.asarray(expit(effects + rng.normal(0, 0.5, (trainings, subjects)) - 0.5))
+
+    truth = float(np.mean([values(np.random.default_rng([9, k]), 100, 100).mean() for k in range(300)]))
+    rng, held = np.random.default_rng([seeds, n, draws]), 0
+    for _ in range(draws):
+        mean, _ = over_seeds([Estimate.of_mean(of.tolist()) for of in values(rng, seeds, n)], "fraction")
+        assert mean.low is not None
+        assert mean.high is not None
+        held += mean.low <= truth <= mean.high
+    return held / draws
+
+
+def family_wise(methods: int, n: int, draws: int) -> float:
+    """Fraction of draws in which any of so many methods that do not differ is ranked below another."""
+    rng = np.random.default_rng([methods, n, draws])
+    subjects = rng.beta(0.7, 2, (draws, 1, n))
+    values = np.clip(subjects + rng.gamma(0.3, 0.3, (draws, methods, n)), 0, 1)
+    return float(np.mean([max(compare(of).ranks) > 1 for of in values]))
+
+
+def print_chance(draws: int) -> dict[str, dict[str, dict[int, float]]]:
+    """Print and return the tables of seeds and of ranks."""
+    found = {
+        "coverage": {
+            f"{s} seeds" if s > 1 else "1 seed": {n: seeds_coverage(s, n, draws) for n in CHANCE} for s in (1, 3, 5)
+        },
+        "any false difference": {f"{m} methods": {n: family_wise(m, n, draws) for n in CHANCE} for m in (2, 5)},
+    }
+    for what, rows in found.items():
+        print(f"\n| {what} | {' | '.join(f'{n} subjects' for n in CHANCE)} |")
+        print(f"| --- |{' ---: |' * len(CHANCE)}")
+        for name, of in rows.items():
+            print(f"| {name} | {' | '.join(f'{100 * value:.1f} %' for value in of.values())} |")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=2000)
@@ -109,8 +156,11 @@ def main() -> None:
         for i, interval in enumerate(("Student's t on the logit", "percentile bootstrap")):
             least = [min(held[n][i] for held in kinds.values()) for n in SUBJECTS]
             print(f"| {name}, {interval} | {' | '.join(f'{100 * value:.0f} %' for value in least)} |")
+    chance = print_chance(args.draws)
     if args.json:
-        args.json.write_text(json.dumps(vars(args) | {"json": None, "coverage": found}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps(vars(args) | {"json": None, "coverage": found, "chance": chance}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
