@@ -13,8 +13,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from adbench.devices.times import BUSY
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.student import Scale
 from adbench.results import formats
 from adbench.results.record import Record
+from adbench.results.scan_metrics import SCAN_METRICS, ScanMetric
 from adbench.results.timing import TimingFile, device_label
 
 Source = TypeVar("Source", Record, TimingFile)
@@ -114,7 +116,7 @@ RUN: dict[str, Column[Record]] = {column.key: column for column in _RUN}
 
 
 def metric_columns() -> dict[str, Column[Record]]:
-    """Value, interval and published value of every metric in the list."""
+    """Value and interval of every metric in the lists, and the published value at network size."""
     columns: list[Column[Record]] = []
     for key, metric in METRICS.items():
         for ending, field, what in (
@@ -124,7 +126,27 @@ def metric_columns() -> dict[str, Column[Record]]:
         ):
             columns.append(Column(key + ending, "float64", what, _estimated(key, field)))
         columns.append(Column(f"{key}_reported", "float64", "published value", _reported(key)))
+    for key, of_scans in SCAN_METRICS.items():
+        for ending, field, what in (
+            ("", "value", f"on the scans' own grid: {of_scans.glossary}"),
+            ("_low", "low", "lower end of its 95 % interval"),
+            ("_high", "high", "upper end of its 95 % interval"),
+        ):
+            columns.append(Column(key + ending, "float64", what, _of_scans(of_scans, field)))
     return {column.key: column for column in columns}
+
+
+def scales() -> dict[str, Scale]:
+    """Key of every number with an interval -> what it can be."""
+    return {key: metric.scale for metrics in (METRICS, SCAN_METRICS) for key, metric in metrics.items()}
+
+
+def _of_scans(metric: ScanMetric, field: str) -> Callable[[Record], float | None]:
+    def of(record: Record) -> float | None:
+        scans = record.measurement.scans if record.measurement else None
+        return getattr(metric.of(scans), field) if scans else None
+
+    return of
 
 
 def _estimated(key: str, field: str) -> Callable[[Record], float | None]:

@@ -25,6 +25,7 @@ from adbench.results.figures import FOLDER, Figure, figure_of, key_of
 from adbench.results.frame import frame, strata
 from adbench.results.pictures import Picture, picture_path, read_picture
 from adbench.results.record import Record, read_records, write_bytes, write_text
+from adbench.results.scan_metrics import SCAN_METRICS, ScanMetric
 from adbench.results.standing import pooled, standing
 from adbench.results.subjects import read_subjects, subjects_path
 from adbench.results.timing import TimingFile, read_timings
@@ -74,6 +75,7 @@ def render(
             figure=(FOLDER / f"{name}.png").as_posix() if name in figures else "",
             sections=list(_dataset_sections(rows, lesions, subjects or {})),
             metrics=_explained(),
+            of_scans=_explained_scans(rows),
             times=in_time_table(),
             notes=(notes or {}).get(str(name), "").strip(),
         )
@@ -189,6 +191,8 @@ def _dataset_sections(
             ordered, said = standing(_best_first(pooled(ranked)), subjects)
             title = f"Quality, {tuned}" if tuned else "Quality"
             yield Section(title, 3, _about(ranked, str(tuned), said), tables.quality(ordered))
+            if table := tables.scans(ordered):
+                yield Section(f"On the scans' own grid{_ending(str(tuned))}", 3, table=table)
             yield from _point_sections(ordered, ranked, lesions, str(tuned))
         for device, timed in group.dropna(subset="s_per_100_slices").groupby("timed_on"):
             text = f"PyTorch {', '.join(sorted(timed['torch'].unique()))}."
@@ -201,6 +205,13 @@ def _dataset_sections(
 def _explained() -> list[Metric]:
     """A metric for each heading: those at operating points say the same at each."""
     return list({metric.heading + bool(metric.point) * " at a point": metric for metric in METRICS.values()}.values())
+
+
+def _explained_scans(rows: pd.DataFrame) -> list[ScanMetric]:
+    """A metric for each title of the tables of scans; none for sets of pictures."""
+    if rows[list(SCAN_METRICS)].isna().all(axis=None):
+        return []
+    return list({metric.title: metric for metric in SCAN_METRICS.values()}.values())
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -239,15 +250,21 @@ def _about(rows: pd.DataFrame, tuned: str, said: str) -> str:
     return " ".join(filter(None, texts))
 
 
+def _ending(tuned: str) -> str:
+    return f", {tuned}" if tuned else ""
+
+
 def _point_sections(
     pooled_rows: pd.DataFrame, rows: pd.DataFrame, lesions: pd.DataFrame, tuned: str
 ) -> Iterator[Section]:
     """What is found at each operating point, all together and by size of lesion; no section where no row has it."""
-    ending = f", {tuned}" if tuned else ""
+    ending = _ending(tuned)
     lesions = lesions[lesions["record"].isin(rows["record"])]
     for point in POINTS:
         if table := tables.quality(pooled_rows, point.key):
             yield Section(f"At {point.title}{ending}", 3, table=table)
+        if table := tables.scans(pooled_rows, point.key):
+            yield Section(f"On the scans' own grid, at {point.title}{ending}", 3, table=table)
         at_point = lesions[lesions["point"] == point.key]
         if table := tables.lesions_by_size(rows, at_point):
             yield Section(f"Lesions by size, at {point.title}{ending}", 3, tables.lesion_counts(at_point), table)

@@ -13,6 +13,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import ALPHA, Comparison, compare, enough, over_seeds
 from adbench.metrics.estimate import Estimate
 from adbench.results import formats
+from adbench.results.columns import scales
 
 PRIMARY = "subject_auprc"
 """Ranks go by it: it picks no threshold, and has one value a subject."""
@@ -27,7 +28,7 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
     over seeds, missing for one; `rank` is 0, none yet.
     """
     groups = [_pooled(group) for _, group in rows.groupby(["method", "config_hash"], sort=False)]
-    numbers = [key + ending for key in METRICS for ending in ("", "_low", "_high", "_sd")]
+    numbers = [key + ending for key in scales() for ending in ("", "_low", "_high", "_sd")]
     return pd.DataFrame(groups).astype(dict.fromkeys(numbers, "float64")).copy()  # in one block of memory
 
 
@@ -36,9 +37,9 @@ def _pooled(group: pd.DataFrame) -> dict[str, Any]:
     seeds, records = (group[key].tolist() for key in ("seed", "record"))
     row = {str(key): value for key, value in group.iloc[0].items()}
     row |= {"seed": ", ".join(map(str, seeds)), "records": records, "rank": 0}
-    for key, metric in METRICS.items():
+    for key, scale in scales().items():
         columns = group[[key, f"{key}_low", f"{key}_high"]].itertuples(index=False, name=None)
-        mean, sd = over_seeds([_estimate(*values) for values in columns], metric.scale)
+        mean, sd = over_seeds([_estimate(*values) for values in columns], scale)
         row |= {key: mean.value, f"{key}_low": mean.low, f"{key}_high": mean.high, f"{key}_sd": sd}
     return row
 

@@ -12,6 +12,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
 from adbench.results.columns import Row, canonical, in_time_table
+from adbench.results.scan_metrics import SCAN_METRICS
 
 Cell = tuple[str, Callable[[Row], str]]
 """The heading of a column, and its text from a row."""
@@ -77,6 +78,15 @@ def quality(rows: pd.DataFrame, point: str = "") -> str:
         if rows[f"{key}_reported"].notna().any():
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
     return _table(rows, [*cells, ("record", _links)], left=2 + len(ranked))
+
+
+def scans(rows: pd.DataFrame, point: str = "") -> str:
+    """One table of what scans are judged by on their own grid, as `quality`; empty for sets of pictures."""
+    metrics = {key: metric for key, metric in SCAN_METRICS.items() if metric.point == point}
+    if rows[list(metrics)].isna().all(axis=None):
+        return ""
+    cells = [(metric.title, _estimate(key)) for key, metric in metrics.items()]
+    return _table(rows, [*_who(rows), *cells, ("record", _links)], left=2)
 
 
 def _estimate(key: str) -> Callable[[Row], str]:

@@ -18,6 +18,7 @@ from adbench.results.frame import frame, read_frame, to_csv
 from adbench.results.frame import strata as strata_frame
 from adbench.results.pages import render
 from adbench.results.record import write_record
+from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.timing import write_timing
 
 GPU = environment(device="cuda", device_name="Some GPU", precision="bf16 autocast")
@@ -43,7 +44,7 @@ def test_columns_are_those_of_the_lists_with_the_dtypes_that_they_name_even_with
 
 def test_every_column_says_what_it_holds():
     described = {**RUN, **metric_columns(), **TIME}
-    assert len(described) == len(RUN) + 4 * len(METRICS) + len(TIME)
+    assert len(described) == len(RUN) + 4 * len(METRICS) + 3 * len(SCAN_METRICS) + len(TIME)
     assert all(column.about and column.key == key for key, column in described.items())
 
 

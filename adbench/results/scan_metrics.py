@@ -1,0 +1,82 @@
+"""What scans are judged by on their own grid, as columns: one object a number, for pages, CSV file and glossary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from adbench.metrics.estimate import Estimate
+from adbench.metrics.points import POINTS
+from adbench.metrics.student import Scale
+from adbench.metrics.volumes import VolumeScores
+from adbench.results.record import ScansRecord
+
+UNDEFINED = Estimate(value=None)
+
+
+@dataclass(frozen=True)
+class ScanMetric:
+    """A number of a set of scans."""
+
+    key: str
+    """Its name in the CSV file."""
+    title: str
+    glossary: str
+    of: Callable[[ScansRecord], Estimate]
+    scale: Scale = "fraction"
+    point: str = ""
+    """Key of the operating point that it is read at; empty where it needs no threshold."""
+
+
+FIELDS: dict[str, tuple[str, str]] = {
+    "dice": ("Dice", "mean over the subjects of 2 |P ∩ R| / (|P| + |R|)."),
+    "hd95_mm": ("HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better."),
+    "avd_percent": ("AVD %", "mean difference of the volumes, as a percentage of the lesions'; lower is better."),
+    "lesion_recall": ("lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."),
+    "lesion_f1": ("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
+    "lesion_f1_one_to_one": ("one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."),
+    "false_components": ("false components a scan", "mean number of those that touch no lesion; lower is better."),
+}
+"""Field of `VolumeScores` -> title and glossary."""
+
+
+def _pooled(field: str, scans: ScansRecord) -> Estimate:
+    return Estimate(value=getattr(scans, field))
+
+
+def _mean(field: str, point: str, scans: ScansRecord) -> Estimate:
+    found = next((volumes for volumes in scans.volumes if volumes.point == point), None)
+    return found.means.get(field, UNDEFINED) if found else UNDEFINED
+
+
+_METRICS = (
+    ScanMetric(
+        "scan_best_dice",
+        "⌈DICE⌉",
+        "of all voxels that an image shows and all of lesions.",
+        partial(_pooled, "best_dice"),
+    ),
+    ScanMetric("scan_auprc", "AUPRC", "of the same voxels.", partial(_pooled, "auprc")),
+    ScanMetric("scan_auroc", "AUROC", "of the same voxels.", partial(_pooled, "auroc")),
+    ScanMetric(
+        "scan_perfect_dice",
+        "perfect map",
+        "mean over subjects of the Dice that a perfect map of network size reaches: what size alone costs.",
+        lambda scans: scans.perfect_dice,
+    ),
+    *(
+        ScanMetric(
+            f"scan_{field}_{point.key}",
+            title,
+            glossary,
+            partial(_mean, field, point.key),
+            VolumeScores.scale(field),
+            point.key,
+        )
+        for point in POINTS
+        for field, (title, glossary) in FIELDS.items()
+    ),
+)
+SCAN_METRICS: dict[str, ScanMetric] = {metric.key: metric for metric in _METRICS}
+"""Undefined for sets of pictures."""

@@ -1,0 +1,73 @@
+"""What scans are judged by reaches the frame, the page and its glossary; sets of pictures have none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from record_factory import make, measurement
+
+from adbench.metrics.points import POINTS
+from adbench.metrics.volumes import VolumeScores
+from adbench.results.frame import frame, to_csv
+from adbench.results.pages import render
+from adbench.results.scan_metrics import FIELDS, SCAN_METRICS
+
+POINT = POINTS[0].key
+
+
+def estimate(value: float | None) -> dict[str, float | None]:
+    return {"value": value, "low": None if value is None else value / 2, "high": value}
+
+
+def scans(**means: float) -> dict:
+    judged = {key: estimate(value) for key, value in means.items()}
+    return {
+        "subjects": 5,
+        "scans": 6,
+        "best_dice": 0.41,
+        "auprc": 0.32,
+        "auroc": 0.93,
+        "perfect_dice": estimate(0.84),
+        "unseen_lesion_fraction": 0.1,
+        "thresholds_on_grid": True,
+        "volumes": [
+            {"point": POINT, "threshold": 1.0, "missing": None, "undefined": {}, "means": judged},
+        ],
+    }  # fmt: skip
+
+
+RECORD = make(measurement=measurement(scans=scans(dice=0.5, hd95_mm=12.5, lesion_f1=0.25)))
+
+
+def test_every_field_is_one_that_scans_are_judged_by():
+    assert set(FIELDS) <= set(VolumeScores.model_fields)
+
+
+def test_the_frame_and_the_csv_file_hold_them():
+    row = frame([RECORD]).iloc[0]
+    assert row["scan_best_dice"] == 0.41
+    assert (row[f"scan_dice_{POINT}"], row[f"scan_dice_{POINT}_low"]) == (0.5, 0.25)
+    assert row[f"scan_hd95_mm_{POINT}"] == 12.5
+    assert frame([make()])[list(SCAN_METRICS)].isna().all(axis=None)
+    assert f"scan_dice_{POINT}" in to_csv(frame([RECORD])).splitlines()[0]
+
+
+def test_the_page_has_a_table_for_all_voxels_and_one_for_each_point_that_has_any():
+    page = render([RECORD])[Path("toy.md")]
+    assert "### On the scans' own grid\n" in page
+    assert f"### On the scans' own grid, at {POINTS[0].title}\n" in page
+    assert f"### On the scans' own grid, at {POINTS[1].title}\n" not in page
+    assert "0.840 [0.420, 0.840]" in page
+    assert "12.500 [6.250, 12.500]" in page
+    assert "- **HD95 mm** on the scans' own grid" in page
+
+
+def test_sets_of_pictures_have_no_such_table_nor_glossary():
+    assert "own grid" not in render([make()])[Path("toy.md")]
+
+
+@pytest.mark.parametrize("other", [0.3, 0.7])
+def test_seeds_are_pooled(other):
+    seeds = [make(measurement=measurement(scans=scans(dice=d)), seed=i) for i, d in enumerate((0.5, other))]
+    assert f"{(0.5 + other) / 2:.3f} ± 0.141" in render(seeds)[Path("toy.md")]
