@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from adbench.cli import cache, console, data, new
 from adbench.cli.arguments import SpreadCommand, at_home
+from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
 from adbench.cli.run import run
@@ -70,6 +71,7 @@ app.command("leaderboard")(leaderboard_pages)
 app.command()(table)
 app.command(cls=SpreadCommand)(time)
 app.command()(verify)
+app.command(cls=SpreadCommand)(compare)
 
 
 def _version(wanted: bool) -> None:

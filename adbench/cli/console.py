@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
     from adbench.protocol.forecast import CellForecast
+    from adbench.results.comparison import Comparison
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes."""
@@ -183,6 +184,22 @@ def _result_cells(row: Mapping[Hashable, Any], keys: Sequence[str]) -> list[str]
     first = formats.interval(*(row[keys[0] + ending] for ending in ("", "_low", "_high")))
     seconds = formats.seconds(row["s_per_100_slices"]) + (" (busy)" if row["busy"] is True else "")
     return [first, *(formats.number(row[key]) for key in keys[1:]), seconds]
+
+
+def show_comparison(label: str, comparison: Comparison) -> None:
+    """Print paired differences, the subjects that differ most, and what differs in the settings."""
+    table = _table("metric", "subjects", "a", "b", "a - b [95 %]", "p", title=label)
+    for each in comparison.differences:
+        of = each.difference
+        numbers = [formats.number(each.a), formats.number(each.b), formats.interval(of.value, of.low, of.high)]
+        table.add_row(each.metric, str(each.subjects), *numbers, f"{each.p:.2g}")
+    out().print(table)
+    subjects = _table("AUPRC differs most in", "a", "b")
+    for row in comparison.largest.itertuples(index=False):
+        subjects.add_row(str(row.subject), formats.number(row.a), formats.number(row.b))
+    out().print(subjects)
+    for key, (ours, theirs) in comparison.settings.items():
+        say(f"{key}: {formats.short(ours)} | {formats.short(theirs)}")
 
 
 def show_forecast(cells: Sequence[CellForecast]) -> None:

@@ -1,0 +1,103 @@
+"""`adbench compare`: paired differences of records, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from record_factory import dataset, make
+from scipy import stats
+from typer.testing import CliRunner
+
+from adbench.cli.app import app
+from adbench.results.record import write_record
+from adbench.results.subjects import subjects_path, write_subjects
+
+
+def write(out: Path, method: str, shift: float = 0.0, n: int = 30, **changes) -> Path:
+    """A record whose subjects are better by a shift, and flag false components fewer by a hundred times that."""
+    record = make(method, **changes)
+    rng, own = np.random.default_rng(0), np.random.default_rng([len(method), record.seed])
+    base = rng.random(n) / 2 + shift + own.normal(0, 0.01, n)
+    rows = pd.DataFrame({"subject": pd.array([f"s{i}" for i in range(n)], dtype="string"), "images": 1, "auprc": base})
+    rows["1pct:false_components"] = 50 - 100 * base
+    path = write_record(record, out)
+    write_subjects(rows, subjects_path(path))
+    return path
+
+
+def adbench(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in ("compare", *words)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_differences_are_paired_means_with_the_interval_and_p_of_scipy(tmp_path):
+    write(tmp_path, "good", 0.2)
+    write(tmp_path, "bad")
+    (found,) = json.loads(adbench("good", "bad", "--out", tmp_path, "--json"))
+    auprc, false = found["differences"]
+    rows = [
+        pd.read_csv(path)["auprc"] for name in ("good", "bad") for path in tmp_path.glob(f"records/toy/{name}/*.csv")
+    ]
+    interval = stats.ttest_rel(*rows).confidence_interval()
+    assert (auprc["metric"], auprc["subjects"]) == ("auprc", 30)
+    assert auprc["difference_value"] == pytest.approx((rows[0] - rows[1]).mean())
+    assert (auprc["difference_low"], auprc["difference_high"]) == pytest.approx((interval.low, interval.high))
+    assert auprc["p"] == pytest.approx(2 / 100_001, rel=0.01), "Holm over two metrics, none of 100,000 flips as large"
+    assert false["difference_value"] == pytest.approx(-100 * auprc["difference_value"])
+    assert found["settings"] == {"method": ["good", "bad"]}
+
+
+def test_the_terminal_shows_differences_subjects_and_settings(tmp_path):
+    write(tmp_path, "good", 0.2)
+    write(tmp_path, "bad")
+    shown = adbench("good", "bad", "--out", tmp_path)
+    assert "a - b [95 %]" in shown
+    assert "AUPRC differs most in" in shown
+    assert "method: good | bad" in shown
+
+
+def test_seeds_are_averaged(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path, "good", 0.1 + 0.2 * seed, seed=seed)
+    write(tmp_path, "bad")
+    (found,) = json.loads(adbench("good", "bad", "--out", tmp_path, "--json"))
+    assert found["differences"][0]["difference_value"] == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(("shift", "code"), [(-0.2, 1), (0.2, 0), (0.0, 0)])
+def test_a_run_that_is_worse_than_another_by_more_than_chance_fails_if_asked_to(tmp_path, shift, code):
+    write(tmp_path / "new", "mine", shift)
+    write(tmp_path / "old", "mine")
+    words = ("mine", "--out", tmp_path / "new", "--against", tmp_path / "old")
+    adbench(*words)
+    adbench(*words, "--fail-if", "worse", code=code)
+
+
+def test_files_of_records_can_be_compared(tmp_path):
+    first = write(tmp_path, "mine", 0.2)
+    second = write(tmp_path, "mine", config_hash="999999012345")
+    assert "several settings on toy" in adbench("mine", first, "--out", tmp_path, code=2)
+    (found,) = json.loads(adbench(first, second, "--json"))
+    assert found["differences"][0]["difference_value"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    write(tmp_path, "a")
+    write(tmp_path, "b", dataset=dataset(fingerprint="f" * 16))
+    assert "have none in" in adbench("a", "b", "--out", tmp_path, code=2)
+    assert "needs two sides" in adbench("a", "--out", tmp_path, code=2)
+    assert "have none in" in adbench("a", "nobody", "--out", tmp_path, code=2)
+
+
+def test_only_the_named_datasets_are_compared(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path, name)
+        write(tmp_path, name, dataset=dataset(name="other"))
+    assert len(json.loads(adbench("a", "b", "--out", tmp_path, "--json"))) == 2
+    (found,) = json.loads(adbench("a", "b", "--dataset", "other", "--out", tmp_path, "--json"))
+    assert found["dataset"] == "other"
