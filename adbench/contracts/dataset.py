@@ -93,6 +93,9 @@ class Dataset(ABC, Generic[ConfigT]):
     info: ClassVar[DatasetInfo]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Preset name -> config values; a preset that is not named here leaves the defaults."""
+    name: str = ""
+    """What messages, records and pages call the set: a name that its config gives, else the registered one, which the
+    harness fills in."""
 
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         """`data_root` is the folder as downloaded (`--data-root` or ADBENCH_DATA); None where none was given."""

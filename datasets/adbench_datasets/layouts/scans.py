@@ -174,7 +174,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         jobs.sort(key=lambda job: (order_of(self.config.split_seed, job.subject), job.source))
         key = key_of([slice_cache.VERSION, [(job.key, job.role) for job in jobs]])[:16]
         make = partial(_prepare_case, type(self), self.config, root)
-        return SliceCache.get(self._cache_root() / f"{self._name}-{key}", jobs, self.config.size, make, self.runtime)
+        folder = self._cache_root() / f"{type(self).__name__.lower()}-{key}"
+        return SliceCache.get(folder, jobs, self.config.size, make, self.runtime)
 
     def _judged(self, case: Case) -> Case:
         """A case with what the user says of images without a mask."""
@@ -189,7 +190,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             "code": preprocessing.VERSION,
             "adapter": [type(self).__module__, type(self).__name__, self.info.version],
             "config": self.config.model_dump(mode="json", include=set(fields)),
-            "extra": self.config.model_dump(mode="json", exclude={*fields, *ScanConfig.model_fields}),
+            "extra": self.config.model_dump(mode="json", exclude={*fields, *ScanConfig.model_fields, "name"}),
             "case": [case.subject, case.session, case.lesion_free, case.spacing_mm],
             "labels": [sorted(case.labels.lesion), sorted(case.labels.ignore), sorted(case.labels.background)],
             "others": [case.labels.others, case.shows_lesion],
@@ -234,7 +235,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     @property
     def _name(self) -> str:
-        return type(self).__name__.lower()
+        return self.name or type(self).__name__.lower()
 
 
 def _count_subjects(cache: SliceCache) -> int:
