@@ -79,14 +79,21 @@ def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[st
     out().print(table)
 
 
+CARD = (
+    *("summary", "source", "licence", "citation", "modality", "access", "releases", "counts", "unconfirmed"),
+    *("spacing_mm", "version"),
+)
+"""Fields of a card that are shown, of methods and of datasets."""
+
+
 def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
     """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
     cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
     card = _table("", "", left=2)
     card.show_header = False
     card.add_row(kind, entry.name)
-    for name in ("summary", "source", "licence", "citation", "modality", "access", "spacing_mm", "version"):
-        if getattr(info, name, None) is not None:
+    for name in CARD:
+        if getattr(info, name, None) not in (None, ""):
             card.add_row(name, str(getattr(info, name)))
     card.add_row("distribution", f"{entry.distribution} {entry.version}")
     card.add_row("class", entry.target)

@@ -43,6 +43,12 @@ class DatasetInfo:
     reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Published results by method name, e.g. {"ddpm": {"best_dice": 0.920, "auprc": 0.955}}."""
     reported_source: str = ""
+    releases: str = ""
+    """Those that are read."""
+    counts: str = ""
+    """Subjects, sessions, images, as published."""
+    unconfirmed: str = ""
+    """What of all this was not seen in the data themselves."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from adbench_datasets.imaging.cases import Case
 from adbench_datasets.imaging.preprocessing import Kind
 
 CLASSES_ML = (0.0, 0.1, 1.0, 10.0, np.inf)
@@ -31,6 +32,18 @@ def facts(cases: Sequence[Mapping[str, Any]], size: int, tested: Sequence[Kind],
     for role in ("train", "validation", "test"):
         found[f"{role} images"] = _split(cases, role, tested if role == "test" else (Kind.HEALTHY,))
     return found
+
+
+def strata_facts(cases: Iterable[Case]) -> dict[str, str]:
+    """Stratum -> how many subjects are in which group; a subject with two scans may be in two."""
+    groups: dict[str, dict[str, set[str]]] = {}
+    for case in cases:
+        for name, group in case.strata.items():
+            groups.setdefault(name, {}).setdefault(group, set()).add(case.subject)
+    return {
+        name: ", ".join(f"{group}: {len(subjects)}" for group, subjects in sorted(found.items()))
+        for name, found in groups.items()
+    }
 
 
 def _lesions(cases: Sequence[Mapping[str, Any]]) -> str:

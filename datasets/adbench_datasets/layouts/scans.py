@@ -31,7 +31,7 @@ from adbench_datasets.imaging.preprocessing import Kind, Prepared, prepare
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.imaging.region import Units
-from adbench_datasets.imaging.scan_facts import facts
+from adbench_datasets.imaging.scan_facts import facts, strata_facts
 from adbench_datasets.imaging.scan_views import views
 from adbench_datasets.imaging.slice_cache import SliceCache
 from adbench_datasets.imaging.slice_jobs import Job, key_of
@@ -55,6 +55,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         super().__init__(config, data_root, runtime)
         self._cache: SliceCache | None = None
+        self._cases: list[Case] = []
 
     @abstractmethod
     def cases(self, root: Path) -> list[Case]:
@@ -132,6 +133,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             problems.append(Problem(str(self._root()), str(error), skipped=False))
         tested = (Kind.LESION,) if self.config.test_slices == "lesion" else (Kind.HEALTHY, Kind.NEAR, Kind.LESION)
         found = facts(cache.cases, self.config.size, tested, len(cache.skipped))
+        found |= strata_facts(self._cases)
         if not self._has_split(cache):
             found["to run"] = "only tested on: name a set to train on with --train-on"
         return Findings({"release": self.release(self._root()), **found}, problems)
@@ -158,7 +160,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def _prepare(self) -> SliceCache:
         root = self._root()
-        cases = [self._judged(case) for case in self.cases(root)]
+        cases = self._cases = [self._judged(case) for case in self.cases(root)]
         check_cases(cases)
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
