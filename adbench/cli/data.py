@@ -20,7 +20,7 @@ from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, VerifyData, split_names
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
-from adbench.errors import DataError
+from adbench.errors import DataError, counted
 
 if TYPE_CHECKING:
     from adbench.config.options import Reporter, RunOptions
@@ -68,15 +68,16 @@ def check(
         with naming(source):
             findings = source.dataset.inspect()
     name = source.name
-    problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
+    problems = findings.problems
     if as_json:
-        found = {"dataset": name, "facts": findings.facts, "problems": [asdict(problem) for problem in problems]}
-        console.say_json(found)
+        found = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
+        kinds = [asdict(kind) for kind in findings.kinds()]
+        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": kinds})
     else:
-        console.show_findings(name, findings.facts, problems, len(problems) if show_all else SHOWN)
+        console.show_findings(name, findings, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)
     if stopping:
-        console.complain(f"{stopping} of {len(problems)} problems must be mended before {name} can be used")
+        console.complain(f"{stopping} of {counted(len(problems), 'problem')} must be mended before {name} can be used")
         raise typer.Exit(console.FAILED)
 
 

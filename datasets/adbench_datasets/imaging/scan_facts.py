@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adbench.errors import counted
 from adbench_datasets.imaging.cases import Case
 from adbench_datasets.imaging.preprocessing import Kind
 
@@ -60,7 +61,7 @@ def _lesions(cases: Sequence[Mapping[str, Any]]) -> str:
         )
     else:
         sizes = "none"
-    return f"{len(voxels)} in {sick} cases: {sizes}"
+    return f"{len(voxels)} in {counted(sick, 'case')}: {sizes}"
 
 
 def _spacing_mm(case: Mapping[str, Any]) -> Sequence[float] | None:
@@ -89,4 +90,4 @@ def _intensities(cases: Sequence[Mapping[str, Any]]) -> str:
 def _split(cases: Sequence[Mapping[str, Any]], role: str, used: Sequence[Kind]) -> str:
     own = [case for case in cases if case["role"] == role]
     images = sum(case["kinds"][kind] for case in own for kind in used)
-    return f"{images} of {len({case['subject'] for case in own})} subjects"
+    return f"{images} of {counted(len({case['subject'] for case in own}), 'subject')}"

@@ -22,7 +22,7 @@ from typing import ClassVar, Generic, Literal
 from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem
 from adbench.contracts.scans import ScanView
 from adbench.contracts.splits import Split, Splits
-from adbench.errors import DataError
+from adbench.errors import DataError, counted
 from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.file_hashes import content_hashes
@@ -136,7 +136,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         found |= strata_facts(self._cases)
         if not self._has_split(cache):
             found["to run"] = "only tested on: name a set to train on with --train-on"
-        return Findings({"release": self.release(self._root()), **found}, problems)
+        return Findings({"release": self.release(self._root()), "modality": self.info.modality, **found}, problems)
 
     def _check_run(self) -> None:
         """Raise DataError where a run would: on the set alone, or as one to test on where it has no split."""
@@ -224,12 +224,16 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         return ("test", Kind.LESION if self.config.test_slices == "lesion" else Kind.HEALTHY)
 
     def _has_split(self, cache: SliceCache) -> bool:
-        return self.own_split and _count_subjects(cache) >= MIN_SUBJECTS
+        return self.own_split and _count_subjects(cache) >= MIN_SUBJECTS and _can_train(cache)
 
     def _needs_split(self, cache: SliceCache) -> None:
         if self._has_split(cache):
             return
-        why = f"it has {_count_subjects(cache)} usable subjects" if self.own_split else "it is only tested on"
+        why = f"it has {counted(_count_subjects(cache), 'usable subject')}"
+        if not self.own_split:
+            why = "it is only tested on"
+        elif not _can_train(cache):
+            why += ", none with a healthy slice to train on"
         raise DataError(
             f"{self._name}: a set needs {MIN_SUBJECTS} subjects and healthy slices for a split of its own, but {why}: "
             "test on it with a detector trained on another set (--train-on)."
@@ -242,6 +246,11 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
 def _count_subjects(cache: SliceCache) -> int:
     return len({case["subject"] for case in cache.cases})
+
+
+def _can_train(cache: SliceCache) -> bool:
+    """Whether any subject that is not tested on has a healthy slice."""
+    return any(case["kinds"][Kind.HEALTHY] for case in cache.cases if case["role"] != "test")
 
 
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:

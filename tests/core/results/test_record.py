@@ -34,7 +34,8 @@ def test_a_record_of_another_version_of_the_protocol_is_left_out_and_named(tmp_p
     assert of_earlier_protocol(tmp_path) == [path]
     say_left_out(tmp_path)
     said = capsys.readouterr().err
-    assert f"1 records are left out, such as {path}" in said
+    assert "Left out: 1 record of another version" in said
+    assert f"such as {path}" in said
     assert "another version of the protocol than 2. Run those cells again" in said
 
 
