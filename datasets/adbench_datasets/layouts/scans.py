@@ -132,9 +132,10 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         except DataError as error:
             problems.append(Problem(str(self._root()), str(error), skipped=False))
         tested = (Kind.LESION,) if self.config.test_slices == "lesion" else (Kind.HEALTHY, Kind.NEAR, Kind.LESION)
-        found = facts(cache.cases, self.config.size, tested, len(cache.skipped))
-        found |= strata_facts(self._cases)
-        if not self._has_split(cache):
+        has_split = self._has_split(cache)
+        cases = cache.cases if has_split else [case | {"role": "test"} for case in cache.cases]
+        found = facts(cases, self.config.size, tested, len(cache.skipped)) | strata_facts(self._cases)
+        if not has_split:
             found["to run"] = "only tested on: name a set to train on with --train-on"
         return Findings({"release": self.release(self._root()), "modality": self.info.modality, **found}, problems)
 
