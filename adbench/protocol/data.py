@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -23,11 +23,13 @@ from adbench.config.options import Reporter, RunOptions
 from adbench.config.settings import check_known, keys, resolve
 from adbench.contracts import registry
 from adbench.contracts.dataset import DataRuntime, Dataset, DatasetConfig
-from adbench.contracts.detector import Images
 from adbench.contracts.registry import LoadedPlugin, load_dataset
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import ConfigError, DataError, TuningError
 from adbench.protocol.halves import halved
+
+if TYPE_CHECKING:
+    from adbench.contracts.detector import Images
 
 Plugin = LoadedPlugin[Dataset[Any]]
 CONTRAST = re.compile(r"\b(flair|t1c?|t2|pd)\b")
@@ -78,6 +80,8 @@ class Data(Source):
 
     def healthy(self) -> tuple[Images, Images]:
         """Training images and the calibration half of the validation images, as a detector sees them."""
+        from adbench.contracts.detector import Images  # loads torch, which looking at data does not need
+
         train, (calibration, _) = self.splits.train, self._halves
         return Images(train.images, train.image_fingerprint), Images(calibration.images, calibration.image_fingerprint)
 

@@ -72,6 +72,9 @@ class Brats(ContrastDataset[BratsConfig]):
         modality="MRI FLAIR",
         access="by registration: https://www.synapse.org/brats (training data of one release, unpacked)",
         version="1",
+        releases="2017 to 2024, training data",
+        counts="labelled cases: 285 (2018), 335 (2019), 369 (2020), 1,251 (2021 and 2023)",
+        unconfirmed="files of other releases than 2021",
         spacing_mm=1.0,
         reported={
             "vae": {"best_dice": 0.173},

@@ -61,6 +61,9 @@ class MSLUB(ContrastDataset[MSLUBConfig]):
         modality="MRI FLAIR",
         access="public: https://lit.fe.uni-lj.si/en/research/resources/3D-MR-MS/, or its mirror open_ms_data on GitHub",
         version="1",
+        releases="the mirror, in MNI space, resampled or as scanned",
+        counts="30 patients",
+        unconfirmed="contrasts other than FLAIR",
         spacing_mm=1.0,
         reported={
             "vae": {"best_dice": 0.039},

@@ -47,6 +47,9 @@ class WMH(ContrastDataset[WMHConfig]):
         modality="MRI FLAIR",
         access="public: https://doi.org/10.34894/AECRSD (WMH Segmentation Challenge), unpacked",
         version="1",
+        releases="original, and 2022 with the test set",
+        counts="60 training and 110 test subjects, 5 scanners",
+        unconfirmed="the files: layouts are from public code or the set's page, none was seen",
         reported={
             "vae": {"best_dice": 0.068},
             "fanogan": {"best_dice": 0.048},
