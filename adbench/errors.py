@@ -58,3 +58,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" where a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def counted(number: int, one: str) -> str:
+    """Return "1 record", "2 records"."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"

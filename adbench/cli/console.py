@@ -14,13 +14,14 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from adbench.errors import counted
 from adbench.results import formats
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from pydantic import BaseModel
 
-    from adbench.contracts.dataset import Problem
+    from adbench.contracts.dataset import Findings
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
     from adbench.protocol.forecast import CellForecast
@@ -54,8 +55,8 @@ def say_left_out(out: Path) -> None:
 
     if earlier := of_earlier_protocol(out):
         complain(
-            f"{len(earlier)} records are left out, such as {earlier[0]}: they were measured by another version of the "
-            f"protocol than {PROTOCOL_VERSION}. Run those cells again, or remove the files."
+            f"Left out: {counted(len(earlier), 'record')} of another version of the protocol than {PROTOCOL_VERSION}, "
+            f"such as {earlier[0]}: run those cells again, or remove the files."
         )
 
 
@@ -80,14 +81,21 @@ def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[st
     out().print(table)
 
 
+CARD = (
+    *("summary", "source", "licence", "citation", "modality", "access", "releases", "counts", "unconfirmed"),
+    *("spacing_mm", "version"),
+)
+"""Fields of a card that are shown, of methods and of datasets."""
+
+
 def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
     """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
     cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
     card = _table("", "", left=2)
     card.show_header = False
     card.add_row(kind, entry.name)
-    for name in ("summary", "source", "licence", "citation", "modality", "access", "spacing_mm", "version"):
-        if getattr(info, name, None) is not None:
+    for name in CARD:
+        if getattr(info, name, None) not in (None, ""):
             card.add_row(name, str(getattr(info, name)))
     card.add_row("distribution", f"{entry.distribution} {entry.version}")
     card.add_row("class", entry.target)
@@ -232,21 +240,27 @@ def show_forecast(cells: Sequence[CellForecast]) -> None:
         say(f"{cell.method} on {cell.dataset}: {cell.record}")
 
 
-def show_findings(name: str, facts: Mapping[str, str], problems: Sequence[Problem], shown: int) -> None:
-    """Print what was found in the data folder, and up to `shown` of the problems."""
-    table = _table("", "", left=2)
-    table.show_header = False
-    for key, value in {"dataset": name, **facts}.items():
-        table.add_row(key, str(value))
-    out().print(table)
-    if not problems:
-        return
-    table = _table("file", "problem", "", left=3, title=f"{len(problems)} problems")
-    for problem in problems[:shown]:
-        table.add_row(problem.file, problem.what, "skipped" if problem.skipped else "to mend")
-    out().print(table)
+def show_findings(name: str, findings: Findings, shown: int) -> None:
+    """Print up to `shown` of the problems, then what was found in the data folder and the problems by kind."""
+    problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
+    if problems:
+        table = _table("file", "problem", "", left=3, title=counted(len(problems), "problem"))
+        for problem in problems[:shown]:
+            table.add_row(problem.file, problem.what, _fate(problem.skipped))
+        out().print(table)
     if len(problems) > shown:
         say(f"and {len(problems) - shown} more: --all shows them")
+    table = _table("", "", left=2)
+    table.show_header = False
+    for key, value in {"dataset": name, **findings.facts}.items():
+        table.add_row(key, str(value))
+    for kind in findings.kinds():
+        table.add_row(f"{counted(kind.files, 'file')} {_fate(kind.skipped)}", kind.what)
+    out().print(table)
+
+
+def _fate(skipped: bool) -> str:
+    return "skipped" if skipped else "to mend"
 
 
 def show_prepared(name: str, trained_on: str | None, splits: Splits) -> None:

@@ -20,7 +20,7 @@ from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, VerifyData, split_names
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
-from adbench.errors import DataError
+from adbench.errors import DataError, counted
 
 if TYPE_CHECKING:
     from adbench.config.options import Reporter, RunOptions
@@ -60,18 +60,24 @@ def check(
 ) -> None:
     """Say what is in the data folder and what is wrong with it; fail where a problem must be mended first."""
     options = _options(preset, settings, cache, data_root, verify_data)
+
+    from adbench.protocol.data import naming
+
     with _working() as reporter:
         (source,) = _sources(_find([dataset]), options, reporter)
-        findings = source.dataset.inspect()
-    problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
+        with naming(source):
+            findings = source.dataset.inspect()
+    name = source.name
+    problems = findings.problems
     if as_json:
-        found = {"dataset": dataset, "facts": findings.facts, "problems": [asdict(problem) for problem in problems]}
-        console.say_json(found)
+        found = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
+        kinds = [asdict(kind) for kind in findings.kinds()]
+        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": kinds})
     else:
-        console.show_findings(dataset, findings.facts, problems, len(problems) if show_all else SHOWN)
+        console.show_findings(name, findings, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)
     if stopping:
-        console.complain(f"{stopping} of {len(problems)} problems must be mended before {dataset} can be used")
+        console.complain(f"{stopping} of {counted(len(problems), 'problem')} must be mended before {name} can be used")
         raise typer.Exit(console.FAILED)
 
 
@@ -123,9 +129,9 @@ def preview(
         (source,) = _sources(plugins, _options(preset, settings, cache, data_root), reporter)
         images = _part(source.dataset, split)
     if not len(images):
-        raise DataError(f"A sheet needs at least one image, but the {split} split of {dataset} is empty.")
+        raise DataError(f"A sheet needs at least one image, but the {split} split of {source.name} is empty.")
     chosen = sheet.choose(images, count, seed)
-    sheet.write(sheet.draw(images, chosen, f"{dataset}, {split}", brain), out)
+    sheet.write(sheet.draw(images, chosen, f"{source.name}, {split}", brain), out)
     console.say(f"{out}: {len(chosen)} of {len(images)} slices")
 
 

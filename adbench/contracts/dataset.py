@@ -9,6 +9,7 @@ healthy images of another one gives its test images by `load_test`, and the othe
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from adbench.contracts.scans import ScanView
 from adbench.contracts.splits import Split, Splits
+from adbench.errors import counted
 
 
 class DatasetConfig(BaseModel):
@@ -43,6 +45,12 @@ class DatasetInfo:
     reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Published results by method name, e.g. {"ddpm": {"best_dice": 0.920, "auprc": 0.955}}."""
     reported_source: str = ""
+    releases: str = ""
+    """Those that are read."""
+    counts: str = ""
+    """Subjects, sessions, images, as published."""
+    unconfirmed: str = ""
+    """What of all this was not seen in the data themselves."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,21 @@ class Problem:
     """True: the case is left out, counted and listed; False: nothing can be run until it is mended."""
 
 
+WITH_DIGITS = re.compile(r"\S*\d\S*")
+"""Numbers, and most names of files, in which problems of a kind differ."""
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """Problems that differ in numbers and names alone."""
+
+    what: str
+    """Of the first of them, with what mends it."""
+    files: int
+    first: str
+    skipped: bool
+
+
 @dataclass(frozen=True)
 class Findings:
     """What was found in the data folder: the answer of `adbench data check`."""
@@ -62,6 +85,14 @@ class Findings:
     facts: Mapping[str, str]
     """In the order to show them: release, subjects, slices, lesions by size, spacing, intensities, splits and so on."""
     problems: Sequence[Problem] = ()
+
+    def kinds(self) -> list[ProblemKind]:
+        """The problems by what is wrong, those to mend first, then by their number."""
+        alike: dict[tuple[bool, str], list[Problem]] = {}
+        for problem in self.problems:
+            alike.setdefault((problem.skipped, WITH_DIGITS.sub("", problem.what)), []).append(problem)
+        groups = sorted(alike.values(), key=lambda group: (group[0].skipped, -len(group)))
+        return [ProblemKind(group[0].what, len(group), group[0].file, group[0].skipped) for group in groups]
 
 
 def _silent(*what: object) -> None:
@@ -93,6 +124,9 @@ class Dataset(ABC, Generic[ConfigT]):
     info: ClassVar[DatasetInfo]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Preset name -> config values; a preset that is not named here leaves the defaults."""
+    name: str = ""
+    """What messages, records and pages call the set: a name that its config gives, else the registered one, which the
+    harness fills in."""
 
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         """`data_root` is the folder as downloaded (`--data-root` or ADBENCH_DATA); None where none was given."""
@@ -121,7 +155,8 @@ class Dataset(ABC, Generic[ConfigT]):
         """Say what is in the data folder and what a run would use. Raises DataError where nothing can be read."""
         splits = self.load()
         sizes = {
-            f"{name} images": f"{len(split)} of {len(set(split.subjects))} subjects" for name, split in splits.items()
+            f"{name} images": f"{len(split)} of {counted(len(set(split.subjects)), 'subject')}"
+            for name, split in splits.items()
         }
         height, width = splits.test.images.shape[2:]
         return Findings({"image size": f"{height} x {width}", **sizes})

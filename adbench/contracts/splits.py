@@ -35,7 +35,7 @@ def same_name(name: str) -> str:
 def content_hash(image: NDArray[Any]) -> str:
     """SHA-256 (hex) of an array's dtype, shape and bytes."""
     digest = hashlib.sha256(f"{image.dtype.str}{image.shape}".encode())
-    digest.update(np.ascontiguousarray(image).tobytes())
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 

@@ -10,24 +10,30 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from adbench.config.options import Reporter, RunOptions
 from adbench.config.settings import check_known, keys, resolve
+from adbench.contracts import registry
 from adbench.contracts.dataset import DataRuntime, Dataset, DatasetConfig
-from adbench.contracts.detector import Images
 from adbench.contracts.registry import LoadedPlugin, load_dataset
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import ConfigError, DataError, TuningError
 from adbench.protocol.halves import halved
 
+if TYPE_CHECKING:
+    from adbench.contracts.detector import Images
+
 Plugin = LoadedPlugin[Dataset[Any]]
+CONTRAST = re.compile(r"\b(flair|t1c?|t2|pd)\b")
+"""Of MRI, as cards say it."""
 FOLDER = "data"
 """Folder below the cache for what datasets prepare."""
 
@@ -41,6 +47,12 @@ class Source:
 
     @property
     def name(self) -> str:
+        """What messages, records and pages call it."""
+        return self.dataset.name
+
+    @property
+    def registered(self) -> str:
+        """The name by which the plugin is found."""
         return self.plugin.entry.name
 
     @property
@@ -68,6 +80,8 @@ class Data(Source):
 
     def healthy(self) -> tuple[Images, Images]:
         """Training images and the calibration half of the validation images, as a detector sees them."""
+        from adbench.contracts.detector import Images  # loads torch, which looking at data does not need
+
         train, (calibration, _) = self.splits.train, self._halves
         return Images(train.images, train.image_fingerprint), Images(calibration.images, calibration.image_fingerprint)
 
@@ -106,7 +120,20 @@ def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, repor
     config = resolve(plugin.cls.Config, layers, plugin.entry.name, "data.")
     cache = options.cache / FOLDER
     runtime = DataRuntime(cache=cache, verify=options.verify_data, progress=reporter.progress, notify=reporter.message)
-    return Source(plugin, _instance(plugin.cls, config, options.data_root, runtime))
+    dataset = _instance(plugin.cls, config, options.data_root, runtime)
+    _name(dataset, plugin)
+    return Source(plugin, dataset)
+
+
+def _name(dataset: Dataset[Any], plugin: Plugin) -> None:
+    """Call a set by its registered name where its config names none. Raises ConfigError for the name of another."""
+    dataset.name = dataset.name or plugin.entry.name
+    others = {entry.name for entry in registry.names(registry.DATASETS)} - {plugin.entry.name}
+    if dataset.name in others:
+        raise ConfigError(
+            f"A set of your own has a name of its own, but {dataset.name!r} is a dataset of adbench: give another with "
+            f"--set data.name=..., such as {dataset.name}-slices."
+        )
 
 
 def field_names(plugin: Plugin) -> list[str]:
@@ -132,6 +159,17 @@ def _instance(
     return cls(config, data_root, runtime)
 
 
+@contextmanager
+def naming(source: Source) -> Iterator[None]:
+    """Say of which set a DataError is, where its sentence does not begin with that."""
+    try:
+        yield
+    except DataError as error:
+        if str(error).startswith(source.name):
+            raise
+        raise DataError(f"{source.name}: {error}") from error
+
+
 def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) -> list[Data]:
     """Load and check the data of a run, in the order of `names`; `sources` are all datasets involved.
 
@@ -139,26 +177,29 @@ def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) 
         DataError: data are missing, or splits share a subject or an image.
         ConfigError: the set to train on has another modality, or images of another size.
     """
-    by_name = {source.name: source for source in sources}
+    by_name = {source.registered: source for source in sources}
     if train_on is None or set(names) == {train_on}:
         return [_own(by_name[name]) for name in names]
     elsewhere = by_name[train_on]
     for name in names:
         _check_modality(elsewhere, by_name[name])
-    healthy = elsewhere.dataset.load_healthy()
+    with naming(elsewhere):
+        healthy = elsewhere.dataset.load_healthy()
     digest = hashlib.sha256("".join(split.fingerprint for split in healthy).encode()).hexdigest()[:16]
     trained = TrainedOn(elsewhere, digest)
     return [_own(elsewhere) if name == train_on else _combined(by_name[name], trained, healthy) for name in names]
 
 
 def _own(source: Source) -> Data:
-    splits = source.dataset.load()
-    splits.check()
+    with naming(source):
+        splits = source.dataset.load()
+        splits.check()
     return Data(source.plugin, source.dataset, splits)
 
 
 def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) -> Data:
-    splits = Splits(*healthy, source.dataset.load_test())
+    with naming(source):
+        splits = Splits(*healthy, source.dataset.load_test())
     _check_size(trained.source, source, splits)
     try:
         splits.check()
@@ -168,12 +209,15 @@ def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) 
 
 
 def _check_modality(train: Source, test: Source) -> None:
+    """Raise ConfigError where one is MRI and the other CT, or both say their contrast and it is not the same."""
     ours, theirs = (source.dataset.info.modality for source in (train, test))
     first = [re.findall(r"\w+", text.casefold())[:1] for text in (ours, theirs)]
-    if first[0] != first[1]:
+    contrasts = {match[0] for text in (ours, theirs) if (match := CONTRAST.search(text.casefold()))}
+    if first[0] != first[1] or len(contrasts) > 1:
         raise ConfigError(
             f"Training and test images must be of one modality, but {train.name} is {ours!r} and {test.name} "
-            f"{theirs!r}. Name another set with --train-on, or leave {test.name} out."
+            f"{theirs!r}. Name another set with --train-on, set data.modality where one has it, or leave {test.name} "
+            "out."
         )
 
 

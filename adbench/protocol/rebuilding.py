@@ -59,16 +59,17 @@ class Rebuilder:
 
     def _data(self, record: Record, options: RunOptions) -> Data:
         of = record.dataset
-        key = canonical_hash([part and part.model_dump(include={"name", "config"}) for part in (of, of.train_on)])
+        named = {"name", "registered", "config"}
+        key = canonical_hash([part and part.model_dump(include=named) for part in (of, of.train_on)])
         if key not in self._loaded:
             parts = [part for part in (of, of.train_on) if part is not None]
             sources = [self._source(part, options) for part in parts]
-            train_on = of.train_on.name if of.train_on else None
-            self._loaded[key] = data.load(sources, [of.name], train_on)[0]
+            train_on = of.train_on.found_as if of.train_on else None
+            self._loaded[key] = data.load(sources, [of.found_as], train_on)[0]
         return self._loaded[key]
 
     def _source(self, part: DatasetRecord | TrainedOnRecord, options: RunOptions) -> data.Source:
-        (plugin,) = data.plugins([part.name], None)
+        (plugin,) = data.plugins([part.found_as], None)
         return data.make(plugin, part.config, options, self.reporter)
 
 

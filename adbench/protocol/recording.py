@@ -11,6 +11,7 @@ from adbench.contracts.detector import Detector
 from adbench.devices.environment import environment
 from adbench.devices.times import Timing
 from adbench.protocol.cell import Cell
+from adbench.protocol.data import Source
 from adbench.protocol.measure import Measured, prevalence
 from adbench.results.record import DatasetRecord, DetectorRecord, EnvironmentRecord, Record, TrainedOnRecord, write_text
 from adbench.results.timing import TimingFile, timing_path
@@ -89,6 +90,7 @@ def _dataset_record(cell: Cell) -> DatasetRecord:
     data, splits = cell.data, cell.data.splits
     return DatasetRecord(
         name=data.name,
+        registered=_registered(data),
         distribution=data.plugin.entry.distribution,
         version=data.dataset.info.version,
         config=data.dataset.config.model_dump(mode="json"),
@@ -103,12 +105,17 @@ def _dataset_record(cell: Cell) -> DatasetRecord:
     )
 
 
+def _registered(source: Source) -> str | None:
+    return source.registered if source.registered != source.name else None
+
+
 def _trained_on_record(cell: Cell) -> TrainedOnRecord | None:
     if cell.data.train_on is None:
         return None
     source = cell.data.train_on.source
     return TrainedOnRecord(
         name=source.name,
+        registered=_registered(source),
         distribution=source.plugin.entry.distribution,
         version=source.dataset.info.version,
         config=source.config,

@@ -87,7 +87,7 @@ _RUN: tuple[Column[Record], ...] = (
         lambda row: formats.si(row["parameters"]),
     ),
     Column("core_minutes", "float64", "processor minutes of all trained parts", lambda r: r.core_minutes),
-    Column("dataset", "string", "registered name", lambda r: r.dataset.name),
+    Column("dataset", "string", "its name; data.name gives one to a set of your own", lambda r: r.dataset.name),
     Column("dataset_distribution", "string", "that brings it", lambda r: r.dataset.distribution),
     Column("dataset_version", "string", "of its code", lambda r: r.dataset.version),
     Column("dataset_config", "string", "settings of the dataset, JSON", lambda r: canonical(r.dataset.config)),

@@ -43,23 +43,30 @@ class DetectorRecord(Model):
     """Kind -> code version of the trained parts, as planned."""
 
 
-class TrainedOnRecord(Model):
+class SourceRecord(Model):
+    """A dataset and its settings."""
+
+    name: str
+    """What pages call it."""
+    registered: str | None = None
+    """The name by which its plugin is found; None: the same."""
+    distribution: str
+    version: str
+    config: dict[str, Any]
+    fingerprint: str
+    """Of the images that are used."""
+
+    @property
+    def found_as(self) -> str:
+        """The name by which its plugin is found."""
+        return self.registered or self.name
+
+
+class TrainedOnRecord(SourceRecord):
     """The dataset that the healthy images came from, where it is another one."""
 
-    name: str
-    distribution: str
-    version: str
-    config: dict[str, Any]
-    fingerprint: str
-    """Of its training and validation images."""
 
-
-class DatasetRecord(Model):
-    name: str
-    distribution: str
-    version: str
-    config: dict[str, Any]
-    fingerprint: str
+class DatasetRecord(SourceRecord):
     split_sizes: dict[str, int]
     subjects: dict[str, int]
     image_size: tuple[int, int]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from adbench.config.nested import flat
+from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
@@ -30,7 +31,9 @@ def _table(frame: pd.DataFrame, cells: list[Cell], left: int) -> str:
 def facts(row: Row) -> str:
     """The dataset and the rules that all rows of the tables below share, from any of them."""
     subjects = json.loads(row["subjects"])
-    sizes = [f"{name} {n} ({subjects.get(name, n)} subjects)" for name, n in json.loads(row["images"]).items()]
+    sizes = [
+        f"{name} {n} ({counted(subjects.get(name, n), 'subject')})" for name, n in json.loads(row["images"]).items()
+    ]
     undefined = pd.isna(row["prevalence"])
     values = {
         "dataset": f"`{row['dataset']}` {row['dataset_version']} ({row['dataset_distribution']})",

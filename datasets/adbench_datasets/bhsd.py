@@ -38,6 +38,9 @@ class BHSD(ScanDataset[ScanConfig]):
         modality="CT (HU)",
         access="public: https://huggingface.co/datasets/WuBiao/BHSD (label_192.zip), unpacked",
         version="1",
+        releases="label_192, or the form for nnU-Net",
+        counts="192 labelled scans; about 2,000 unlabelled ones are not used",
+        unconfirmed="the files: layouts are from public code or the set's page, none was seen",
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -1,4 +1,7 @@
-"""`brats`: FLAIR of gliomas, skull-stripped, 1 mm, 240 x 240 x 155 (Menze et al. 2015; Baid et al. 2021).
+"""`brats`: MRI of gliomas, skull-stripped, 1 mm, 240 x 240 x 155 (Menze et al. 2015; Baid et al. 2021).
+
+`modality` chooses the contrast: FLAIR, T1, T1c (after contrast agent) or T2. Files are named flair, t1, t1ce and t2,
+since 2023 t2f, t1n, t1c and t2w.
 
 | release | folder of a case | files | labels |
 |---|---|---|---|
@@ -20,22 +23,27 @@ import re
 from collections.abc import Iterator
 from os.path import isdir, isfile
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import files, listing
-from adbench_datasets.layouts.scan_config import ScanConfig
-from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.tables import read_table
 
 OLD = re.compile(r"brats(17|18|19)_(.+)_(\d+)", re.IGNORECASE)  # institution and patient, examination
 NUMBERED = re.compile(r"brats(20)_(training|validation)_(\d+)|brats(2021)_(\d+)", re.IGNORECASE)
 GLI = re.compile(r"brats-gli-(\d+)-(\d+)", re.IGNORECASE)
 TCGA = re.compile(r"TCGA[-_]([A-Z0-9]+)[-_]([A-Z0-9]+)")
-FLAIR = re.compile(r".*(_flair|-t2f)\.nii(\.gz)?", re.IGNORECASE)
+IMAGES = {
+    "FLAIR": re.compile(r".*(_flair|-t2f)\.nii(\.gz)?", re.IGNORECASE),
+    "T1": re.compile(r".*(_t1|-t1n)\.nii(\.gz)?", re.IGNORECASE),
+    "T1c": re.compile(r".*(_t1ce|-t1c)\.nii(\.gz)?", re.IGNORECASE),
+    "T2": re.compile(r".*(_t2|-t2w)\.nii(\.gz)?", re.IGNORECASE),
+}
 SEG = re.compile(r".*([_-]seg|_Segm)\.nii(\.gz)?", re.IGNORECASE)
 POST_TREATMENT = 100  # 2024 counts examinations from here
 TO_2021 = Labels(lesion=frozenset({1, 2, 4}))
@@ -45,17 +53,17 @@ DEPTH = 5
 MAPPING = "name_mapping.csv"
 
 
-class BratsConfig(ScanConfig):
+class BratsConfig(ContrastConfig):
+    modality: Literal["FLAIR", "T1", "T1c", "T2"] = Field("FLAIR", description="contrast; T1c: after contrast agent")
     healthy_margin_slices: int = Field(
         3, ge=0, description="slices this near to a tumour are not trained on (1 mm each)"
     )
 
 
-class Brats(ScanDataset[BratsConfig]):
+class Brats(ContrastDataset[BratsConfig]):
     """Reads the training data of any release from 2017 to 2024."""
 
     Config = BratsConfig
-    modality = "MRI"
     info = DatasetInfo(
         summary="FLAIR of gliomas, skull-stripped, multi-centre: the whole tumour is the lesion",
         licence="terms of the challenge's data use agreement (by release; since 2021 CC BY 4.0 for the TCIA part)",
@@ -64,6 +72,9 @@ class Brats(ScanDataset[BratsConfig]):
         modality="MRI FLAIR",
         access="by registration: https://www.synapse.org/brats (training data of one release, unpacked)",
         version="1",
+        releases="2017 to 2024, training data",
+        counts="labelled cases: 285 (2018), 335 (2019), 369 (2020), 1,251 (2021 and 2023)",
+        unconfirmed="files of other releases than 2021",
         spacing_mm=1.0,
         reported={
             "vae": {"best_dice": 0.173},
@@ -85,7 +96,7 @@ class Brats(ScanDataset[BratsConfig]):
                 f"BraTS-GLI-00006-000), but {root} holds none. Point --data-root at the unpacked training data."
             )
         tcga = _mapped(found)
-        return [_case(folder, tcga) for folder in found]
+        return [_case(folder, tcga, self.config.modality) for folder in found]
 
     def release(self, root: Path) -> str:
         """The years of the releases found."""
@@ -113,11 +124,12 @@ def _release(name: str) -> str:
     return ""
 
 
-def _case(folder: Path, tcga: dict[str, str]) -> Case:
+def _case(folder: Path, tcga: dict[str, str], modality: str) -> Case:
     year = _release(folder.name)
     subject, session = _subject(folder.name)
     labels = {"2023": FROM_2023, "2024": FROM_2024}.get(year, TO_2021)
-    image = _file(folder, FLAIR) or FileRef(folder / f"{folder.name}_flair.nii.gz")  # missing: reading will say so
+    missing = FileRef(folder / f"{folder.name}_{modality.lower()}.nii.gz")  # reading will say so
+    image = _file(folder, IMAGES[modality]) or missing
     tumour = year != "2024"  # after treatment there may be none left
     return Case(
         tcga.get(folder.name, subject),

@@ -47,6 +47,9 @@ class CTICH(ScanDataset[ScanConfig]):
         modality="CT (HU; JPEG releases: 8 bit in a brain window)",
         access="public after registration: https://physionet.org/content/ct-ich/",
         version="1",
+        releases="1.0.0 to 1.2.0 (JPEG), 1.3.x (NIfTI)",
+        counts="82 patients, 2,501 slices; 318 slices of 36 patients with a bleed",
+        unconfirmed="the NIfTI release; bleed-free slices of the JPEG one",
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -44,7 +44,15 @@ ANY = (*NIFTI, *SUFFIXES)
 
 
 class FolderConfig(ScanConfig):
-    modality: Literal["MRI", "CT"] = Field("MRI", description="what the images are; NIfTI of CT must be in HU")
+    name: str | None = Field(
+        None,
+        pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
+        max_length=40,
+        description="name of the set in messages, records and pages, such as my-hospital; null: folder",
+    )
+    modality: Literal["MRI", "FLAIR", "T1", "T1c", "T2", "PD", "CT"] = Field(
+        "MRI", description="what the images are, MRI being of any contrast; NIfTI of CT must be in HU"
+    )
     units: Literal["mri", "hu", "grey"] | None = Field(
         None, description="scale of the images; null: hu for NIfTI of CT, grey (0 to 255) for its pictures, else mri"
     )
@@ -79,8 +87,10 @@ class Folder(ScanDataset[FolderConfig]):
 
     def __init__(self, config: FolderConfig, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         super().__init__(config, data_root, runtime)
-        self.modality = config.modality  # type: ignore[misc]  # of this one, not of the class
-        self.info = dataclasses.replace(self.info, modality=config.modality)  # type: ignore[misc]
+        self.name = config.name or ""
+        self.modality = "CT" if config.modality == "CT" else "MRI"  # type: ignore[misc]  # of this one, not of the class
+        shown = config.modality if config.modality == self.modality else f"MRI {config.modality}"
+        self.info = dataclasses.replace(self.info, modality=shown)  # type: ignore[misc]
 
     def cases(self, root: Path) -> list[Case]:
         """Cases of the first layout that is found. Raises DataError naming row, file or folder."""
@@ -96,7 +106,7 @@ class Folder(ScanDataset[FolderConfig]):
 
     def units(self, case: Case) -> Units:
         """By `units`, else by modality and kind of file."""
-        if self.config.units is not None or self.config.modality == "MRI":
+        if self.config.units is not None or self.modality == "MRI":
             return self.config.units or "mri"
         return "grey" if isinstance(case.image, FileRef) and is_picture(case.image) else "hu"
 
@@ -107,7 +117,7 @@ class Folder(ScanDataset[FolderConfig]):
     def _find(self, root: Path) -> Path:
         table, suffix = self.config.table, self.config.suffix
         wanted = f"{table}, or train/ and test/images/ with images, or sub-*/anat/*_{suffix}.nii.gz"
-        return find(root, "folder", ("folder", "data"), self._layout, wanted)
+        return find(root, self._name, ("folder", "data"), self._layout, wanted)
 
     def _layout(self, place: Path) -> str | None:
         if isfile(place / self.config.table):

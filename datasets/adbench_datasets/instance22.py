@@ -32,6 +32,9 @@ class Instance22(ScanDataset[ScanConfig]):
         modality="CT (HU)",
         access="after registration: https://instance.grand-challenge.org (training set)",
         version="1",
+        releases="challenge training set",
+        counts="100 labelled scans of 200",
+        unconfirmed="the files: layouts are from public code or the set's page, none was seen",
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -1,4 +1,4 @@
-"""`mslub`: FLAIR of 30 patients with multiple sclerosis and lesions by consensus of three raters (Lesjak et al. 2018).
+"""`mslub`: MRI of 30 patients with multiple sclerosis and lesions by consensus of three raters (Lesjak et al. 2018).
 
 Three variants are read, the first that is found in this order; name the folder of another with --data-root.
 
@@ -6,19 +6,23 @@ Three variants are read, the first that is found in this order; name the folder 
     coregistered_resampled/patient07/FLAIR, consensus_gt, brainmask.nii.gz   1 mm, 154 x 240 x 240, skull on
     patient07/patient07_FLAIR, _consensus_gt, _brainmask.nii.gz              as scanned: 0.8 x 0.47 x 0.47 mm, skull on
 
-The prefix `patient07_` may be missing. Where there is a brain mask, it is the region that is shown.
+`modality` chooses FLAIR, T1 (files T1W), T1c (T1WKS, after contrast agent) or T2 (T2W). Lesions were drawn on FLAIR; as
+scanned, the others have grids of their own. The prefix `patient07_` may be missing. Where there is a brain mask, it is
+the region that is shown.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
+from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import files, find, listing
-from adbench_datasets.layouts.scan_config import ScanConfig
-from adbench_datasets.layouts.scans import ScanDataset
 
 PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
 VARIANTS = ("MNI", "coregistered_resampled", "raw", ".")
@@ -31,18 +35,25 @@ PARENTS = (
     "open_ms_data-master/cross_sectional",
 )
 FOLDERS = tuple(str(Path(parent) / variant) for variant in VARIANTS for parent in PARENTS)
+FILES = {"FLAIR": "FLAIR", "T1": "T1W", "T1c": "T1WKS", "T2": "T2W"}
 PARTS = {
-    "image": (r"(patient\d+_)?FLAIR\.nii(\.gz)?", r"FLAIR_.*regtoMNI\.nii(\.gz)?"),
+    **{
+        modality: (rf"(patient\d+_)?{file}\.nii(\.gz)?", rf"{file}_.*regtoMNI\.nii(\.gz)?")
+        for modality, file in FILES.items()
+    },
     "lesion": (r"(patient\d+_)?consensus_gt\.nii(\.gz)?", r"GOLD_STANDARD_.*regtoMNI\.nii(\.gz)?"),
     "brain": (r"(patient\d+_)?brainmask\.nii(\.gz)?",),
 }
 
 
-class MSLUB(ScanDataset[ScanConfig]):
+class MSLUBConfig(ContrastConfig):
+    modality: Literal["FLAIR", "T1", "T1c", "T2"] = Field("FLAIR", description="contrast; T1c: after contrast agent")
+
+
+class MSLUB(ContrastDataset[MSLUBConfig]):
     """Reads any of the variants."""
 
-    Config = ScanConfig
-    modality = "MRI"
+    Config = MSLUBConfig
     info = DatasetInfo(
         summary="FLAIR of 30 patients with multiple sclerosis, lesions by consensus of three raters",
         licence="CC BY 4.0",
@@ -50,6 +61,9 @@ class MSLUB(ScanDataset[ScanConfig]):
         modality="MRI FLAIR",
         access="public: https://lit.fe.uni-lj.si/en/research/resources/3D-MR-MS/, or its mirror open_ms_data on GitHub",
         version="1",
+        releases="the mirror, in MNI space, resampled or as scanned",
+        counts="30 patients",
+        unconfirmed="contrasts other than FLAIR",
         spacing_mm=1.0,
         reported={
             "vae": {"best_dice": 0.039},
@@ -64,7 +78,8 @@ class MSLUB(ScanDataset[ScanConfig]):
 
     def cases(self, root: Path) -> list[Case]:
         """One case a patient's folder. Where a mask is missing the case has none, and is skipped."""
-        return [_case(folder) for folder in listing(find_place(root)) if PATIENT.fullmatch(folder.name)]
+        place, modality = find_place(root), self.config.modality
+        return [_case(folder, modality) for folder in listing(place) if PATIENT.fullmatch(folder.name)]
 
     def release(self, root: Path) -> str:
         """Name the variant and its folder."""
@@ -80,7 +95,7 @@ def find_place(root: Path) -> Path:
 
 def _variant(place: Path) -> str | None:
     for folder in listing(place):
-        image = _file(folder, "image") if PATIENT.fullmatch(folder.name) else None
+        image = _file(folder, "FLAIR") if PATIENT.fullmatch(folder.name) else None
         if image:
             return "MNI, skull-stripped" if "regtoMNI" in image.path.name else "native or resampled, skull on"
     return None
@@ -92,7 +107,7 @@ def _file(folder: Path, part: str) -> FileRef | None:
     return FileRef(path) if path else None
 
 
-def _case(folder: Path) -> Case:
-    image = _file(folder, "image") or FileRef(folder / "FLAIR.nii.gz")  # missing: reading will say so
+def _case(folder: Path, modality: str) -> Case:
+    image = _file(folder, modality) or FileRef(folder / f"{FILES[modality]}.nii.gz")  # missing: reading will say so
     lesion, brain = _file(folder, "lesion"), _file(folder, "brain")
     return Case(f"mslub/{folder.name.lower()}", image, lesion, brain=brain, shows_lesion=True)

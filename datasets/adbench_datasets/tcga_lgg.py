@@ -38,6 +38,9 @@ class TCGALGG(ScanDataset[ScanConfig]):
         modality="MRI FLAIR",
         access="public: https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation, folder kaggle_3m",
         version="2",
+        releases="the Kaggle copy, kaggle_3m",
+        counts="110 patients, 3,929 slices, 1,373 with tumour",
+        unconfirmed="pixel sizes, which the pictures do not say",
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -75,6 +75,9 @@ class UKB(ScanDataset[UKBConfig]):
         modality="MRI FLAIR",
         access="by application to UK Biobank (https://www.ukbiobank.ac.uk): bulk field 20253",
         version="1",
+        releases="field 20253 of any visit",
+        counts="15,000 subjects with the lowest lesion volume in the paper",
+        unconfirmed="the files: layouts are from public code or the set's page, none was seen",
         spacing_mm=1.0,
         reported={
             "vae": {"best_dice": 0.016},

@@ -3,8 +3,8 @@
 Both releases are read. Original: `Utrecht/<id>`, `Singapore/<id>`, `Amsterdam GE3T/<id>` (also written `GE3T`,
 `Amsterdam_GE3T`). 2022: `training/` and `test/` with `Utrecht/<id>`, `Singapore/<id>`, `Amsterdam/GE3T/<id>`, and in
 `test/` also `Amsterdam/GE1T5` and `Amsterdam/Philips_VU .PETMR_01.` (a space and a trailing dot). Each subject has
-`pre/FLAIR.nii.gz` (bias-corrected), `orig/FLAIR.nii.gz` and `wmh.nii.gz`: 1 is WMH, 2 is another pathology, which no
-metric counts, as in the challenge. Layouts are from the code of public loaders.
+`pre/FLAIR.nii.gz` (bias-corrected; `T1.nii.gz` beside it, on its grid), `orig/FLAIR.nii.gz` and `wmh.nii.gz`: 1 is WMH,
+2 is another pathology, which no metric counts, as in the challenge. Layouts are from the code of public loaders.
 """
 
 from __future__ import annotations
@@ -19,27 +19,26 @@ from pydantic import Field
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
+from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import find, listing
-from adbench_datasets.layouts.scan_config import ScanConfig
-from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("WMH", "wmh", "wmh_data", "dataverse_files", "WMH_Segmentation_Challenge", "public")
 GE3T = ("Amsterdam GE3T", "Amsterdam_GE3T", "GE3T")
 LABELS = Labels(lesion=frozenset({1}), ignore=frozenset({2}))
 
 
-class WMHConfig(ScanConfig):
-    source: Literal["pre", "orig"] = Field("pre", description="FLAIR after bias correction, or as it was scanned")
+class WMHConfig(ContrastConfig):
+    modality: Literal["FLAIR", "T1"] = Field("FLAIR", description="contrast; lesions were drawn on FLAIR")
+    source: Literal["pre", "orig"] = Field("pre", description="images after bias correction, or as they were scanned")
     subset: Literal["all", "training", "test"] = Field(
         "all", description="subjects of the training set, or of the test set"
     )
 
 
-class WMH(ScanDataset[WMHConfig]):
+class WMH(ContrastDataset[WMHConfig]):
     """Reads either release; only tested on, since these subjects were chosen for their lesions."""
 
     Config = WMHConfig
-    modality = "MRI"
     own_split = False
     info = DatasetInfo(
         summary="FLAIR with white matter hyperintensities of presumed vascular origin, 3 hospitals, 5 scanners",
@@ -48,6 +47,9 @@ class WMH(ScanDataset[WMHConfig]):
         modality="MRI FLAIR",
         access="public: https://doi.org/10.34894/AECRSD (WMH Segmentation Challenge), unpacked",
         version="1",
+        releases="original, and 2022 with the test set",
+        counts="60 training and 110 test subjects, 5 scanners",
+        unconfirmed="the files: layouts are from public code or the set's page, none was seen",
         reported={
             "vae": {"best_dice": 0.068},
             "fanogan": {"best_dice": 0.048},
@@ -69,7 +71,7 @@ class WMH(ScanDataset[WMHConfig]):
             )
         if subset != "all" and parts != (".",):
             parts = (subset,)
-        found = [_case(folder, site, self.config.source) for part in parts for site, folder in _subjects(place / part)]
+        found = [_case(folder, site, self.config) for part in parts for site, folder in _subjects(place / part)]
         return found
 
     def release(self, root: Path) -> str:
@@ -110,9 +112,9 @@ def _is_subject(folder: Path) -> bool:
     return any(exists(folder / name) for name in ("pre", "orig", "wmh.nii.gz", "wmh.nii"))
 
 
-def _case(folder: Path, site: str, source: str) -> Case:
+def _case(folder: Path, site: str, config: WMHConfig) -> Case:
     """A subject; where the mask is missing the case has none, and is skipped."""
-    image = _nifti(folder / source / "FLAIR.nii.gz")
+    image = _nifti(folder / config.source / f"{config.modality}.nii.gz")
     mask = _nifti(folder / "wmh.nii.gz")
     lesion = FileRef(mask) if exists(mask) else None
     return Case(f"wmh/{site}/{folder.name}", FileRef(image), lesion, labels=LABELS)

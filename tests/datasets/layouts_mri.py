@@ -70,7 +70,9 @@ def make_brats(root: Path, release: str = "2021", n: int = 4, missing: str | Non
         if release == "2020-kaggle" and i == 0:
             seg = folder / "W39_1998.09.19_Segm.nii"
         made[write_nifti(flair, h.image, Store("LPS"), "i2")] = h
-        write_nifti(flair.with_name(flair.name.replace("t2f", "t1n").replace("flair", "t1")), h.image / 2, Store("LPS"))
+        for k, (now, before) in enumerate((("t1n", "t1"), ("t1c", "t1ce"), ("t2w", "t2")), start=2):
+            other = flair.name.replace("t2f", now).replace("flair", before)
+            write_nifti(flair.with_name(other), h.image / k, Store("LPS"))
         if not (missing == "seg" and i == n - 1):
             write_nifti(seg, _tumour_labels(h, release), Store("LPS"), "u1")
     return made
@@ -100,6 +102,8 @@ def make_mslub(root: Path, release: str = "original", n: int = 4) -> dict[str, H
         else:
             write_nifti(folder / brain, h.brain, dtype="u1")
         write_nifti(folder / flair, h.image)
+        for k, other in enumerate(("T1W", "T1WKS", "T2W"), start=2):
+            write_nifti(folder / flair.replace("FLAIR", other, 1), h.image / k)
         write_nifti(folder / lesion, h.lesion, dtype="u1")
         made[f"mslub/{name}"] = h
     return made

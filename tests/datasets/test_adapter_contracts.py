@@ -8,13 +8,19 @@ from typing import Any, ClassVar
 import layouts_ct
 import layouts_folder
 import layouts_mri
+import layouts_ms
 import pytest
+from adbench_datasets.atlas import Atlas
 from adbench_datasets.bhsd import BHSD
 from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
 from adbench_datasets.ct_ich import CTICH
 from adbench_datasets.fastmri_plus import FastMRIPlus
 from adbench_datasets.folder import Folder
 from adbench_datasets.instance22 import Instance22
+from adbench_datasets.isbi2015 import ISBI2015
+from adbench_datasets.ixi import IXI
+from adbench_datasets.ms_muslim import MSMuslim
+from adbench_datasets.mslesseg import MSLesSeg
 from adbench_datasets.oasis3 import OASIS3
 from adbench_datasets.ukb import UKB
 from adbench_datasets.wmh import WMH
@@ -23,7 +29,10 @@ from adbench.config.settings import resolve
 from adbench.contracts.dataset import DataRuntime, Dataset
 from adbench.testing import DatasetContract
 
-ALL = (UKB, WMH, Cromis, KCH, Chronic, CTICH, Instance22, BHSD, OASIS3, FastMRIPlus, Folder)
+ALL = (
+    *(UKB, WMH, Cromis, KCH, Chronic, CTICH, Instance22, BHSD, OASIS3, FastMRIPlus, Folder),
+    *(Atlas, ISBI2015, IXI, MSLesSeg, MSMuslim),
+)
 
 
 class OnALayout(DatasetContract):
@@ -49,6 +58,35 @@ class TestUKB(OnALayout):
     dataset_class = UKB
     layout = layouts_mri.make_ukb, "flat"
     settings = {"n_healthy": 3}
+
+
+class TestMSLesSeg(OnALayout):
+    dataset_class = MSLesSeg
+    layout = layouts_ms.make_mslesseg, "official"
+    settings = {"healthy_margin_slices": 0}
+
+
+class TestMSMuslim(OnALayout):
+    dataset_class = MSMuslim
+    layout = layouts_ms.make_ms_muslim, "mendeley"
+
+
+class TestISBI2015(OnALayout):
+    dataset_class = ISBI2015
+    layout = layouts_ms.make_isbi2015, "nii"
+    settings = {"rater": "both", "healthy_margin_slices": 0}
+
+
+class TestAtlas(OnALayout):
+    dataset_class = Atlas
+    layout = layouts_ms.make_atlas, "2.0"
+    settings = {"healthy_margin_slices": 0}
+
+
+class TestIXI(OnALayout):
+    dataset_class = IXI
+    layout = layouts_ms.make_ixi, "archives"
+    parts = ("healthy",)
 
 
 class TestCromis(OnALayout):

@@ -55,6 +55,26 @@ def test_a_picture_and_the_slice_of_a_volume_keep_the_lesion_on_the_same_side(tm
         assert max(rows.max(), columns.max()) < 32
 
 
+def test_the_name_of_a_set_changes_neither_images_nor_what_is_kept_of_them(images):
+    named, other = folder(images, name="my-hospital"), folder(images)
+    assert (named.name, other.name) == ("my-hospital", "")
+    assert named.load().fingerprint == other.load().fingerprint
+    assert named.prepared().folder.name == other.prepared().folder.name
+
+
+@pytest.mark.parametrize("name", ["", "My set", "a/b", "../a", "-a", "a" * 41, "Ümlaut"])
+def test_a_name_of_a_set_is_one_of_a_folder_and_a_page(name):
+    with pytest.raises(ValidationError, match="name"):
+        FolderConfig(name=name)
+
+
+@pytest.mark.parametrize(("modality", "card"), [("MRI", "MRI"), ("T1", "MRI T1"), ("FLAIR", "MRI FLAIR"), ("CT", "CT")])
+def test_the_card_says_the_contrast_that_the_user_says(modality, card):
+    dataset = Folder(FolderConfig(modality=modality))
+    assert dataset.info.modality == card
+    assert dataset.modality == card[:3].strip()
+
+
 def test_colour_pictures_need_a_channel(tmp_path):
     made = layouts_folder.make_folder(tmp_path, "folders", "png")
     for path in tmp_path.rglob("s*.png"):

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adbench_datasets.imaging.region import region_of
-from adbench_datasets.layouts.scan_config import ScanConfig
-from adbench_datasets.mslub import MSLUB
+from adbench_datasets.mslub import MSLUB, MSLUBConfig
 from layouts_mri import make_mslub
 
 from adbench.contracts.dataset import DataRuntime
@@ -18,7 +17,7 @@ from adbench.testing import DatasetContract
 
 
 def make(root: Path, **fields) -> MSLUB:
-    return MSLUB(ScanConfig(**{"size": 64, **fields}), root, DataRuntime(workers=1))
+    return MSLUB(MSLUBConfig(**{"size": 64, **fields}), root, DataRuntime(workers=1))
 
 
 class TestMSLUB(DatasetContract):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -64,6 +64,8 @@ class Case:
     """Tells several examinations of a subject apart."""
     shows_lesion: bool = False
     """Whether the layout says that the mask shows a lesion: one that is all zero is then no mask of this image."""
+    strata: Mapping[str, str] = field(default_factory=dict)
+    """What groups people: scanner, sex, age by decade; where the set says so."""
 
 
 @dataclass(frozen=True)

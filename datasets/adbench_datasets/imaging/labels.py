@@ -64,16 +64,15 @@ def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture
 
 
 def _whole(mask: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    off = np.rint(mask)
-    off -= mask
-    between = np.abs(off, out=off) > LABEL_TOLERANCE
-    if between.any():
+    planes = np.moveaxis(mask, -1, 0)  # one at a time: a mask may be large
+    between = [plane[np.abs(np.rint(plane) - plane) > LABEL_TOLERANCE] for plane in planes]
+    if any(map(len, between)):
         raise CaseError(
             name,
-            f"labels must be whole numbers, but the mask holds {_some(mask[between])}: it was resampled, or is a map "
-            "of probabilities. Take the original mask.",
+            f"labels must be whole numbers, but the mask holds {_some(np.concatenate(between))}: it was resampled, or "
+            "is a map of probabilities. Take the original mask.",
         )
-    return np.rint(mask, out=off)
+    return mask if all((np.rint(plane) == plane).all() for plane in planes) else np.rint(mask)
 
 
 def _is_damaged(mask: NDArray[np.float32]) -> bool:

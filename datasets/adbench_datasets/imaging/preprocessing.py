@@ -80,6 +80,8 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units) -> Prepared:
             masks["lesions"][i, 0] = lesion
             masks["ignores"][i, 0] |= small & ~lesion
     masks["lesions"] &= ~masks["ignores"]
+    found = _facts(scan, region, values)
+    del values, region  # as large as the scan, which is copied to be hashed
     return Prepared(
         plan=plan,
         images=np.clip(images, 0, 1),
@@ -87,7 +89,7 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units) -> Prepared:
         kinds=_kinds(scan, z, masks["lesions"], config.healthy_margin_slices),
         hashes=[content_hash(np.ascontiguousarray(axial(scan.image, k))) for k in z],
         scan_hash=content_hash(scan.image),
-        facts=_facts(scan, region, values),
+        facts=found,
     )
 
 
@@ -96,7 +98,8 @@ def intensities(
 ) -> NDArray[np.float32]:
     """Values in [0, 1], 0 outside the region, (X, Y, Z) float32. Percentiles are those of the whole region."""
     if units == "mri":
-        low, high = np.percentile(scan.image[region], [config.lower_percentile, config.upper_percentile])
+        limits = [config.lower_percentile, config.upper_percentile]
+        low, high = np.percentile(scan.image[region], limits, overwrite_input=True)
     elif units == "hu":
         low = config.window_centre_hu - config.window_width_hu / 2
         high = low + config.window_width_hu
@@ -104,7 +107,8 @@ def intensities(
         low, high = 0.0, 255.0
     if not high > low:
         raise DataError(f"A brain must have more than one intensity, but that in {scan.source} has only {low:g}.")
-    values = (scan.image - np.float32(low)) * np.float32(1 / (high - low))
+    values = scan.image - np.float32(low)
+    values *= np.float32(1 / (high - low))
     np.clip(values, 0, 1, out=values)
     values *= region
     return values
@@ -163,7 +167,7 @@ def _facts(scan: Scan, region: NDArray[np.bool_], values: NDArray[np.float32]) -
     return {
         "spacing_mm": scan.spacing_mm,
         "range": [float(scan.image.min()), float(scan.image.max())],
-        "median": [float(np.median(scan.image[region])), float(np.median(values[region]))],
+        "median": [float(np.median(of[region], overwrite_input=True)) for of in (scan.image, values)],
         "lesion_voxels": voxels,
         "slices": scan.image.shape[2],
         "notes": list(scan.notes),

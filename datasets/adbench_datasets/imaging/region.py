@@ -23,6 +23,7 @@ PADDING_HU = -1200.0  # what is less was never measured: scanners fill with -200
 HEAD_HU = (-100.0, 200.0)  # the median of a head lies within
 CONSTANT_AIR = 0.5  # of the frame: where one value fills more of it than this, air is that value
 RIM, NOISE = 2, 0.25  # a rim of so many pixels is tissue where it is brighter than so much of bright tissue
+COUNTED_PARTS = 16
 PLANE = np.ones((3, 3, 1), bool)
 GREY_THRESHOLD = 12  # of 255: above what JPEG compression leaves in air
 WHITE_AIR = 128  # of 255
@@ -67,7 +68,8 @@ def region_of(scan: Scan, units: Units) -> NDArray[np.bool_]:
     region = scan.brain if scan.brain is not None else filled(_largest(scan.image > _threshold(scan, units)))
     if not region.any():
         raise DataError(f"A scan must show a brain or head, but none was found in {scan.source}: its mask is empty.")
-    if units == "hu" and not HEAD_HU[0] <= (middle := float(np.median(scan.image[region]))) <= HEAD_HU[1]:
+    middle = float(np.median(scan.image[region], overwrite_input=True)) if units == "hu" else 0.0
+    if not HEAD_HU[0] <= middle <= HEAD_HU[1]:
         raise DataError(
             f"The median of a head in CT lies between {HEAD_HU[0]:g} and {HEAD_HU[1]:g} HU, but that of {scan.source} "
             f"is {middle:g}: its rescale intercept was left out or applied twice."
@@ -80,14 +82,14 @@ def _threshold(scan: Scan, units: Units) -> float:
         return AIR_HU
     if units == "grey":
         return GREY_THRESHOLD
-    image, air = np.maximum(scan.image, 0), 0.0
+    image, air = scan.image if scan.image.min() >= 0 else np.maximum(scan.image, 0), 0.0
     while (box := _box(image > air)) is not None:
         image = image[box]
         values, counts = np.unique(image[_frame(image)], return_counts=True)
         commonest = float(values[counts.argmax()])
         if commonest <= air or counts.max() < CONSTANT_AIR * counts.sum():
             break
-        if commonest > np.median(image[image != commonest]):
+        if commonest > np.median(image[image != commonest], overwrite_input=True):
             raise DataError(
                 f"Air must be darker than tissue, but most of the frame of {scan.source} is at {commonest:g}, brighter "
                 "than half of the rest: it is inverted, or filled with white. Give it with black air."
@@ -103,7 +105,8 @@ def _is_air(image: NDArray[np.float32], air: float, threshold: float) -> bool:
     """Whether air has this one value: the outer rim of all that is brighter is then tissue, and not noise."""
     brighter = filled(_largest(image > air))
     rim = brighter & ~ndimage.binary_erosion(brighter, PLANE, iterations=RIM)
-    return bool(np.median(image[rim]) > NOISE * np.median(image[image >= threshold]))
+    bright = np.median(image[image >= threshold], overwrite_input=True)
+    return bool(np.median(image[rim], overwrite_input=True) > NOISE * bright)
 
 
 def filled(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -131,8 +134,9 @@ def otsu(image: NDArray[np.float32]) -> float:
 
     Negative values count as 0.
     """
-    root = np.sqrt(np.maximum(image, 0))
-    low, high = float(root.min()), float(np.percentile(root, 99.5))
+    root = np.maximum(image, 0)
+    np.sqrt(root, out=root)
+    low, high = float(root.min()), float(np.percentile(root, 99.5, overwrite_input=True))
     counts, edges = np.histogram(root, bins=256, range=(low, high if high > low else float(root.max())))
     middle = (edges[:-1] + edges[1:]) / 2
     below, moment = np.cumsum(counts), np.cumsum(counts * middle)
@@ -146,4 +150,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, n = ndimage.label(mask)
     if n == 0:
         return mask
-    return np.asarray(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
+    sizes = np.zeros(n + 1, np.int64)
+    for part in np.array_split(labels.reshape(-1), COUNTED_PARTS):  # counting takes twice the memory of what it counts
+        sizes += np.bincount(part, minlength=n + 1)
+    return np.asarray(labels == 1 + int(np.argmax(sizes[1:])))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from adbench.errors import counted
+from adbench_datasets.imaging.cases import Case
 from adbench_datasets.imaging.preprocessing import Kind
 
 CLASSES_ML = (0.0, 0.1, 1.0, 10.0, np.inf)
@@ -33,6 +35,18 @@ def facts(cases: Sequence[Mapping[str, Any]], size: int, tested: Sequence[Kind],
     return found
 
 
+def strata_facts(cases: Iterable[Case]) -> dict[str, str]:
+    """Stratum -> how many subjects are in which group; a subject with two scans may be in two."""
+    groups: dict[str, dict[str, set[str]]] = {}
+    for case in cases:
+        for name, group in case.strata.items():
+            groups.setdefault(name, {}).setdefault(group, set()).add(case.subject)
+    return {
+        name: ", ".join(f"{group}: {len(subjects)}" for group, subjects in sorted(found.items()))
+        for name, found in groups.items()
+    }
+
+
 def _lesions(cases: Sequence[Mapping[str, Any]]) -> str:
     voxels = [(n, _spacing_mm(case)) for case in cases for n in case["facts"]["lesion_voxels"]]
     sick = sum(bool(case["facts"]["lesion_voxels"]) for case in cases)
@@ -47,7 +61,7 @@ def _lesions(cases: Sequence[Mapping[str, Any]]) -> str:
         )
     else:
         sizes = "none"
-    return f"{len(voxels)} in {sick} cases: {sizes}"
+    return f"{len(voxels)} in {counted(sick, 'case')}: {sizes}"
 
 
 def _spacing_mm(case: Mapping[str, Any]) -> Sequence[float] | None:
@@ -76,4 +90,4 @@ def _intensities(cases: Sequence[Mapping[str, Any]]) -> str:
 def _split(cases: Sequence[Mapping[str, Any]], role: str, used: Sequence[Kind]) -> str:
     own = [case for case in cases if case["role"] == role]
     images = sum(case["kinds"][kind] for case in own for kind in used)
-    return f"{images} of {len({case['subject'] for case in own})} subjects"
+    return f"{images} of {counted(len({case['subject'] for case in own}), 'subject')}"

@@ -19,7 +19,7 @@ class HealthySource(ScanDataset[ConfigT], Generic[ConfigT]):
     def load(self) -> NoReturn:
         """Raises DataError: there is nothing to test on."""
         raise DataError(
-            f"{type(self).__name__} has no lesions to test on, only healthy images: name it with --train-on, and a set "
+            f"{self._name} has no lesions to test on, only healthy images: name it with --train-on, and a set "
             "with lesions with --dataset."
         )
 

@@ -22,7 +22,7 @@ from typing import ClassVar, Generic, Literal
 from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem
 from adbench.contracts.scans import ScanView
 from adbench.contracts.splits import Split, Splits
-from adbench.errors import DataError
+from adbench.errors import DataError, counted
 from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.file_hashes import content_hashes
@@ -31,7 +31,7 @@ from adbench_datasets.imaging.preprocessing import Kind, Prepared, prepare
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.imaging.region import Units
-from adbench_datasets.imaging.scan_facts import facts
+from adbench_datasets.imaging.scan_facts import facts, strata_facts
 from adbench_datasets.imaging.scan_views import views
 from adbench_datasets.imaging.slice_cache import SliceCache
 from adbench_datasets.imaging.slice_jobs import Job, key_of
@@ -55,6 +55,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         super().__init__(config, data_root, runtime)
         self._cache: SliceCache | None = None
+        self._cases: list[Case] = []
 
     @abstractmethod
     def cases(self, root: Path) -> list[Case]:
@@ -131,10 +132,12 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         except DataError as error:
             problems.append(Problem(str(self._root()), str(error), skipped=False))
         tested = (Kind.LESION,) if self.config.test_slices == "lesion" else (Kind.HEALTHY, Kind.NEAR, Kind.LESION)
-        found = facts(cache.cases, self.config.size, tested, len(cache.skipped))
-        if not self._has_split(cache):
+        has_split = self._has_split(cache)
+        cases = cache.cases if has_split else [case | {"role": "test"} for case in cache.cases]
+        found = facts(cases, self.config.size, tested, len(cache.skipped)) | strata_facts(self._cases)
+        if not has_split:
             found["to run"] = "only tested on: name a set to train on with --train-on"
-        return Findings({"release": self.release(self._root()), **found}, problems)
+        return Findings({"release": self.release(self._root()), "modality": self.info.modality, **found}, problems)
 
     def _check_run(self) -> None:
         """Raise DataError where a run would: on the set alone, or as one to test on where it has no split."""
@@ -158,7 +161,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def _prepare(self) -> SliceCache:
         root = self._root()
-        cases = [self._judged(case) for case in self.cases(root)]
+        cases = self._cases = [self._judged(case) for case in self.cases(root)]
         check_cases(cases)
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
@@ -174,7 +177,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         jobs.sort(key=lambda job: (order_of(self.config.split_seed, job.subject), job.source))
         key = key_of([slice_cache.VERSION, [(job.key, job.role) for job in jobs]])[:16]
         make = partial(_prepare_case, type(self), self.config, root)
-        return SliceCache.get(self._cache_root() / f"{self._name}-{key}", jobs, self.config.size, make, self.runtime)
+        folder = self._cache_root() / f"{type(self).__name__.lower()}-{key}"
+        return SliceCache.get(folder, jobs, self.config.size, make, self.runtime)
 
     def _judged(self, case: Case) -> Case:
         """A case with what the user says of images without a mask."""
@@ -189,7 +193,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             "code": preprocessing.VERSION,
             "adapter": [type(self).__module__, type(self).__name__, self.info.version],
             "config": self.config.model_dump(mode="json", include=set(fields)),
-            "extra": self.config.model_dump(mode="json", exclude={*fields, *ScanConfig.model_fields}),
+            "extra": self.config.model_dump(mode="json", exclude={*fields, *ScanConfig.model_fields, "name"}),
             "case": [case.subject, case.session, case.lesion_free, case.spacing_mm],
             "labels": [sorted(case.labels.lesion), sorted(case.labels.ignore), sorted(case.labels.background)],
             "others": [case.labels.others, case.shows_lesion],
@@ -221,12 +225,16 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         return ("test", Kind.LESION if self.config.test_slices == "lesion" else Kind.HEALTHY)
 
     def _has_split(self, cache: SliceCache) -> bool:
-        return self.own_split and _count_subjects(cache) >= MIN_SUBJECTS
+        return self.own_split and _count_subjects(cache) >= MIN_SUBJECTS and _can_train(cache)
 
     def _needs_split(self, cache: SliceCache) -> None:
         if self._has_split(cache):
             return
-        why = f"it has {_count_subjects(cache)} usable subjects" if self.own_split else "it is only tested on"
+        why = f"it has {counted(_count_subjects(cache), 'usable subject')}"
+        if not self.own_split:
+            why = "it is only tested on"
+        elif not _can_train(cache):
+            why += ", none with a healthy slice to train on"
         raise DataError(
             f"{self._name}: a set needs {MIN_SUBJECTS} subjects and healthy slices for a split of its own, but {why}: "
             "test on it with a detector trained on another set (--train-on)."
@@ -234,11 +242,16 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     @property
     def _name(self) -> str:
-        return type(self).__name__.lower()
+        return self.name or type(self).__name__.lower()
 
 
 def _count_subjects(cache: SliceCache) -> int:
     return len({case["subject"] for case in cache.cases})
+
+
+def _can_train(cache: SliceCache) -> bool:
+    """Whether any subject that is not tested on has a healthy slice."""
+    return any(case["kinds"][Kind.HEALTHY] for case in cache.cases if case["role"] != "test")
 
 
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:

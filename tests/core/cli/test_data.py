@@ -11,6 +11,7 @@ import toys
 from PIL import Image
 
 from adbench.cli.app import app
+from adbench.contracts.dataset import Findings, Problem
 
 
 @pytest.fixture
@@ -53,6 +54,29 @@ def test_check_fails_where_a_problem_must_be_mended_and_shows_that_first(data):
     files = [line.split()[0] for line in out.splitlines() if ".nii" in line]
     assert files == ["a.nii", *(f"b{i:02}.nii" for i in range(19))]
     assert "and 6 more: --all shows them" in out
+
+
+def test_check_ends_with_the_facts_and_the_problems_by_kind(data):
+    _, out, _ = data("check", "toy-sick", *MANY)
+    last = [line.split() for line in out.splitlines() if line.strip()][-5:]
+    assert [words[0] for words in last] == ["dataset", "subjects", "a", "1", "25"]
+    assert last[3] == ["1", "file", "to", "mend", "cannot", "be", "read"]
+    assert last[4] == ["25", "files", "skipped", "no", "mask"]
+    found = json.loads(data("check", "toy-sick", "--json", *MANY)[1])
+    assert found["kinds"] == [
+        {"what": "cannot be read", "files": 1, "first": "a.nii", "skipped": False},
+        {"what": "no mask", "files": 25, "first": "b00.nii", "skipped": True},
+    ]
+
+
+def test_problems_that_differ_in_numbers_and_names_are_of_one_kind():
+    problems = [
+        Problem("a.nii", "3 of 9 values are NaN: mend it", skipped=True),
+        Problem("b.nii", "14 of 20 values are NaN: mend it", skipped=True),
+        Problem("c.nii", "3 of 9 values are NaN: mend it", skipped=False),
+    ]
+    kinds = Findings({}, problems).kinds()
+    assert [(kind.files, kind.first, kind.skipped) for kind in kinds] == [(1, "c.nii", False), (2, "a.nii", True)]
 
 
 def test_check_shows_all_problems_on_request(data):

@@ -16,6 +16,7 @@ from adbench.errors import AdbenchError, ConfigError, DataError
 from adbench.protocol import data, harness
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.forecast import forecast
+from adbench.protocol.rebuilding import Rebuilder
 from adbench.results import pages
 from adbench.results.record import Record, read_record, read_records
 
@@ -140,6 +141,47 @@ def test_two_modalities_are_refused_before_anything_is_read(tmp_path, monkeypatc
 def test_a_modality_is_the_first_word(tmp_path, monkeypatch):
     monkeypatch.setattr(toys.ToyData, "info", replace(toys.ToyData.info, modality="ct, as distributed"))
     assert cell(tmp_path, "toy-ct").data.train_on
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "fits"),
+    [
+        ("MRI FLAIR", "MRI T1", False),
+        ("MRI T1", "MRI T1c", False),
+        ("MRI FLAIR", "MRI (simulated FLAIR)", True),
+        ("MRI", "MRI T2", True),
+        ("MRI FLAIR", "CT (HU)", False),
+    ],
+)
+def test_two_contrasts_of_mri_are_refused_where_both_are_said(tmp_path, monkeypatch, ours, theirs, fits):
+    monkeypatch.setattr(toys.ToyData, "info", replace(toys.ToyData.info, modality=ours))
+    monkeypatch.setattr(toys.ToySick, "info", replace(toys.ToySick.info, modality=theirs))
+    if fits:
+        assert cell(tmp_path, "toy-sick").data.train_on
+        return
+    with pytest.raises(ConfigError) as raised:
+        cell(tmp_path, "toy-sick")
+    assert f"toy is {ours!r} and toy-sick {theirs!r}" in str(raised.value)
+
+
+def test_a_set_of_ones_own_has_records_a_page_and_messages_under_the_name_that_its_config_gives(tmp_path, monkeypatch):
+    monkeypatch.setattr(toys.ToySick, "name", "my-hospital")
+    (record,) = run(tmp_path, "toy-sick")
+    assert (record.dataset.name, record.dataset.registered) == ("my-hospital", "toy-sick")
+    assert record.path.parent.as_posix() == "records/my-hospital/toy-trained"
+    assert read_record(tmp_path / "out" / record.path) == record
+    pages.write_pages(tmp_path / "out")
+    assert (tmp_path / "out/my-hospital.md").is_file()
+    rebuilt = Rebuilder(options(tmp_path), toys.Diary()).cell(record)
+    assert rebuilt.record_path == tmp_path / "out" / record.path
+    with pytest.raises(DataError, match=r"^my-hospital: toy-sick has no healthy images"):
+        run(tmp_path, "toy-sick", train_on=None)
+
+
+def test_a_set_of_ones_own_cannot_take_the_name_of_a_dataset(tmp_path, monkeypatch):
+    monkeypatch.setattr(toys.ToySick, "name", "toy-ct")
+    with pytest.raises(ConfigError, match=r"'toy-ct' is a dataset of adbench.*data\.name=.*toy-ct-slices"):
+        cell(tmp_path, "toy-sick")
 
 
 def test_a_set_without_healthy_images_needs_another_one(tmp_path):

@@ -10,8 +10,10 @@ import head_files
 import layouts_ct
 import layouts_folder
 import layouts_mri
+import layouts_ms
 import numpy as np
 import pytest
+from adbench_datasets.atlas import Atlas
 from adbench_datasets.bhsd import BHSD
 from adbench_datasets.brats import Brats
 from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
@@ -20,7 +22,11 @@ from adbench_datasets.fastmri_plus import FastMRIPlus
 from adbench_datasets.folder import Folder
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.instance22 import Instance22
+from adbench_datasets.isbi2015 import ISBI2015
+from adbench_datasets.ixi import IXI
 from adbench_datasets.layouts.scans import ScanDataset
+from adbench_datasets.ms_muslim import MSMuslim
+from adbench_datasets.mslesseg import MSLesSeg
 from adbench_datasets.mslub import MSLUB
 from adbench_datasets.oasis3 import OASIS3
 from adbench_datasets.tcga_lgg import TCGALGG
@@ -37,6 +43,14 @@ LAYOUTS: list[tuple[type[ScanDataset[Any]], Make, str, str, dict[str, Any]]] = [
     (MSLUB, layouts_mri.make_mslub, "original", "native", {}),
     (MSLUB, layouts_mri.make_mslub, "mirror", "native", {}),
     (MSLUB, layouts_mri.make_mslub, "mni", "MNI", {}),
+    (MSLesSeg, layouts_ms.make_mslesseg, "official", "train and test", {}),
+    (MSLesSeg, layouts_ms.make_mslesseg, "train", "train", {}),
+    (MSMuslim, layouts_ms.make_ms_muslim, "mendeley", "", {}),
+    (ISBI2015, layouts_ms.make_isbi2015, "nii", "", {}),
+    (ISBI2015, layouts_ms.make_isbi2015, "nii.gz", "", {}),
+    (IXI, layouts_ms.make_ixi, "archives", "", {}),
+    (IXI, layouts_ms.make_ixi, "one folder", "", {}),
+    (Atlas, layouts_ms.make_atlas, "2.0", "", {}),
     (WMH, layouts_mri.make_wmh, "2022", "2022", {}),
     (WMH, layouts_mri.make_wmh, "original", "original", {}),
     *(
