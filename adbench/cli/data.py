@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adbench.config.options import Reporter, RunOptions
     from adbench.contracts.dataset import Dataset
     from adbench.contracts.splits import Split
-    from adbench.protocol.data import Plugin, Source
+    from adbench.protocol.data import ConfiguredDataset, Plugin
 
 SHOWN = 20
 """Problems that `check` prints without --all."""
@@ -179,7 +179,7 @@ def _options(
     )
 
 
-def _sources(plugins: list[Plugin], options: RunOptions, reporter: Reporter) -> list[Source]:
+def _sources(plugins: list[Plugin], options: RunOptions, reporter: Reporter) -> list[ConfiguredDataset]:
     """The datasets with their settings; one that is none of a dataset's is an error."""
     from adbench.config.settings import check_known, parse_settings
     from adbench.protocol import data

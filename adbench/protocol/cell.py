@@ -23,7 +23,7 @@ from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import ConfigError
 from adbench.protocol import data
-from adbench.protocol.data import Data, Source
+from adbench.protocol.data import ConfiguredDataset, Data
 from adbench.protocol.identity import DatasetIdentity, config_hash
 from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
@@ -113,7 +113,7 @@ class Cell:
         return Runtime(device=self.device, seed=self.options.seed, store=store, progress=reporter.progress)
 
 
-def _identity(of: Source, fingerprint: str) -> DatasetIdentity:
+def _identity(of: ConfiguredDataset, fingerprint: str) -> DatasetIdentity:
     return DatasetIdentity(of.name, of.dataset.info.version, of.dataset.config, fingerprint)
 
 

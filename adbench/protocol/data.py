@@ -39,7 +39,7 @@ FOLDER = "data"
 
 
 @dataclass(frozen=True)
-class Source:
+class ConfiguredDataset:
     """A dataset of a run, with its config."""
 
     plugin: Plugin
@@ -65,13 +65,13 @@ class Source:
 class TrainedOn:
     """Another dataset that the healthy images come from."""
 
-    source: Source
+    source: ConfiguredDataset
     fingerprint: str
     """Of its training and validation images, 16 hex digits."""
 
 
 @dataclass(frozen=True)
-class Data(Source):
+class Data(ConfiguredDataset):
     """A dataset with the images that a run uses."""
 
     splits: Splits
@@ -113,7 +113,7 @@ def check_data_settings(settings: Mapping[str, Any], involved: Sequence[Plugin])
     check_known((f"data.{key}" for key in settings), known, " or ".join(names), advice)
 
 
-def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, reporter: Reporter) -> Source:
+def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, reporter: Reporter) -> ConfiguredDataset:
     """Return the dataset with those of the settings that it has. Raises ConfigError where a value is wrong."""
     own = {key: value for key, value in settings.items() if has(plugin.cls.Config, key)}
     layers = [plugin.cls.presets.get(options.preset, {}), own]
@@ -122,7 +122,7 @@ def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, repor
     runtime = DataRuntime(cache=cache, verify=options.verify_data, progress=reporter.progress, notify=reporter.message)
     dataset = _instance(plugin.cls, config, options.data_root, runtime)
     _name(dataset, plugin)
-    return Source(plugin, dataset)
+    return ConfiguredDataset(plugin, dataset)
 
 
 def _name(dataset: Dataset[Any], plugin: Plugin) -> None:
@@ -160,7 +160,7 @@ def _instance(
 
 
 @contextmanager
-def naming(source: Source) -> Iterator[None]:
+def naming(source: ConfiguredDataset) -> Iterator[None]:
     """Say of which set a DataError is, where its sentence does not begin with that."""
     try:
         yield
@@ -170,7 +170,7 @@ def naming(source: Source) -> Iterator[None]:
         raise DataError(f"{source.name}: {error}") from error
 
 
-def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) -> list[Data]:
+def load(sources: Sequence[ConfiguredDataset], names: Sequence[str], train_on: str | None) -> list[Data]:
     """Load and check the data of a run, in the order of `names`; `sources` are all datasets involved.
 
     Raises:
@@ -190,14 +190,14 @@ def load(sources: Sequence[Source], names: Sequence[str], train_on: str | None) 
     return [_own(elsewhere) if name == train_on else _combined(by_name[name], trained, healthy) for name in names]
 
 
-def _own(source: Source) -> Data:
+def _own(source: ConfiguredDataset) -> Data:
     with naming(source):
         splits = source.dataset.load()
         splits.check()
     return Data(source.plugin, source.dataset, splits)
 
 
-def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) -> Data:
+def _combined(source: ConfiguredDataset, trained: TrainedOn, healthy: tuple[Split, Split]) -> Data:
     with naming(source):
         splits = Splits(*healthy, source.dataset.load_test())
     _check_size(trained.source, source, splits)
@@ -208,7 +208,7 @@ def _combined(source: Source, trained: TrainedOn, healthy: tuple[Split, Split]) 
     return Data(source.plugin, source.dataset, splits, trained)
 
 
-def _check_modality(train: Source, test: Source) -> None:
+def _check_modality(train: ConfiguredDataset, test: ConfiguredDataset) -> None:
     """Raise ConfigError where one is MRI and the other CT, or both say their contrast and it is not the same."""
     ours, theirs = (source.dataset.info.modality for source in (train, test))
     first = [re.findall(r"\w+", text.casefold())[:1] for text in (ours, theirs)]
@@ -221,7 +221,7 @@ def _check_modality(train: Source, test: Source) -> None:
         )
 
 
-def _check_size(train: Source, test: Source, splits: Splits) -> None:
+def _check_size(train: ConfiguredDataset, test: ConfiguredDataset, splits: Splits) -> None:
     ours, theirs = splits.train.images.shape[2:], splits.test.images.shape[2:]
     if ours != theirs:
         raise ConfigError(
@@ -230,7 +230,7 @@ def _check_size(train: Source, test: Source, splits: Splits) -> None:
         )
 
 
-def _mend_size(train: Source, test: Source, ours: int, theirs: int) -> str:
+def _mend_size(train: ConfiguredDataset, test: ConfiguredDataset, ours: int, theirs: int) -> str:
     """The setting that would give both one size, as far as either has it."""
     sized = [source.name for source in (train, test) if has(source.plugin.cls.Config, "size")]
     if not sized:

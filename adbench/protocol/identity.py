@@ -83,5 +83,5 @@ def hash_of(record: Record) -> str | None:
 
 
 def _dataset(of: DatasetRecord | TrainedOnRecord) -> DatasetIdentity:
-    config = load_dataset(of.name).cls.Config.model_validate(of.config)
+    config = load_dataset(of.found_as).cls.Config.model_validate(of.config)
     return DatasetIdentity(of.name, of.version, config, of.fingerprint)

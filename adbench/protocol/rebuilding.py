@@ -68,7 +68,7 @@ class Rebuilder:
             self._loaded[key] = data.load(sources, [of.found_as], train_on)[0]
         return self._loaded[key]
 
-    def _source(self, part: DatasetRecord | TrainedOnRecord, options: RunOptions) -> data.Source:
+    def _source(self, part: DatasetRecord | TrainedOnRecord, options: RunOptions) -> data.ConfiguredDataset:
         (plugin,) = data.plugins([part.found_as], None)
         return data.make(plugin, part.config, options, self.reporter)
 

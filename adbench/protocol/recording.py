@@ -11,7 +11,7 @@ from adbench.contracts.detector import Detector
 from adbench.devices.environment import environment
 from adbench.devices.times import Timing
 from adbench.protocol.cell import Cell
-from adbench.protocol.data import Source
+from adbench.protocol.data import ConfiguredDataset
 from adbench.protocol.measure import Measured, prevalence
 from adbench.results.record import DatasetRecord, DetectorRecord, EnvironmentRecord, Record, TrainedOnRecord, write_text
 from adbench.results.timing import TimingFile, timing_path
@@ -105,7 +105,7 @@ def _dataset_record(cell: Cell) -> DatasetRecord:
     )
 
 
-def _registered(source: Source) -> str | None:
+def _registered(source: ConfiguredDataset) -> str | None:
     return source.registered if source.registered != source.name else None
 
 

@@ -19,13 +19,13 @@ from adbench.results.record import Record
 from adbench.results.scan_metrics import SCAN_METRICS, ScanMetric
 from adbench.results.timing import TimingFile, device_label
 
-Source = TypeVar("Source", Record, TimingFile)
+Described = TypeVar("Described", Record, TimingFile)
 Row = Mapping[str, Any]
 """One row of the frame: values by key of the column."""
 
 
 @dataclass(frozen=True)
-class Column(Generic[Source]):
+class Column(Generic[Described]):
     """One column of the frame."""
 
     key: str
@@ -34,7 +34,7 @@ class Column(Generic[Source]):
     """Text is empty where there is none, mappings are JSON text; numbers that are undefined or unknown are missing."""
     about: str
     """What it holds, with its unit."""
-    of: Callable[[Source], Any]
+    of: Callable[[Described], Any]
     title: str = ""
     """Its name in the table of times; empty for the CSV file alone."""
     show: Callable[[Row], str] = lambda row: formats.NONE

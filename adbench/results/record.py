@@ -43,7 +43,7 @@ class DetectorRecord(Model):
     """Kind -> code version of the trained parts, as planned."""
 
 
-class SourceRecord(Model):
+class SetRecord(Model):
     """A dataset and its settings."""
 
     name: str
@@ -62,11 +62,11 @@ class SourceRecord(Model):
         return self.registered or self.name
 
 
-class TrainedOnRecord(SourceRecord):
+class TrainedOnRecord(SetRecord):
     """The dataset that the healthy images came from, where it is another one."""
 
 
-class DatasetRecord(SourceRecord):
+class DatasetRecord(SetRecord):
     split_sizes: dict[str, int]
     subjects: dict[str, int]
     image_size: tuple[int, int]
