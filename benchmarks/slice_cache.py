@@ -4,15 +4,18 @@
 
 Memory: generated scans of 120 x 120 x 40, prepared and assembled in a fresh process, first 10, then 200 of them (40
 with --quick); the resident memory of that process and its workers is summed every 20 ms. Then scans as large as those
-of BraTS. Reading: random batches of 64 slices of 128 x 128 by `Images`, as training reads them.
+of BraTS. Then `adbench data check` of a file of 512 x 512 x 192 float32 with its mask: all memory of its process.
+Reading: random batches of 64 slices of 128 x 128 by `Images`, as training reads them.
 
-Exit code 1 where memory grows by more than a tenth, reaches 2 GiB, or less than 2,000 slices a second are read.
+Exit code 1 where memory grows by more than a tenth, reaches 2 GiB or, for the file, 4 times its size, or less than
+2,000 slices a second are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,7 @@ import psutil
 
 MAX_GROWTH, MAX_BYTES, MIN_RATE = 1.1, 2 << 30, 2000.0
 SMALL, LARGE = (120, 120, 40), (240, 240, 155)
+FILE, MAX_TIMES = (512, 512, 192), 4.0
 BATCH = 64
 
 
@@ -92,6 +96,29 @@ def measured(shape: tuple[int, int, int], n: int, folder: Path, workers: int) ->
     return found
 
 
+def write_file(place: Path) -> None:
+    """A table with one scan and its mask, stored as float32."""
+    import nibabel as nib
+
+    place.mkdir()
+    x, y, z = (np.linspace(-1, 1, n, dtype=np.float32).reshape(np.roll((n, 1, 1), i)) for i, n in enumerate(FILE))
+    noise = np.abs(np.random.default_rng(0).standard_normal(FILE, np.float32))
+    image = np.where(x**2 + y**2 + z**2 < 0.7, np.float32(300), np.float32(0)) + 5 * noise
+    lesion = ((x - 0.3) ** 2 + (y - 0.3) ** 2 + (z - 0.3) ** 2 < 0.02).astype(np.uint8)
+    for name, values in (("image", image), ("lesion", lesion)):
+        nib.save(nib.Nifti1Image(values, np.diag([0.45, 0.45, 0.9, 1])), place / f"{name}.nii.gz")
+    (place / "cases.csv").write_text("image,lesion,brain,subject,split\nimage.nii.gz,lesion.nii.gz,,a,test\n")
+
+
+def file_peak(place: Path) -> int:
+    """Peak memory of the largest process that checks the file, in bytes: it has no other children before."""
+    write_file(place)
+    command = [sys.executable, "-m", "adbench", "data", "check", "folder", "--data-root", str(place)]
+    options = ["--cache", str(place / "cache"), "--set", "data.size=128"]
+    subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
 def reading_rate(folder: Path, n: int, repeats: int) -> float:
     """Slices a second in random batches, in the best of some seconds: others may use the machine too."""
     from adbench.contracts.detector import Images
@@ -121,18 +148,28 @@ def main() -> int:
     many = 40 if args.quick else 200
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
+        times = file_peak(place / "file") / (4 * np.prod(FILE))
         few_scans, many_scans = (measured(SMALL, n, place / str(n), args.workers) for n in (10, many))
         large_scans = measured(LARGE, 2, place / "large", args.workers)
         rate = reading_rate(place / str(many), many, 2 if args.quick else 5)
     growth = many_scans["peak_bytes"] / few_scans["peak_bytes"]
     for what, found in ((10, few_scans), (many, many_scans), ("large", large_scans)):
         print(f"{what!s:>6} scans: {found['peak_bytes'] / 2**20:6.0f} MiB at most, {found['seconds']:6.1f} s")
+    print(f"  file: {times:.2f} times its size (at most {MAX_TIMES:g})")
     print(f"growth of memory {growth:.2f} (at most {MAX_GROWTH}); {rate:.0f} slices a second (at least {MIN_RATE:.0f})")
     if args.json:
-        figures = {"few": few_scans, "many": many_scans, "large": large_scans, "slices_per_s": rate, "n_many": many}
+        figures = {
+            "few": few_scans,
+            "many": many_scans,
+            "large": large_scans,
+            "slices_per_s": rate,
+            "n_many": many,
+            "file": times,
+        }
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     most = max(found["peak_bytes"] for found in (few_scans, many_scans, large_scans))
-    return 0 if growth <= MAX_GROWTH and most < MAX_BYTES and rate >= MIN_RATE else 1
+    kept = growth <= MAX_GROWTH and most < MAX_BYTES and times <= MAX_TIMES and rate >= MIN_RATE
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from os.path import isfile
 from pathlib import Path
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -62,7 +61,6 @@ class Bleeds(ScanDataset[BleedsConfig]):
 
     Config = BleedsConfig
     modality = "CT"
-    name: ClassVar[str]
 
     def cases(self, root: Path) -> list[Case]:
         """Cases of the table where there is one, else of the folders. Raises DataError naming row, file or folder."""
