@@ -81,13 +81,33 @@ class Comparison:
         return [1 + len(self.better(i)) for i in range(len(self.means))]
 
 
-def compare(values: Floats) -> Comparison:
-    """Compare methods by their values (methods, subjects), of which higher is better."""
+def compare(values: Floats, seeds: Sequence[Floats] | None = None) -> Comparison:
+    """Compare methods by their values (methods, subjects), of which higher is better.
+
+    seeds: of each method the means over subjects of its seeds, (number of seeds,). Flips take the trainings as given;
+    where any method has several, p is at least that of a t test whose error includes their spread.
+    """
     pairs = list(combinations(range(len(values)), 2))
     flips = int(np.ceil(10 * len(pairs) / ALPHA))
-    p = holm([sign_flip_p(values[i] - values[j], flips) for i, j in pairs])
-    means = values.mean(axis=1)
-    return Comparison(dict(zip(pairs, p, strict=True)), means, least_detectable(values, len(pairs)))
+    p = [sign_flip_p(values[i] - values[j], flips) for i, j in pairs]
+    if seeds is not None:
+        p = [max(q, _seeds_p(values[i] - values[j], (seeds[i], seeds[j]))) for q, (i, j) in zip(p, pairs, strict=True)]
+    adjusted = dict(zip(pairs, holm(p), strict=True))
+    return Comparison(adjusted, values.mean(axis=1), least_detectable(values, len(pairs)))
+
+
+def _seeds_p(differences: Floats, seeds: Sequence[Floats]) -> float:
+    """Two-sided p of a mean of differences by Student's t, its error over subjects and over the seeds of both sides.
+
+    Satterthwaite's degrees of freedom; 0 where no side has several seeds, so that flips decide.
+    """
+    parts = [(float(of.var(ddof=1)) / len(of), len(of) - 1) for of in seeds if len(of) > 1]
+    if not any(variance for variance, _ in parts):
+        return 0.0
+    parts.append((float(differences.var(ddof=1)) / len(differences), len(differences) - 1))
+    total = sum(variance for variance, _ in parts)
+    freedom = total**2 / sum(variance**2 / df for variance, df in parts)
+    return float(2 * stats.t.sf(abs(differences.mean()) / total**0.5, freedom))
 
 
 def least_detectable(values: Floats, pairs: int) -> float | None:

@@ -54,14 +54,16 @@ def standing(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> tuple[
 
     subjects: path of a record -> its rows by subject. `rank` is 0 where there is none.
     """
-    values = _by_subject(rows, subjects)
-    if len(rows) < 2 or len(values) < len(rows):
+    known = all(record in subjects for records in rows["records"] for record in records)
+    if len(rows) < 2 or not known:
         return rows, ""
+    seeds = _by_subject(rows, subjects)
+    values = np.stack([of.mean(axis=0) for of in seeds])
     n, pairs = values.shape[1], len(rows) * (len(rows) - 1) // 2
     if not enough(n, pairs):
         few = f"{n} test subjects with lesions are too few for ranks"
         return rows, f"{few}: none of {pairs} pairs could differ by more than chance."
-    comparison = compare(values)
+    comparison = compare(values, [of.mean(axis=1) for of in seeds])
     said = (
         f"Compared by {METRICS[PRIMARY].title}: sign flips over {n} subjects, Holm's correction over {pairs} pairs, "
         f"{100 * ALPHA:.0f} %; four times in five a difference of {formats.number(comparison.detectable)} is found."
@@ -71,14 +73,13 @@ def standing(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> tuple[
     return rows.assign(rank=comparison.ranks), f"{said} Rank: 1 + the number of methods that are significantly better."
 
 
-def _by_subject(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> NDArray[np.float64]:
-    """The primary metric (methods, subjects with lesions), means over seeds; fewer rows where a method lacks it."""
-    means = []
-    for records in rows["records"]:
-        known = [subjects[record].set_index("subject")[COLUMN] for record in records if record in subjects]
-        if len(known) == len(records):
-            means.append(pd.concat(known, axis=1).mean(axis=1, skipna=False))
-    return pd.concat(means, axis=1).dropna().to_numpy(np.float64).T if means else np.empty((0, 0))
+def _by_subject(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> list[NDArray[np.float64]]:
+    """Of each row the primary metric (seeds, subjects), of the subjects for whom all records have it."""
+    columns = {
+        record: subjects[record].set_index("subject")[COLUMN] for records in rows["records"] for record in records
+    }
+    table = pd.concat(columns, axis=1).dropna()
+    return [table[records].to_numpy(np.float64).T for records in rows["records"]]
 
 
 def _without_ranks(names: list[str], comparison: Comparison) -> str:

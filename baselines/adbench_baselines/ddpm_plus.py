@@ -71,7 +71,9 @@ class DDPMPlus(MaskedDiffusion[WeightedConfig]):
 
     Config = WeightedConfig
     overrides: ClassVar[Mapping[str, Any]] = OWN
-    presets = preset_values()
+    presets: ClassVar = {
+        name: {k: v for k, v in size.items() if k not in OWN} for name, size in preset_values().items()
+    }
     search_space = SearchSpace(
         {
             **MAP_SEARCH,

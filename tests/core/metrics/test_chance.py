@@ -118,3 +118,28 @@ def test_seeds_that_agree_have_the_interval_of_one():
 def test_a_metric_that_one_seed_lacks_has_no_mean():
     assert over_seeds([Estimate(value=0.5), Estimate(value=None)], "fraction") == (Estimate(value=None), None)
     assert over_seeds([Estimate(value=0.5), Estimate(value=0.6)], "count")[0] == Estimate(value=0.55)
+
+
+def test_the_spread_of_seeds_can_hide_a_difference_that_flips_alone_would_show():
+    rng = np.random.default_rng(0)
+    base = rng.random(50)
+    values = np.stack([base + 0.05, base + rng.normal(0, 0.001, 50)])
+    wide, narrow = (
+        [np.array([-0.1, 0.05, 0.2]), np.array([0.0, 0.0, 0.0])],
+        [np.array([0.05, 0.051]), np.array([0.0, 0.001])],
+    )
+    assert compare(values).differ(0, 1)
+    assert compare(values, narrow).differ(0, 1)
+    assert not compare(values, wide).differ(0, 1)
+
+
+@given(arrays(np.float64, (2, 20), elements=st.floats(0, 1)))
+def test_single_seeds_leave_p_to_the_flips(values):
+    assert compare(values, [values[0, :1], values[1, :1]]).pairs == compare(values).pairs
+
+
+def test_with_subjects_that_all_agree_p_is_that_of_welch_over_seeds():
+    seeds = [np.array([0.1, 0.2, 0.4, 0.3]), np.array([0.3, 0.5, 0.4])]
+    values = np.stack([np.full(30, of.mean()) for of in seeds])
+    expected = stats.ttest_ind(*seeds, equal_var=False).pvalue
+    assert compare(values, seeds).pairs[0, 1] == pytest.approx(expected)
