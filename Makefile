@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= demo
 OUT ?= demo-out
-METHODS ?= ddpm ddim vqvae-residual intensity random
+METHODS ?= ddpm ddim vqvae-residual healthy-mean healthy-zscore intensity intensity-equalised random
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -16,7 +16,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-METHODS = ("ddpm", "ddim", "vqvae-residual", "intensity", "random")
+METHODS = (
+    *("ddpm", "ddim", "vqvae-residual", "healthy-mean", "healthy-zscore"),
+    *("intensity", "intensity-equalised", "random"),
+)
 FITTING, TIMING = "fitting on", ": timing"
 """What the harness says before it fits, and before it times, a method."""
 
