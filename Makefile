@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke takes one to two minutes.
+demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke only sees that it runs.
 	$(BIN)/adbench run --method $(METHODS) --dataset phantom --preset $(PRESET) \
 	  --out $(OUT)/leaderboards --cache $(OUT)/cache
 

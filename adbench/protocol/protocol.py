@@ -74,5 +74,5 @@ class MeasurementProtocol(BaseModel):
 
 PROTOCOL_PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"reference_images": 32, "resamples": 200, "timing_slices": 10, "timing_budget_s": 2.0},
-    "demo": {"batch_size": 64, "reference_images": 24, "timing_slices": 2, "timing_budget_s": 1.0},
+    "demo": {"batch_size": 64, "reference_images": 32, "timing_slices": 2, "timing_budget_s": 1.0},
 }

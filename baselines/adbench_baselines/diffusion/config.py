@@ -28,11 +28,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "demo": {
         "vqvae": VQVAE_SIZES["demo"],
         "unet": {
-            "channels": (16, 32, 64), "residual_blocks": 1, "attention_from": 2, "steps": 800, "batch_size": 32,
+            "channels": (16, 32, 64), "residual_blocks": 1, "attention_from": 2, "steps": 1000, "batch_size": 32,
             "learning_rate": 2e-3, "final_learning_rate": 0.02, "augmented_copies": 2, "t_last": 650,
         },
         "image_score": "map-max",
-        "kl_timesteps": 50,
         "t_low": 300,
         "t_high": 500,
         "map_sigma": 1.0,
