@@ -1,9 +1,10 @@
 """Run the demo in empty folders and print its time by stage; what is installed is not part of it.
 
-    python benchmarks/demo_stages.py [--preset demo] [--method M ...] [--limit-s 360]
+    python benchmarks/demo_stages.py --method M ... [--preset demo] [--limit-s 360]
 
-A clock stands where the progress bars would: the time between two reports is charged to the stage that the later one
-ends. Exit code 1 where a run failed or the whole took longer than the limit.
+`make bench` gives it the methods of `make demo`. A clock stands where the progress bars would: the time between two
+reports is charged to the stage that the later one ends. Exit code 1 where a run failed or the whole took longer than
+the limit.
 """
 
 from __future__ import annotations
@@ -16,10 +17,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-METHODS = (
-    *("ddpm", "ddim", "vqvae-residual", "healthy-mean", "healthy-zscore"),
-    *("intensity", "intensity-equalised", "random"),
-)
 FITTING, TIMING = "fitting on", ": timing"
 """What the harness says before it fits, and before it times, a method."""
 
@@ -88,7 +85,7 @@ def _machine(load: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="demo")
-    parser.add_argument("--method", nargs="+", default=METHODS)
+    parser.add_argument("--method", nargs="+", required=True)
     parser.add_argument("--limit-s", type=float, default=360.0)
     args = parser.parse_args()
     load = os.getloadavg()[0]

@@ -107,11 +107,3 @@ def test_constraints_are_plain_public_versions_in_order() -> None:
     for pin in pins():
         assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", pin), pin  # no "+cpu", no address, no path
     assert pins() == sorted(pins(), key=canonical)
-
-
-def test_the_demo_and_its_benchmark_run_the_same_methods() -> None:
-    methods = re.search(r"^METHODS \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    benchmark = re.search(r"^METHODS = \((.*)\)$", (ROOT / "benchmarks" / "demo_stages.py").read_text(), re.MULTILINE)
-    assert methods
-    assert benchmark
-    assert methods[1].split() == re.findall(r'"([^"]+)"', benchmark[1])
