@@ -5,7 +5,7 @@ All is paired by subject: two methods are compared on the same subjects, whose o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -25,22 +25,32 @@ EXACT = 14
 """Subjects up to which every one of the 2^n flips is taken."""
 _TIE = 1e-12  # flips that give the same mean may differ by rounding
 _EDGE = 1e-6
+_AT_ONCE = 4096  # flips in memory
 
 
-def sign_flip_p(differences: Floats, flips: int, seed: int = 0) -> float:
-    """Two-sided p of a mean of paired differences (n,) being 0, by flipping their signs.
+def sign_flip_p(differences: Floats, flips: int, seed: int = 0) -> Floats:
+    """Two-sided p of means of paired differences (..., n) being 0, by flipping their signs; the same flips for all.
 
     All flips for up to `EXACT` subjects; `flips` random ones and the observed one for more (Phipson and Smyth 2010, so
     that p is never 0).
     """
-    n = len(differences)
-    observed = abs(differences.sum()) - _TIE
+    n = differences.shape[-1]
+    observed = np.abs(differences.sum(axis=-1)) - _TIE
+    as_extreme, drawn = np.zeros(observed.shape, np.int64), 0
+    for signs in _signs(n, flips, seed):
+        as_extreme += (np.abs(differences @ signs.T) >= observed[..., None]).sum(axis=-1)
+        drawn += len(signs)
+    return as_extreme / drawn if n <= EXACT else (1 + as_extreme) / (1 + drawn)
+
+
+def _signs(n: int, flips: int, seed: int) -> Iterator[Floats]:
+    """Signs (some flips, n) of 1 and -1."""
     if n <= EXACT:
-        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-        return float(np.mean(np.abs(signs @ differences) >= observed))
-    drawn = np.random.default_rng(seed).integers(0, 2, (flips, n), dtype=np.int8)
-    sums = differences.sum() - 2 * (drawn @ differences)
-    return float((1 + np.count_nonzero(np.abs(sums) >= observed)) / (1 + flips))
+        yield 1.0 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+        return
+    draw = np.random.default_rng(seed)
+    for start in range(0, flips, _AT_ONCE):
+        yield 1.0 - 2 * draw.integers(0, 2, (min(_AT_ONCE, flips - start), n), dtype=np.int8)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -89,7 +99,8 @@ def compare(values: Floats, seeds: Sequence[Floats] | None = None) -> Comparison
     """
     pairs = list(combinations(range(len(values)), 2))
     flips = int(np.ceil(10 * len(pairs) / ALPHA))
-    p = [sign_flip_p(values[i] - values[j], flips) for i, j in pairs]
+    differences = np.array([values[i] - values[j] for i, j in pairs]).reshape(-1, values.shape[1])
+    p = [float(q) for q in sign_flip_p(differences, flips)]
     if seeds is not None:
         p = [max(q, _seeds_p(values[i] - values[j], (seeds[i], seeds[j]))) for q, (i, j) in zip(p, pairs, strict=True)]
     adjusted = dict(zip(pairs, holm(p), strict=True))

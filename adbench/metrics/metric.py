@@ -32,8 +32,8 @@ class Metric:
     """Empty for a fraction."""
     point: str = ""
     """Key of the operating point that it is read at; empty where it needs no threshold."""
-    headline: bool = True
-    """Whether it has a column in the short table of the terminal."""
+    by_subject: str = ""
+    """Column of the files of subjects that it is the mean of; empty where it is not one over subjects."""
 
     @property
     def heading(self) -> str:

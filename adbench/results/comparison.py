@@ -69,7 +69,7 @@ def compare(a: Sequence[tuple[Path, Record]], b: Sequence[tuple[Path, Record]]) 
     judged = [column for column in ours if column in theirs and column.split(SEPARATOR)[-1] not in COUNTS]
     paired = {column: (ours[column] - theirs[column]).dropna() for column in judged}
     paired = {column: values for column, values in paired.items() if len(values) > 1}
-    p = holm([sign_flip_p(values.to_numpy(), FLIPS) for values in paired.values()]) if paired else []
+    p = holm([float(sign_flip_p(values.to_numpy(), FLIPS)) for values in paired.values()]) if paired else []
     differences = [
         Difference(
             metric=column,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import ALPHA, Comparison, compare, enough, over_seeds
 from adbench.metrics.estimate import Estimate
@@ -16,9 +17,8 @@ from adbench.results import formats
 from adbench.results.columns import scales
 
 PRIMARY = "subject_auprc"
-"""Ranks go by it: it picks no threshold, and has one value a subject."""
-COLUMN = "auprc"
-"""Its name in the files of subjects."""
+"""Ranks go by it unless another is asked for: it picks no threshold, and has one value a subject."""
+RANK = "Rank: 1 + the number of methods that are better by more than chance."
 
 
 def pooled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -49,42 +49,59 @@ def _estimate(*numbers: float) -> Estimate:
     return Estimate(value=value, low=low, high=high)
 
 
-def standing(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, str]:
-    """Add ranks to the pooled rows of a table, where they can be given, and say how or why not.
+def standing(
+    rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame], rank_by: str = PRIMARY
+) -> tuple[pd.DataFrame, str]:
+    """Pooled rows, best first by a metric over subjects, with ranks where these can be given; and what is said of them.
 
-    subjects: path of a record -> its rows by subject. `rank` is 0 where there is none.
+    subjects: path of a record -> its rows by subject. `rank` is 0 where there is none. Undefined values come last, ties
+    in the order of the records.
     """
+    rows = best_first(rows, rank_by)
     known = all(record in subjects for records in rows["records"] for record in records)
     if len(rows) < 2 or not known:
         return rows, ""
-    seeds = _by_subject(rows, subjects)
+    seeds = _by_subject(rows, subjects, METRICS[rank_by].by_subject)
     values = np.stack([of.mean(axis=0) for of in seeds])
     n, pairs = values.shape[1], len(rows) * (len(rows) - 1) // 2
     if not enough(n, pairs):
-        few = f"{n} test subjects with lesions are too few for ranks"
-        return rows, f"{few}: none of {pairs} pairs could differ by more than chance."
+        few = f"{counted(n, 'test subject')} with lesions {'are' if n != 1 else 'is'} too few for ranks"
+        return rows, f"{few}: none of {counted(pairs, 'pair')} could differ by more than chance."
     comparison = compare(values, [of.mean(axis=1) for of in seeds])
-    said = (
-        f"Compared by {METRICS[PRIMARY].title}: sign flips over {n} subjects, Holm's correction over {pairs} pairs, "
+    single = ((rows["parameters"] > 0) & (rows["records"].map(len) == 1)).any()
+    if not single:
+        rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
+    how = (
+        f"By {METRICS[rank_by].title}: sign flips over {n} subjects, Holm's correction over {pairs} pairs, "
         f"{100 * ALPHA:.0f} %; four times in five a difference of {formats.number(comparison.detectable)} is found."
     )
-    if ((rows["parameters"] > 0) & (rows["records"].map(len) == 1)).any():
-        return rows, f"{said} {_without_ranks(list(rows['method']), comparison)}"
-    return rows.assign(rank=comparison.ranks), f"{said} Rank: 1 + the number of methods that are significantly better."
+    ranked = "No ranks: a method that trains has one training." if single else RANK
+    return rows, f"{_leader(list(rows['method']), comparison, single)} {how} {ranked}"
 
 
-def _by_subject(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> list[NDArray[np.float64]]:
-    """Of each row the primary metric (seeds, subjects), of the subjects for whom all records have it."""
+def best_first(rows: pd.DataFrame, key: str = PRIMARY) -> pd.DataFrame:
+    """By a metric; undefined values come last, ties in the order of the records."""
+    return rows.sort_values([key, "record"], ascending=[not METRICS[key].higher_is_better, True])
+
+
+def _by_subject(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame], column: str) -> list[NDArray[np.float64]]:
+    """Of each row the values (seeds, subjects), of the subjects for whom all records have one."""
     columns = {
-        record: subjects[record].set_index("subject")[COLUMN] for records in rows["records"] for record in records
+        record: subjects[record].set_index("subject")[column] for records in rows["records"] for record in records
     }
     table = pd.concat(columns, axis=1).dropna()
     return [table[records].to_numpy(np.float64).T for records in rows["records"]]
 
 
-def _without_ranks(names: list[str], comparison: Comparison) -> str:
-    """What can be said of single trainings."""
-    best = int(np.argmax(comparison.means))
-    alike = [f"`{names[j]}`" for j in range(len(names)) if j != best and not comparison.differ(best, j)]
-    text = f"No ranks, as methods that train have one training each. Given these trainings, `{names[best]}` is"
-    return f"{text} best, and not separated from {', '.join(alike)}." if alike else f"{text} better than all others."
+def _leader(names: list[str], comparison: Comparison, single: bool) -> str:
+    """`a` is better than all others, by 0.012 or more."""
+    best, second = np.argsort(-comparison.means, kind="stable")[:2]
+    alike = [f"`{names[j]}`" for j in range(len(names)) if j != best and not comparison.differ(int(best), j)]
+    given = "given these trainings" if single else ""
+    if alike:
+        return (
+            f"{', '.join(filter(None, [f'`{names[best]}` is first', given]))}, not separated from {', '.join(alike)}."
+        )
+    gap = formats.number(comparison.means[best] - comparison.means[second])
+    better = f"`{names[best]}` is better than all others, by {gap} or more"
+    return f"{', '.join(filter(None, [better, given]))}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -29,3 +30,9 @@ def read_subjects(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"subject": "string"})
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} must hold one row a subject as CSV, but cannot be read ({error}).") from error
+
+
+def subjects_below(out: Path, records: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Path of a record below `out` -> the rows of its subjects, of those that have them. Raises as `read_subjects`."""
+    paths = {record: subjects_path(out / record) for record in records}
+    return {record: read_subjects(path) for record, path in paths.items() if path.is_file()}

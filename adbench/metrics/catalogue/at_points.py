@@ -17,8 +17,6 @@ from adbench.metrics.points import OperatingPoint
 from adbench.metrics.student import Scale, resampled_error, t_interval
 
 Counts = NDArray[np.int64]
-HEADLINE_RATE = 0.01
-"""The point whose Dice stands in the short table of the terminal."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,8 @@ class Measure:
     resampled: str = "subjects"
     higher_is_better: bool = True
     unit: str = ""
+    by_subject: str = ""
+    """The column in the files of subjects, without the point."""
 
     def at(self, point: OperatingPoint) -> Metric:
         """The metric at a point, undefined where healthy images do not support it."""
@@ -52,7 +52,7 @@ class Measure:
             higher_is_better=self.higher_is_better,
             unit=self.unit,
             point=point.key,
-            headline=self.key == "dice" and point.rate == HEADLINE_RATE,
+            by_subject=self.by_subject and f"{point.key}:{self.by_subject}",
         )
 
 
@@ -121,6 +121,7 @@ MEASURES = (
         "subjects",
         lambda of, point, k: Estimate.of_mean(list(dice_by_subject(of, k).values())),
         resampled="subjects with lesions",
+        by_subject="pixel_dice",
     ),
     Measure(
         "sensitivity",

@@ -11,5 +11,4 @@ IMAGE_AUPRC = Metric(
     counts="images",
     resampled="subjects",
     estimate=lambda of: Estimate.of(of.images_by_own_rule.image_auprc, of.images_by_own_rule.image_auprc_interval),
-    headline=False,
 )

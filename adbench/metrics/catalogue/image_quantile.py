@@ -12,7 +12,6 @@ IMAGE_AUROC_P99 = Metric(
     counts="images",
     resampled="subjects",
     estimate=lambda of: Estimate.of(of.images_by_quantile.image_auroc, of.images_by_quantile.image_auroc_interval),
-    headline=False,
 )
 IMAGE_AUPRC_P99 = Metric(
     key="image_auprc_p99",
@@ -21,5 +20,4 @@ IMAGE_AUPRC_P99 = Metric(
     counts="images",
     resampled="subjects",
     estimate=lambda of: Estimate.of(of.images_by_quantile.image_auprc, of.images_by_quantile.image_auprc_interval),
-    headline=False,
 )

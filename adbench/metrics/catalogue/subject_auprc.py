@@ -26,5 +26,5 @@ SUBJECT_AUPRC = Metric(
     counts="subjects",
     resampled="subjects with lesions",
     estimate=lambda of: Estimate.of_mean(list(auprc_by_subject(of)[0].values())),
-    headline=False,
+    by_subject="auprc",
 )

@@ -44,6 +44,12 @@ def test_the_least_p_of_random_flips_is_that_of_their_number():
     assert sign_flip_p(np.ones(50), 999) == pytest.approx(1 / 1000)
 
 
+@pytest.mark.parametrize("n", [5, EXACT + 5])
+def test_the_p_of_many_differences_are_those_of_each(n):
+    many = np.random.default_rng(0).normal(0.3, 1, (4, n))
+    assert list(sign_flip_p(many, 10_000)) == [sign_flip_p(one, 10_000) for one in many]
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_rejects_what_stepping_down_by_hand_rejects(p):
     rejected = set()
@@ -63,7 +69,7 @@ def test_holm_rejects_what_stepping_down_by_hand_rejects(p):
 def test_few_subjects_cannot_show_a_difference(n, pairs, can):
     assert enough(n, pairs) is can
     if pairs:
-        assert (pairs * sign_flip_p(np.ones(n), 100) <= ALPHA) is can, "the largest difference that there is"
+        assert bool(pairs * sign_flip_p(np.ones(n), 100) <= ALPHA) is can, "the largest difference that there is"
 
 
 def test_ranks_count_the_methods_that_are_significantly_better():

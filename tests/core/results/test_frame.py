@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from record_factory import dataset, environment, failed, make, measurement, metrics, strata, timed, trained_on
 
 from adbench.metrics.catalogue import METRICS
-from adbench.metrics.metric import Metric
 from adbench.results import columns
 from adbench.results.columns import RUN, TIME, Column, metric_columns
 from adbench.results.frame import frame, read_frame, to_csv
@@ -90,20 +90,20 @@ def test_lesions_by_size_have_a_row_for_each_record_point_and_range():
 def test_a_column_of_times_is_one_object_that_reaches_page_glossary_and_csv(monkeypatch):
     watts = Column("toy_w", "float64", "watts drawn.", lambda t: 7.5, "power W", lambda row: f"{row['toy_w']:.1f} W")
     monkeypatch.setitem(columns.TIME, watts.key, watts)
-    page = render([make()], [timed(make())])[Path("toy.md")]
-    header, _, row = page.split("### Time on")[1].split("\n\n")[2].splitlines()
+    pages = render([make()], [timed(make())])
+    header, _, row = pages[Path("toy.md")].split("<summary>Time on")[1].split("\n\n")[2].splitlines()
     assert row.split(" | ")[header.split(" | ").index("power W")] == "7.5 W"
-    assert "- **power W**: watts drawn." in page
+    assert "- **power W**: watts drawn." in pages[Path("GLOSSARY.md")]
     assert pd.read_csv(io.StringIO(to_csv(frame([make()], [timed(make())]))))["toy_w"][0] == 7.5
 
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_pages_rank_by_the_direction_of_the_metric(monkeypatch, higher):
-    given = METRICS["best_dice"]
-    lower = Metric(given.key, given.title, given.glossary, given.counts, given.resampled, given.estimate, higher)
-    monkeypatch.setitem(METRICS, "best_dice", lower)
-    text = render([make("a", metrics=metrics(0.1)), make("b", metrics=metrics(0.2))])[Path("toy.md")]
-    order = ["`b`", "`a`"] if higher else ["`a`", "`b`"]
-    shown = [line.split(" | ")[0] for line in text.splitlines() if line.startswith(("| `a`", "| `b`"))]
-    assert shown[:2] == [f"| {name}" for name in order]
-    assert f"({given.counts}, {'higher' if higher else 'lower'} is better" in text
+    given = METRICS["subject_auprc"]
+    monkeypatch.setitem(METRICS, given.key, replace(given, higher_is_better=higher))
+    values = {"a": 0.1, "b": 0.2}
+    records = [make(name, metrics={**metrics(), given.key: {"value": value}}) for name, value in values.items()]
+    pages = render(records)
+    shown = [line.split(" | ")[0] for line in pages[Path("toy.md")].splitlines() if line.startswith(("| `a`", "| `b`"))]
+    assert shown[:2] == [f"| {name}" for name in (["`b`", "`a`"] if higher else ["`a`", "`b`"])]
+    assert f"({given.counts}, {'higher' if higher else 'lower'} is better" in pages[Path("GLOSSARY.md")]

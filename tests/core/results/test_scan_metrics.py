@@ -54,17 +54,18 @@ def test_the_frame_and_the_csv_file_hold_them():
 
 
 def test_the_page_has_a_table_for_all_voxels_and_one_for_each_point_that_has_any():
-    page = render([RECORD])[Path("toy.md")]
-    assert "### On the scans' own grid\n" in page
-    assert f"### On the scans' own grid, at {POINTS[0].title}\n" in page
-    assert f"### On the scans' own grid, at {POINTS[1].title}\n" not in page
-    assert "0.840 [0.420, 0.840]" in page
-    assert "12.500 [6.250, 12.500]" in page
-    assert "- **HD95 mm** on the scans' own grid" in page
+    pages = render([RECORD])
+    scans = pages[Path("toy.md")].split("<summary>On the scans' own grid")[1].split("</details>")[0]
+    assert "At all thresholds\n" in scans
+    assert f"At {POINTS[0].title}\n" in scans
+    assert f"At {POINTS[1].title}\n" not in scans
+    assert "0.840 [0.420, 0.840]" in scans
+    assert "12.500 [6.250, 12.500]" in scans
+    assert "- **HD95 mm** on the scans' own grid" in pages[Path("GLOSSARY.md")]
 
 
 def test_sets_of_pictures_have_no_such_table_nor_glossary():
-    assert "own grid" not in render([make()])[Path("toy.md")]
+    assert not any("own grid" in page for page in render([make()]).values())
 
 
 @pytest.mark.parametrize("other", [0.3, 0.7])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from record_factory import make, metrics
 
 from adbench.results.frame import frame
 from adbench.results.pages import render
+from adbench.results.pages.render import Extras
 from adbench.results.standing import pooled, standing
 
 
@@ -51,7 +54,7 @@ def test_methods_without_training_are_ranked():
     records, files = table({"good": 0.2, "same": 0.2, "bad": 0.0}, 30)
     ranked, said = standing(rows(*records), files)
     assert dict(zip(ranked["method"], ranked["rank"], strict=True)) == {"good": 1, "same": 1, "bad": 3}
-    assert "Rank: 1 + the number of methods that are significantly better" in said
+    assert "Rank: 1 + the number of methods that are better by more than chance." in said
     assert "over 30 subjects" in said
     assert "over 3 pairs" in said
 
@@ -60,7 +63,8 @@ def test_single_trainings_have_no_rank_but_what_can_be_said_is_said():
     records, files = table({"good": 0.2, "bad": 0.0}, 30, parameters=10)
     ranked, said = standing(rows(*records), files)
     assert set(ranked["rank"]) == {0}
-    assert "Given these trainings, `good` is better than all others." in said
+    assert "`good` is better than all others, by 0.2" in said
+    assert "or more, given these trainings." in said
     records, files = table({"one": 0.2, "two": 0.2}, 30, parameters=10)
     assert "not separated from" in standing(rows(*records), files)[1]
 
@@ -92,9 +96,9 @@ def test_subjects_without_lesions_are_left_out():
 
 def test_the_page_has_ranks_first_and_links_to_the_records_of_all_seeds():
     records, files = table({"good": 0.2, "bad": 0.0}, 30, seeds=2)
-    (page,) = (text for path, text in render(records, subjects=files).items() if path.name == "toy.md")
-    header, _, first, *_ = (line for line in page.split("### Quality\n")[1].splitlines() if line.startswith("|"))
-    assert header.startswith("| rank | method |")
-    assert first.startswith("| 1 | `good` |")
-    assert " ± " in first
-    assert first.count("](records/") == 2
+    page = render(records, extras=Extras(subjects=files))[Path("toy.md")]
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    assert lines[0].startswith("| rank | method |")
+    assert lines[2].startswith("| 1 | `good` |")
+    assert " ± " in lines[2]
+    assert next(line for line in lines if "](records/" in line).count("](records/") == 2

@@ -1,35 +1,37 @@
-"""The tables of the pages, in Markdown, from rows of the frame: facts, quality, lesions by size, time, and failures."""
+"""The tables inside a page's details, in Markdown, from rows of the frame."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
-from adbench.config.nested import flat
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
-from adbench.results.columns import Row, canonical, in_time_table
+from adbench.results.columns import Row, in_time_table
 from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.summary import QUALITY
+from adbench.results.variants import image_size
 
 Cell = tuple[str, Callable[[Row], str]]
 """The heading of a column, and its text from a row."""
 
 
-def rows_of(frame: pd.DataFrame) -> list[Row]:
+def _rows(frame: pd.DataFrame) -> list[Row]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _table(frame: pd.DataFrame, cells: list[Cell], left: int) -> str:
     header = [heading for heading, _ in cells]
-    return markdown.table(header, [[text(row) for _, text in cells] for row in rows_of(frame)], left)
+    return markdown.table(header, [[text(row) for _, text in cells] for row in _rows(frame)], left)
 
 
-def facts(row: Row) -> str:
-    """The dataset and the rules that all rows of the tables below share, from any of them."""
+def facts(row: Mapping[str, Any]) -> str:
+    """The dataset and the rules that all rows of a variant share, from any of them."""
     subjects = json.loads(row["subjects"])
     sizes = [
         f"{name} {n} ({counted(subjects.get(name, n), 'subject')})" for name, n in json.loads(row["images"]).items()
@@ -49,11 +51,7 @@ def facts(row: Row) -> str:
     return markdown.table(["", ""], list(values.items()), left=2)
 
 
-def image_size(row: Row) -> str:
-    return f"{row['image_height']} x {row['image_width']}"
-
-
-def _trained_on(row: Row) -> str:
+def _trained_on(row: Mapping[str, Any]) -> str:
     """Where the healthy images came from."""
     if not row["train_on"]:
         return "its own healthy images"
@@ -66,21 +64,20 @@ def _settings(text: str) -> str:
 
 
 def quality(rows: pd.DataFrame, point: str = "") -> str:
-    """One table of the metrics at an operating point, or of those that need none.
+    """One table of the metrics at an operating point, or of those that need none; empty where no row has a value.
 
-    Rows are pooled over seeds (`adbench.results.standing`). A published value stands beside ours where any row has one.
-    Empty where no row has a value at the point.
+    Rows are those of a summary. Metrics of the page's first table come last; a published value stands beside ours
+    where any row has one.
     """
     metrics = {key: metric for key, metric in METRICS.items() if metric.point == point}
-    if point and rows[list(metrics)].isna().all(axis=None):
+    if rows[list(metrics)].isna().all(axis=None):
         return ""
-    ranked = [("rank", lambda row: str(row["rank"]))] if not point and (rows["rank"] > 0).all() else []
-    cells = [*ranked, *_who(rows)]
-    for key, metric in metrics.items():
-        cells.append((metric.heading, _estimate(key)))
+    cells = _who()
+    for key in sorted(metrics, key=lambda key: key in QUALITY):
+        cells.append((metrics[key].heading, _estimate(key)))
         if rows[f"{key}_reported"].notna().any():
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
-    return _table(rows, [*cells, ("record", _links)], left=2 + len(ranked))
+    return _table(rows, [*cells, ("record", _links)], left=2)
 
 
 def scans(rows: pd.DataFrame, point: str = "") -> str:
@@ -89,28 +86,31 @@ def scans(rows: pd.DataFrame, point: str = "") -> str:
     if rows[list(metrics)].isna().all(axis=None):
         return ""
     cells = [(metric.title, _estimate(key)) for key, metric in metrics.items()]
-    return _table(rows, [*_who(rows), *cells, ("record", _links)], left=2)
+    return _table(rows, [*_who(), *cells, ("record", _links)], left=2)
 
 
 def _estimate(key: str) -> Callable[[Row], str]:
     return lambda row: formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"])
 
 
-def timing(rows: pd.DataFrame) -> str:
-    """One table of times, fastest first, those of a busy machine last; all must come from the same conditions."""
+def timing(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """One table of times, fastest first, those of a busy machine last; all must come from the same conditions.
+
+    names: path of a record -> its method's name.
+    """
     rows = rows.sort_values(["busy", "s_per_100_slices", "record"])
-    return _table(rows, [*_who(rows), *((c.title, c.show) for c in in_time_table()), ("record", _link)], left=2)
+    return _table(rows, [*_run(names), *((c.title, c.show) for c in in_time_table()), ("record", _link)], left=2)
 
 
-def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame) -> str:
-    """Lesion recall and sensitivity by size of lesion; strata are of one operating point."""
+def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """Lesion recall and sensitivity by size of lesion, one row a record; strata are of one operating point."""
     strata = strata[strata["record"].isin(rows["record"])]
     starts = sorted(strata.loc[strata["lesions"] > 0, "from_fraction"].unique())
     if not starts:
         return ""
     wide = strata.pivot(index="record", columns="from_fraction")
     rows = rows[rows["record"].isin(wide.index)]
-    cells = _who(rows)
+    cells = _run(names)
     for start in starts:
         size = _size(start, strata.loc[strata["from_fraction"] == start, "to_fraction"].iloc[0])
         for name in STRATUM_FRACTIONS:
@@ -135,35 +135,27 @@ def _size(start: float, end: float) -> str:
 
 def failures(rows: pd.DataFrame) -> str:
     """Failed and skipped runs with their reasons."""
-    keys = ("status", "reason")
-    said = [(key, lambda row, key=key: row[key] or formats.NONE) for key in keys]
-    return _table(rows, [("method", _failed_name), *_preset_and_seed(), *said, ("record", _link)], left=6)
+    who: list[Cell] = [("method", _failed_name), ("preset", lambda row: row["preset"]), _seed()]
+    said = [(key, lambda row, key=key: row[key] or formats.NONE) for key in ("status", "reason")]
+    return _table(rows, [*who, *said, ("record", _link)], left=6)
 
 
 def _failed_name(row: Row) -> str:
     return f"`{row['method']}`" + (f", trained on `{row['train_on']}`" if row["train_on"] else "")
 
 
-def _who(rows: pd.DataFrame) -> list[Cell]:
-    names = _labels(rows)
-    return [("method", lambda row: names[row["record"]]), *_preset_and_seed()]
+def _who() -> list[Cell]:
+    """Of a row that is pooled over seeds."""
+    return [("method", lambda row: row["label"]), ("seeds", lambda row: row["seed"])]
 
 
-def _preset_and_seed() -> list[Cell]:
-    return [("preset", lambda row: row["preset"]), ("seed", lambda row: str(row["seed"]))]
+def _run(names: Mapping[str, str]) -> list[Cell]:
+    """Of a row that is a record's."""
+    return [("method", lambda row: names[row["record"]]), _seed()]
 
 
-def _labels(rows: pd.DataFrame) -> dict[str, str]:
-    """Record -> method; where rows of one method and preset differ in settings, with those that differ."""
-    result: dict[str, str] = {}
-    for (method, _), same in rows.groupby(["method", "preset"]):
-        settings = {record: flat(json.loads(text)) for record, text in zip(same["record"], same["config"], strict=True)}
-        values = pd.DataFrame([{key: canonical(value) for key, value in each.items()} for each in settings.values()])
-        vary = values.columns[values.fillna("null").nunique() > 1]  # a field that is newer than a record is as null
-        for record, each in settings.items():
-            differing = formats.settings({key: each.get(key) for key in vary})
-            result[record] = f"`{method}`" + (f" ({differing})" if len(vary) else "")
-    return result
+def _seed() -> Cell:
+    return "seed", lambda row: str(row["seed"])
 
 
 def _links(row: Row) -> str:
@@ -173,3 +165,9 @@ def _links(row: Row) -> str:
 
 def _link(row: Row) -> str:
     return f"[{row['config_hash'][:6]}]({row['record']})"
+
+
+def names_of(rows: pd.DataFrame) -> dict[str, str]:
+    """Path of a record -> its method's name in a summary's rows."""
+    pairs: Iterable[tuple[str, list[str]]] = zip(rows["label"], rows["records"], strict=True)
+    return {record: label for label, records in pairs for record in records}

@@ -1,0 +1,115 @@
+"""The pages as files: written, or checked against what the records give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from adbench.errors import RecordError
+from adbench.metrics.catalogue import METRICS
+from adbench.results.figures import FOLDER, figure_of, key_of
+from adbench.results.frame import frame
+from adbench.results.pages.render import MARKER, Extras, render
+from adbench.results.pictures import picture_path, read_picture
+from adbench.results.record import Record, read_records, write_bytes, write_text
+from adbench.results.speed import speed_of
+from adbench.results.standing import PRIMARY, best_first
+from adbench.results.subjects import subjects_below
+from adbench.results.timing import TimingFile, read_timings
+from adbench.results.variants import variants
+
+
+class Drawing(Protocol):
+    """A picture made from records, as a file that says what it is made from."""
+
+    @property
+    def key(self) -> str: ...
+
+    def png(self) -> bytes: ...
+
+
+def write_pages(out: Path, rank_by: str = PRIMARY) -> list[Path]:
+    """Write the pages of the records below `out` and their figures, remove those that have none, and return all.
+
+    Raises:
+        RecordError: a record cannot be read, or `out` cannot be written.
+    """
+    pages, drawn = _expected(out, rank_by)
+    for path, text in pages.items():
+        if _text(path) != text:
+            write_text(path, text)
+    for path, figure in drawn.items():
+        if key_of(path) != figure.key:
+            write_bytes(path, figure.png())
+    for path in _generated(out) - pages.keys() - drawn.keys():
+        path.unlink(missing_ok=True)
+    return sorted([*pages, *drawn])
+
+
+def check_pages(out: Path, rank_by: str = PRIMARY) -> list[Path]:
+    """Return the pages and figures below `out` that are stale, missing, or generated from records that are gone.
+
+    Raises:
+        RecordError: a record or a note cannot be read.
+    """
+    pages, drawn = _expected(out, rank_by)
+    stale = {path for path, text in pages.items() if _text(path) != text}
+    stale |= {path for path, figure in drawn.items() if key_of(path) != figure.key}
+    return sorted(stale | (_generated(out) - pages.keys() - drawn.keys()))
+
+
+def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Drawing]]:
+    """The pages and the figures that the records below `out` give."""
+    known = [key for key, metric in METRICS.items() if metric.by_subject]
+    if rank_by not in known:
+        raise RecordError(
+            f"Methods are ranked by a metric over subjects, got {rank_by!r}: choose one of {', '.join(known)}."
+        )
+    records, timings = list(read_records(out)), read_timings(out)
+    drawn = _drawings(records, timings, out)
+    subjects = subjects_below(out, [record.path.as_posix() for record in records])
+    pages = render(records, timings, Extras(_notes(out), drawn, subjects), rank_by)
+    return (
+        {out / path: text for path, text in pages.items()},
+        {out / FOLDER / name: drawing for name, drawing in drawn.items()},
+    )
+
+
+def _notes(out: Path) -> dict[str, str]:
+    notes = {}
+    for path in sorted((out / "notes").glob("*.md")):
+        text = _text(path)
+        if text is None:
+            raise RecordError(f"Notes must be readable UTF-8 text, but {path} is not. Save it as UTF-8.")
+        notes[path.stem] = text
+    return notes
+
+
+def _drawings(records: Sequence[Record], timings: Sequence[TimingFile], out: Path) -> dict[str, Drawing]:
+    """Name of the file -> the figure of slices, and of quality by time, of the first table of each dataset."""
+    files = {record.path.as_posix(): picture_path(out / record.path) for record in records}
+    pictures = {record: read_picture(path) for record, path in files.items() if path.is_file()}
+    drawn: dict[str, Drawing] = {}
+    for name, rows in frame(records, timings).groupby("dataset"):
+        for variant in variants(rows)[:1]:
+            best = best_first(variant.runs)
+            if figure := figure_of(list(best["method"]), list(best["record"]), pictures):
+                drawn[f"{name}.png"] = figure
+            if speed := speed_of(variant.rows):
+                drawn[f"{name}-speed.png"] = speed
+    return drawn
+
+
+def _text(path: Path) -> str | None:
+    """A file's text, or None where there is none that could be read."""
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _generated(out: Path) -> set[Path]:
+    """Pages and figures that adbench wrote: others in the folders are somebody's own."""
+    pages = {path for path in out.glob("*.md") if (_text(path) or "").startswith(f"<!-- {MARKER}")}
+    return pages | {path for path in (out / FOLDER).glob("*.png") if key_of(path)}

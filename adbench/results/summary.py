@@ -1,0 +1,154 @@
+"""The first table of a page, which the terminal and papers show too: which method, how well, how fast.
+
+At most seven columns: rank, method, ⌈DICE⌉, its published value, AUPRC, Dice at 1 % of healthy pixels, and seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adbench.config.nested import flat
+from adbench.errors import counted
+from adbench.metrics.catalogue import METRICS
+from adbench.results import formats
+from adbench.results.columns import canonical
+from adbench.results.standing import PRIMARY, pooled, standing
+from adbench.results.table import Table
+from adbench.results.variants import Variant
+
+QUALITY, REPORTED, SECONDS = ("best_dice", "auprc", "dice_1pct"), "best_dice_reported", "s / 100 slices"
+TITLES = {"dice_1pct": "Dice at 1 %"}
+"""Those of the other metrics are their own."""
+FEW = 5
+"""Test subjects below which a table says how few they are."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The methods of a variant, best first."""
+
+    rows: pd.DataFrame
+    """Pooled over seeds (`adbench.results.standing`), in the order of the table; `label` is the method's name there."""
+    table: Table
+    said: Sequence[str]
+    """What must be known to read it, a sentence or two each."""
+
+
+def summary(variant: Variant, subjects: Mapping[str, pd.DataFrame], rank_by: str = PRIMARY) -> Summary:
+    """Summarise a variant. `subjects`: path of a record -> its rows by subject; without them nothing is ranked."""
+    rows, stands = standing(pooled(variant.runs), subjects, rank_by)
+    rows = rows.assign(label=labels(rows))
+    conditions, seconds = seconds_of(variant.rows)
+    rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
+    said = [*_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
+    return Summary(rows, _table(rows), [text for text in said if text])
+
+
+def labels(rows: pd.DataFrame) -> list[str]:
+    """Method, and in brackets what tells it from other rows: preset, settings, and the trainings where rows differ."""
+    differ = _settings_that_differ(rows)
+    presets, counts = rows["preset"].nunique() > 1, rows[rows["parameters"] > 0]["records"].map(len).nunique() > 1
+    found = []
+    for row, settings in zip(rows.to_dict("records"), differ, strict=True):
+        about = [row["preset"]] * presets + [settings] * bool(settings)
+        about += [counted(len(row["records"]), "training")] * (counts and row["parameters"] > 0)
+        found.append(f"`{row['method']}`" + (f" ({', '.join(about)})" if about else ""))
+    return found
+
+
+def _settings_that_differ(rows: pd.DataFrame) -> list[str]:
+    """Of each row, the settings in which rows of the same method and preset differ."""
+    said = pd.Series("", index=rows.index, dtype="object")
+    for _, same in rows.groupby(["method", "preset"]):
+        settings = [flat(json.loads(text)) for text in same["config"]]
+        values = pd.DataFrame([{key: canonical(value) for key, value in each.items()} for each in settings])
+        vary = values.columns[values.fillna("null").nunique() > 1]  # a field that is newer than a record is as null
+        for index, each in zip(same.index, settings, strict=True):
+            said[index] = formats.settings({key: each.get(key) for key in vary}) if len(vary) else ""
+    return list(said)
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    """The columns of which any row has a value."""
+    columns: list[tuple[str, Callable[[Mapping[Any, Any]], str], str]] = []
+    if (rows["rank"] > 0).all():
+        columns.append(("rank", lambda row: str(row["rank"]), ""))
+    columns.append(("method", lambda row: row["label"], ""))
+    left = len(columns)
+    for key in QUALITY:
+        columns.append((TITLES.get(key, METRICS[key].title), _estimate(key), key))
+        if key == "best_dice" and rows[REPORTED].notna().any():
+            columns.append(("reported", lambda row: formats.number(row[REPORTED]), ""))
+    if rows[SECONDS].notna().any():
+        columns.append((SECONDS, lambda row: formats.seconds(row[SECONDS]), SECONDS))
+    texts = [[text(row) for _, text, _ in columns] for row in rows.to_dict("records")]
+    best = {(i, j) for j, (_, _, key) in enumerate(columns) if key for i in _best(rows, key)}
+    return Table([heading for heading, _, _ in columns], texts, left, best)
+
+
+def _estimate(key: str) -> Callable[[Mapping[Any, Any]], str]:
+    """The first metric with its interval, the others without."""
+    ends = (f"{key}_low", f"{key}_high") if key == QUALITY[0] else ()
+    return lambda row: formats.interval(row[key], *([row[end] for end in ends] or [None, None]), row[f"{key}_sd"])
+
+
+def _best(rows: pd.DataFrame, key: str) -> list[int]:
+    """Positions of the best values; all that are shown alike are."""
+    shown = rows[key].round(3).to_numpy(np.float64)
+    if len(shown) < 2 or np.isnan(shown).all():
+        return []
+    most = key in METRICS and METRICS[key].higher_is_better
+    return list(np.flatnonzero(shown == (np.nanmax(shown) if most else np.nanmin(shown))))
+
+
+def seconds_of(rows: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Seconds by record under the conditions that most were timed in, and these; none of a busy machine."""
+    timed = rows.dropna(subset="s_per_100_slices")
+    timed = timed[~timed["busy"].fillna(False).astype(bool)]
+    if timed.empty:
+        return "", {}
+    conditions = timed["timed_on"].value_counts().sort_index().idxmax()
+    there = timed[timed["timed_on"] == conditions]
+    return str(conditions), dict(zip(there["record"], there["s_per_100_slices"], strict=True))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _few(facts: Mapping[str, Any]) -> Iterator[str]:
+    n = json.loads(facts["subjects"]).get("test", FEW)
+    if n < FEW:
+        yield f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others."
+
+
+def _trainings(rows: pd.DataFrame) -> str:
+    """How often methods were trained, where it is the same for all of them."""
+    counts = rows[rows["parameters"] > 0]["records"].map(len).unique()
+    if len(counts) != 1:
+        return ""
+    several = f"trained {counts[0]} times: mean ± standard deviation" if counts[0] > 1 else "trained once"
+    presets = rows["preset"].unique()
+    return f"Methods that train were {several}" + (f" (preset `{presets[0]}`)." if len(presets) == 1 else ".")
+
+
+def _times(conditions: str) -> Iterator[str]:
+    if conditions:
+        yield f"Seconds on {conditions}."
+
+
+def _sources(rows: pd.DataFrame) -> Iterator[str]:
+    sources = sorted(rows.loc[rows["reported_source"] != "", "reported_source"].unique())
+    if sources:
+        yield f"Reported: {'; '.join(sources)}."
+
+
+def _budget(rows: pd.DataFrame) -> Iterator[str]:
+    if tuned := rows["tuning"].iloc[0]:
+        yield f"Every row has the same budget ({tuned}); lesions were drawn on healthy images for it."

@@ -1,0 +1,81 @@
+"""Which rows may share a table: what was trained on and measured the same pixels by the same rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from adbench.config.nested import flat
+from adbench.results import formats
+
+COMPARABLE = [
+    *("fingerprint", "dataset_version", "dataset_config", "region", "protocol", "tuning"),
+    *("train_on", "train_on_version", "train_on_config", "train_on_fingerprint"),
+]
+"""Rows with the same values in these may share a table."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Successful runs on one dataset that may share a table."""
+
+    rows: pd.DataFrame
+    """One row for each record and each device that it was timed on."""
+    differs: str = ""
+    """In what it differs from the first variant of its dataset, in Markdown; empty for the first."""
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row a record, whatever devices it was timed on."""
+        return self.rows.drop_duplicates("record")
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The row from which all that they share can be read."""
+        return {str(key): value for key, value in self.rows.iloc[0].items()}
+
+
+def variants(rows: pd.DataFrame) -> list[Variant]:
+    """Of the rows of one dataset: those of most records first, untuned before tuned."""
+    groups = [group for _, group in rows[rows["status"] == "ok"].groupby(COMPARABLE)]
+    groups.sort(key=lambda group: (-group["record"].nunique(), group["tuning"].iloc[0] != ""))
+    found = [Variant(group) for group in groups]
+    return [found[0], *(Variant(v.rows, differences(found[0].facts, v.facts)) for v in found[1:])] if found else []
+
+
+def differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """`trained on `healthy`, postprocess=none`: what another variant does not share with the first."""
+    return ", ".join(_differences(first, other)) or f"other images (`{other['fingerprint']}`)"
+
+
+def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    elsewhere = ("train_on", "train_on_version", "train_on_config", "train_on_fingerprint")
+    if any(first[key] != other[key] for key in elsewhere):
+        yield trained_on(other)
+    if image_size(first) != image_size(other):
+        yield f"{image_size(other)} pixels"
+    if first["region"] != other["region"]:
+        yield f"region {other['region']}"
+    if first["tuning"] != other["tuning"]:
+        yield other["tuning"] or "untuned"
+    for key in ("dataset_config", "protocol"):
+        ours, theirs = (flat(json.loads(row[key])) for row in (first, other))
+        changed = {k: theirs.get(k) for k in sorted(ours.keys() | theirs.keys()) if ours.get(k) != theirs.get(k)}
+        changed.pop("region", None)
+        if changed:
+            yield formats.settings(changed)
+    if first["dataset_version"] != other["dataset_version"]:
+        yield f"version {other['dataset_version']} of the dataset's code"
+
+
+def trained_on(row: Mapping[str, Any]) -> str:
+    """Where the healthy images came from."""
+    return f"trained on `{row['train_on']}`" if row["train_on"] else "trained on its own healthy images"
+
+
+def image_size(row: Mapping[str, Any]) -> str:
+    return f"{row['image_height']} x {row['image_width']}"
