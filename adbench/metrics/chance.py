@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, logit
 
-from adbench.metrics.estimate import Estimate
 from adbench.metrics.student import COVERAGE, Scale
 
 Floats = NDArray[np.float64]
@@ -46,11 +45,11 @@ def sign_flip_p(differences: Floats, flips: int, seed: int = 0) -> Floats:
 def _signs(n: int, flips: int, seed: int) -> Iterator[Floats]:
     """Signs (some flips, n) of 1 and -1."""
     if n <= EXACT:
-        yield 1.0 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+        yield np.asarray(1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), np.float64)
         return
     draw = np.random.default_rng(seed)
     for start in range(0, flips, _AT_ONCE):
-        yield 1.0 - 2 * draw.integers(0, 2, (min(_AT_ONCE, flips - start), n), dtype=np.int8)
+        yield np.asarray(1 - 2 * draw.integers(0, 2, (min(_AT_ONCE, flips - start), n), dtype=np.int8), np.float64)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -131,36 +130,33 @@ def least_detectable(values: Floats, pairs: int) -> float | None:
     return float(stats.t.ppf(1 - ALPHA / 2 / pairs, n - 1) + stats.t.ppf(POWER, n - 1)) * error
 
 
-def over_seeds(estimates: Sequence[Estimate], scale: Scale) -> tuple[Estimate, float | None]:
-    """The mean of one metric over seeds, and its standard deviation; None for one seed.
+@dataclass(frozen=True)
+class OverSeeds:
+    """Numbers over seeds, each of one shape; NaN where they are undefined."""
+
+    mean: Floats
+    sd: Floats
+    """Standard deviation; NaN for one seed."""
+    low: Floats
+    high: Floats
+
+
+def over_seeds(values: Floats, low: Floats, high: Floats, scale: Scale) -> OverSeeds:
+    """The means of numbers over seeds; values with their intervals are (seeds, ...), NaN where undefined.
 
     The interval is conservative: subjects are the same for all seeds, and their half-widths are taken as if they erred
     together; that of the seeds' spread, Student's t over seeds, is added in squares. Both on the scale where the number
-    has no edge. None where any seed has none.
+    has no edge. Undefined where any seed has none.
     """
-    values = np.array([estimate.value for estimate in estimates if estimate.value is not None])
-    if len(values) < len(estimates) or not len(values):
-        return Estimate(value=None), None
-    if len(values) == 1:
-        return estimates[0], None
-    mean, sd = float(values.mean()), float(values.std(ddof=1))
-    reaches = [_reach(estimate, scale) for estimate in estimates]
-    if any(reach is None for reach in reaches):
-        return Estimate(value=mean), sd
-    of_subjects = float(np.mean([reach for reach in reaches if reach is not None]))
-    t = float(stats.t.ppf((1 + COVERAGE) / 2, len(values) - 1))
-    of_seeds = t * float(_unbounded(values, scale).std(ddof=1)) / len(values) ** 0.5
-    reach = float(np.hypot(of_subjects, of_seeds))
-    middle = _unbounded(np.array([mean]), scale)[0]
-    return Estimate.of(mean, (_bounded(middle - reach, scale), _bounded(middle + reach, scale))), sd
-
-
-def _reach(estimate: Estimate, scale: Scale) -> float | None:
-    """Half the width of an interval, where the number has no edge."""
-    if estimate.low is None or estimate.high is None:
-        return None
-    low, high = _unbounded(np.array([estimate.low, estimate.high]), scale)
-    return float(high - low) / 2
+    seeds, mean = len(values), values.mean(axis=0)
+    if seeds == 1:
+        return OverSeeds(mean, np.full_like(mean, np.nan), low[0], high[0])
+    of_subjects = ((_unbounded(high, scale) - _unbounded(low, scale)) / 2).mean(axis=0)
+    t = float(stats.t.ppf((1 + COVERAGE) / 2, seeds - 1))
+    of_seeds = t * _unbounded(values, scale).std(axis=0, ddof=1) / seeds**0.5
+    middle, reach = _unbounded(mean, scale), np.hypot(of_subjects, of_seeds)
+    sd = values.std(axis=0, ddof=1)
+    return OverSeeds(mean, sd, _bounded(middle - reach, scale), _bounded(middle + reach, scale))
 
 
 def _unbounded(values: Floats, scale: Scale) -> Floats:
@@ -169,5 +165,5 @@ def _unbounded(values: Floats, scale: Scale) -> Floats:
     return np.log(np.maximum(values, _EDGE)) if scale == "count" else values
 
 
-def _bounded(value: float, scale: Scale) -> float:
-    return float(expit(value) if scale == "fraction" else np.exp(value) if scale == "count" else value)
+def _bounded(values: Floats, scale: Scale) -> Floats:
+    return np.asarray(expit(values) if scale == "fraction" else np.exp(values) if scale == "count" else values)

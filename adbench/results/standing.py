@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import ALPHA, Comparison, compare, enough, over_seeds
-from adbench.metrics.estimate import Estimate
 from adbench.results import formats
 from adbench.results.columns import scales
 
@@ -27,26 +25,35 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
     `seed` becomes text, the seeds of the row; `records` holds the paths of all; `<metric>_sd` is the standard deviation
     over seeds, missing for one; `rank` is 0, none yet.
     """
-    groups = [_pooled(group) for _, group in rows.groupby(["method", "config_hash"], sort=False)]
-    numbers = [key + ending for key in scales() for ending in ("", "_low", "_high", "_sd")]
-    return pd.DataFrame(groups).astype(dict.fromkeys(numbers, "float64")).copy()  # in one block of memory
+    rows = rows.sort_values("seed", kind="stable")
+    groups = rows.groupby(["method", "config_hash"], sort=False)
+    of_each = list(groups.indices.values())
+    firsts = rows.iloc[[of[0] for of in of_each]].reset_index(drop=True)
+    texts = {
+        "seed": [", ".join(map(str, rows["seed"].iloc[of])) for of in of_each],
+        "records": [list(rows["record"].iloc[of]) for of in of_each],
+        "rank": 0,
+    }
+    numbers = _over_seeds(rows, of_each)
+    kept = firsts.drop(columns=[*texts, *numbers], errors="ignore")
+    return pd.concat([kept, pd.DataFrame(texts, index=kept.index), numbers], axis=1)
 
 
-def _pooled(group: pd.DataFrame) -> dict[str, Any]:
-    group = group.sort_values("seed")
-    seeds, records = (group[key].tolist() for key in ("seed", "record"))
-    row = {str(key): value for key, value in group.iloc[0].items()}
-    row |= {"seed": ", ".join(map(str, seeds)), "records": records, "rank": 0}
-    for key, scale in scales().items():
-        columns = group[[key, f"{key}_low", f"{key}_high"]].itertuples(index=False, name=None)
-        mean, sd = over_seeds([_estimate(*values) for values in columns], scale)
-        row |= {key: mean.value, f"{key}_low": mean.low, f"{key}_high": mean.high, f"{key}_sd": sd}
-    return row
-
-
-def _estimate(*numbers: float) -> Estimate:
-    value, low, high = (None if formats.is_missing(number) else number for number in numbers)
-    return Estimate(value=value, low=low, high=high)
+def _over_seeds(rows: pd.DataFrame, of_each: Sequence[NDArray[np.intp]]) -> pd.DataFrame:
+    """The numbers of `pooled`, a row for each list of positions; all lists of one length at once."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for scale in sorted(set(scales().values())):
+        keys = [key for key, of in scales().items() if of == scale]
+        ends = [rows[[key + ending for key in keys]].to_numpy(np.float64) for ending in ("", "_low", "_high")]
+        numbers = np.empty((4, len(of_each), len(keys)))
+        for seeds in {len(of) for of in of_each}:
+            alike = [i for i, of in enumerate(of_each) if len(of) == seeds]
+            at = np.stack([of_each[i] for i in alike], axis=1)  # (seeds, rows)
+            of = over_seeds(ends[0][at], ends[1][at], ends[2][at], scale)
+            numbers[:, alike] = of.mean, of.sd, of.low, of.high
+        for k, key in enumerate(keys):
+            found |= {key + ending: numbers[i, :, k] for i, ending in enumerate(("", "_sd", "_low", "_high"))}
+    return pd.DataFrame(found)
 
 
 def standing(

@@ -17,7 +17,7 @@ from adbench.config.nested import flat
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats
-from adbench.results.columns import canonical
+from adbench.results.columns import Row, canonical, rows_of
 from adbench.results.standing import PRIMARY, pooled, standing
 from adbench.results.table import Table
 from adbench.results.variants import Variant
@@ -33,7 +33,7 @@ FEW = 5
 class Summary:
     """The methods of a variant, best first."""
 
-    rows: pd.DataFrame
+    rows: Sequence[Row]
     """Pooled over seeds (`adbench.results.standing`), in the order of the table; `label` is the method's name there."""
     table: Table
     said: Sequence[str]
@@ -47,7 +47,8 @@ def summary(variant: Variant, subjects: Mapping[str, pd.DataFrame], rank_by: str
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
     said = [*_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
-    return Summary(rows, _table(rows), [text for text in said if text])
+    shown = rows_of(rows)
+    return Summary(shown, _table(rows, shown), [text for text in said if text])
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
@@ -55,7 +56,7 @@ def labels(rows: pd.DataFrame) -> list[str]:
     differ = _settings_that_differ(rows)
     presets, counts = rows["preset"].nunique() > 1, rows[rows["parameters"] > 0]["records"].map(len).nunique() > 1
     found = []
-    for row, settings in zip(rows.to_dict("records"), differ, strict=True):
+    for row, settings in zip(rows_of(rows[["method", "preset", "parameters", "records"]]), differ, strict=True):
         about = [row["preset"]] * presets + [settings] * bool(settings)
         about += [counted(len(row["records"]), "training")] * (counts and row["parameters"] > 0)
         found.append(f"`{row['method']}`" + (f" ({', '.join(about)})" if about else ""))
@@ -74,9 +75,9 @@ def _settings_that_differ(rows: pd.DataFrame) -> list[str]:
     return list(said)
 
 
-def _table(rows: pd.DataFrame) -> Table:
+def _table(rows: pd.DataFrame, shown: Sequence[Row]) -> Table:
     """The columns of which any row has a value."""
-    columns: list[tuple[str, Callable[[Mapping[Any, Any]], str], str]] = []
+    columns: list[tuple[str, Callable[[Row], str], str]] = []
     if (rows["rank"] > 0).all():
         columns.append(("rank", lambda row: str(row["rank"]), ""))
     columns.append(("method", lambda row: row["label"], ""))
@@ -87,15 +88,19 @@ def _table(rows: pd.DataFrame) -> Table:
             columns.append(("reported", lambda row: formats.number(row[REPORTED]), ""))
     if rows[SECONDS].notna().any():
         columns.append((SECONDS, lambda row: formats.seconds(row[SECONDS]), SECONDS))
-    texts = [[text(row) for _, text, _ in columns] for row in rows.to_dict("records")]
+    texts = [[text(row) for _, text, _ in columns] for row in shown]
     best = {(i, j) for j, (_, _, key) in enumerate(columns) if key for i in _best(rows, key)}
     return Table([heading for heading, _, _ in columns], texts, left, best)
 
 
-def _estimate(key: str) -> Callable[[Mapping[Any, Any]], str]:
+def _estimate(key: str) -> Callable[[Row], str]:
     """The first metric with its interval, the others without."""
-    ends = (f"{key}_low", f"{key}_high") if key == QUALITY[0] else ()
-    return lambda row: formats.interval(row[key], *([row[end] for end in ends] or [None, None]), row[f"{key}_sd"])
+
+    def text(row: Row) -> str:
+        low, high = (row[f"{key}_low"], row[f"{key}_high"]) if key == QUALITY[0] else (None, None)
+        return formats.interval(row[key], low, high, row[f"{key}_sd"])
+
+    return text
 
 
 def _best(rows: pd.DataFrame, key: str) -> list[int]:

@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats
-from adbench.results.standing import best_first, pooled
-from adbench.results.summary import QUALITY
+from adbench.results.summary import QUALITY, Summary
 from adbench.results.table import Table
-from adbench.results.variants import Variant, trained_on, variants
+from adbench.results.variants import Variant, trained_on
 
 SHOWN = QUALITY[0]
 
 
-def matrix(results: pd.DataFrame, rank_by: str) -> Iterator[str]:
-    """The table of all methods, and a line for each dataset."""
+def matrix(
+    results: pd.DataFrame, found: Mapping[str, Sequence[tuple[Variant, Summary]]], rank_by: str
+) -> Iterator[str]:
+    """The table of all methods, and a line for each dataset. `found`: dataset -> its variants, as they are shown."""
     if results.empty:
         yield "No records yet."
         return
-    shown = [(str(name), variant) for name, rows in results.groupby("dataset") for variant in _untuned(rows)]
-    columns = {_heading(name, variant): _values(variant, rank_by) for name, variant in shown}
-    wide = pd.DataFrame({heading: values[SHOWN] for heading, values in columns.items()})
-    places = pd.DataFrame(
-        {heading: values[rank_by].rank(ascending=False, pct=True) for heading, values in columns.items()}
-    )
-    order = places.mean(axis=1).rename("place").rename_axis("method").reset_index().sort_values(["place", "method"])
-    wide = wide.loc[order["method"]]
-    best = {(i, j + 1) for j, heading in enumerate(wide) for i in _largest(wide[heading])}
-    texts = [[f"`{method}`", *map(formats.number, values)] for method, *values in wide.itertuples(name=None)]
-    yield (
-        f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of their "
-        f"mean place by {METRICS[rank_by].title}. n: test subjects. Intervals, chance and time are on the pages."
-    )
-    yield Table(["method", *wide], texts, 1, best).markdown()
+    columns = {_heading(name, v): _values(shown, rank_by) for name, each in found.items() for v, shown in _first(each)}
+    if columns:
+        yield (
+            f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of "
+            f"their mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
+        )
+        yield _table(columns, rank_by).markdown()
     yield "\n".join(_line(str(name), rows) for name, rows in results.groupby("dataset"))
 
 
-def _untuned(rows: pd.DataFrame) -> list[Variant]:
-    """The first variant of each set trained on: others differ in rules alone, and are on the page."""
-    first: dict[str, Variant] = {}
-    for variant in variants(rows):
+def _table(columns: Mapping[str, pd.DataFrame], rank_by: str) -> Table:
+    """Of columns with values by method."""
+    wide = pd.DataFrame({heading: values[SHOWN] for heading, values in columns.items()})
+    better = METRICS[rank_by].higher_is_better
+    places = {heading: values[rank_by].rank(ascending=not better, pct=True) for heading, values in columns.items()}
+    place = pd.DataFrame(places).mean(axis=1).rename("place").rename_axis("method").reset_index()
+    wide = wide.loc[place.sort_values(["place", "method"])["method"]]
+    best = {(i, j + 1) for j, heading in enumerate(wide) for i in _largest(wide[heading])}
+    texts = [[f"`{method}`", *map(formats.number, values)] for method, *values in wide.itertuples(name=None)]
+    return Table(["method", *wide], texts, 1, best)
+
+
+def _first(each: Sequence[tuple[Variant, Summary]]) -> list[tuple[Variant, Summary]]:
+    """The first untuned variant of each set trained on: others differ in rules alone, and are on the page."""
+    first: dict[str, tuple[Variant, Summary]] = {}
+    for variant, shown in each:
         if not variant.facts["tuning"]:
-            first.setdefault(variant.facts["train_on"], variant)
+            first.setdefault(variant.facts["train_on"], (variant, shown))
     return list(first.values())
 
 
@@ -56,10 +61,10 @@ def _heading(name: str, variant: Variant) -> str:
     return f"[{name}]({name}.md){elsewhere} (n = {n})"
 
 
-def _values(variant: Variant, rank_by: str) -> pd.DataFrame:
+def _values(shown: Summary, rank_by: str) -> pd.DataFrame:
     """Method -> its best row, means over seeds."""
-    rows = best_first(pooled(variant.runs), rank_by)
-    return rows.drop_duplicates("method").set_index("method")[[SHOWN, rank_by]]
+    rows = pd.DataFrame([{key: row[key] for key in ("method", SHOWN, rank_by)} for row in shown.rows])
+    return rows.drop_duplicates("method").set_index("method")
 
 
 def _largest(values: pd.Series) -> list[int]:

@@ -69,12 +69,17 @@ def render(
     records, extras = list(records), extras or Extras()
     results = frame(records, timings).sort_values(["record", "timed_on"])
     lesions = strata(records)
-    found = {str(name): _dataset(rows, lesions, extras, rank_by) for name, rows in results.groupby("dataset")}
-    pages = {Path(f"{name}.md"): page for name, page in found.items()}
-    pages[INDEX] = _page("Leaderboards", [*matrix(results, rank_by), f"[What the numbers mean]({GLOSSARY})."])
+    pages, found = {}, {}
+    for name, rows in results.groupby("dataset"):
+        found[str(name)] = [(v, summary(v, extras.subjects, rank_by)) for v in variants(rows)]
+        pages[Path(f"{name}.md")] = _dataset(rows, found[str(name)], lesions, extras)
+    pages[INDEX] = _page("Leaderboards", [*matrix(results, found, rank_by), f"[What the numbers mean]({GLOSSARY})."])
     if records:
         pages[GLOSSARY] = _page("What the numbers mean", _glossary(results))
     return pages
+
+
+Shown = tuple[Variant, Summary]
 
 
 def _page(title: str, blocks: Iterable[str], details: Iterable[Details] = ()) -> str:
@@ -87,10 +92,9 @@ def _templates() -> Environment:
     return Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
 
 
-def _dataset(rows: pd.DataFrame, lesions: pd.DataFrame, extras: Extras, rank_by: str) -> str:
+def _dataset(rows: pd.DataFrame, found: Sequence[Shown], lesions: pd.DataFrame, extras: Extras) -> str:
     name = str(rows["dataset"].iloc[0])
     lead, _, notes = extras.notes.get(name, "").strip().partition("\n\n")
-    found = [(variant, summary(variant, extras.subjects, rank_by)) for variant in variants(rows)]
     blocks = [*(_first(*found[0], name, extras) if found else ["No run ended well."]), lead, BELOW]
     details = [*(_of_first(*found[0], lesions) if found else []), *(_of_other(*each, lesions) for each in found[1:])]
     failed = rows[rows["status"] != "ok"].drop_duplicates("record")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
-from adbench.results.columns import Row, in_time_table
+from adbench.results.columns import Row, in_time_table, rows_of
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.summary import QUALITY
 from adbench.results.variants import image_size
@@ -21,13 +21,14 @@ Cell = tuple[str, Callable[[Row], str]]
 """The heading of a column, and its text from a row."""
 
 
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _table(frame: pd.DataFrame, cells: list[Cell], left: int) -> str:
+def _table(rows: Sequence[Row], cells: list[Cell], left: int) -> str:
     header = [heading for heading, _ in cells]
-    return markdown.table(header, [[text(row) for _, text in cells] for row in _rows(frame)], left)
+    return markdown.table(header, [[text(row) for _, text in cells] for row in rows], left)
+
+
+def _any(rows: Sequence[Row], keys: Iterable[str]) -> bool:
+    """Whether any row has any of these numbers."""
+    return any(not formats.is_missing(row[key]) for key in keys for row in rows)
 
 
 def facts(row: Mapping[str, Any]) -> str:
@@ -63,27 +64,27 @@ def _settings(text: str) -> str:
     return formats.settings(json.loads(text))
 
 
-def quality(rows: pd.DataFrame, point: str = "") -> str:
+def quality(rows: Sequence[Row], point: str = "") -> str:
     """One table of the metrics at an operating point, or of those that need none; empty where no row has a value.
 
     Rows are those of a summary. Metrics of the page's first table come last; a published value stands beside ours
     where any row has one.
     """
     metrics = {key: metric for key, metric in METRICS.items() if metric.point == point}
-    if rows[list(metrics)].isna().all(axis=None):
+    if not _any(rows, metrics):
         return ""
     cells = _who()
     for key in sorted(metrics, key=lambda key: key in QUALITY):
         cells.append((metrics[key].heading, _estimate(key)))
-        if rows[f"{key}_reported"].notna().any():
+        if _any(rows, [f"{key}_reported"]):
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
     return _table(rows, [*cells, ("record", _links)], left=2)
 
 
-def scans(rows: pd.DataFrame, point: str = "") -> str:
+def scans(rows: Sequence[Row], point: str = "") -> str:
     """One table of what scans are judged by on their own grid, as `quality`; empty for sets of pictures."""
     metrics = {key: metric for key, metric in SCAN_METRICS.items() if metric.point == point}
-    if rows[list(metrics)].isna().all(axis=None):
+    if not _any(rows, metrics):
         return ""
     cells = [(metric.title, _estimate(key)) for key, metric in metrics.items()]
     return _table(rows, [*_who(), *cells, ("record", _links)], left=2)
@@ -99,7 +100,9 @@ def timing(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     names: path of a record -> its method's name.
     """
     rows = rows.sort_values(["busy", "s_per_100_slices", "record"])
-    return _table(rows, [*_run(names), *((c.title, c.show) for c in in_time_table()), ("record", _link)], left=2)
+    return _table(
+        rows_of(rows), [*_run(names), *((c.title, c.show) for c in in_time_table()), ("record", _link)], left=2
+    )
 
 
 def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str, str]) -> str:
@@ -117,7 +120,7 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str
             columns = wide[[(name, start), (f"{name}_low", start), (f"{name}_high", start)]]
             texts = {record: formats.interval(*values) for record, *values in columns.itertuples(name=None)}
             cells.append((f"{size}: {name.replace('_', ' ')}", lambda row, texts=texts: texts[row["record"]]))  # type: ignore[misc]
-    return _table(rows, [*cells, ("record", _link)], left=2)
+    return _table(rows_of(rows[["record", "config_hash", "seed"]]), [*cells, ("record", _link)], left=2)
 
 
 def lesion_counts(strata: pd.DataFrame) -> str:
@@ -137,7 +140,7 @@ def failures(rows: pd.DataFrame) -> str:
     """Failed and skipped runs with their reasons."""
     who: list[Cell] = [("method", _failed_name), ("preset", lambda row: row["preset"]), _seed()]
     said = [(key, lambda row, key=key: row[key] or formats.NONE) for key in ("status", "reason")]
-    return _table(rows, [*who, *said, ("record", _link)], left=6)
+    return _table(rows_of(rows), [*who, *said, ("record", _link)], left=6)
 
 
 def _failed_name(row: Row) -> str:
@@ -167,7 +170,6 @@ def _link(row: Row) -> str:
     return f"[{row['config_hash'][:6]}]({row['record']})"
 
 
-def names_of(rows: pd.DataFrame) -> dict[str, str]:
+def names_of(rows: Sequence[Row]) -> dict[str, str]:
     """Path of a record -> its method's name in a summary's rows."""
-    pairs: Iterable[tuple[str, list[str]]] = zip(rows["label"], rows["records"], strict=True)
-    return {record: label for label, records in pairs for record in records}
+    return {record: row["label"] for row in rows for record in row["records"]}

@@ -11,7 +11,6 @@ from scipy import stats
 from scipy.special import logit
 
 from adbench.metrics.chance import ALPHA, EXACT, compare, enough, holm, least_detectable, over_seeds, sign_flip_p
-from adbench.metrics.estimate import Estimate
 from adbench.metrics.student import t_interval
 
 DIFFERENCES = arrays(np.float64, st.integers(2, 9), elements=st.floats(-1, 1).map(lambda x: round(x, 3)))
@@ -97,33 +96,53 @@ def test_a_difference_of_the_least_detectable_size_is_found_four_times_in_five()
     assert least_detectable(np.ones((1, 5)), 0) is None
 
 
+def seeds_of(values: list[float], error: float = 0.05, scale: str = "fraction"):
+    """Values of seeds with their intervals over 20 subjects, one number each."""
+    ends = [t_interval(value, error, 20, scale) for value in values]
+    return over_seeds(np.array(values), *(np.array(end) for end in zip(*ends, strict=True)), scale)
+
+
 @given(st.floats(0.05, 0.95), st.floats(0.01, 0.2))
 def test_one_seed_is_left_as_it_is(value, error):
-    estimate = Estimate.of(value, t_interval(value, error, 20, "fraction"))
-    assert over_seeds([estimate], "fraction") == (estimate, None)
+    pooled = seeds_of([value], error)
+    assert (pooled.mean, pooled.low, pooled.high) == (value, *t_interval(value, error, 20, "fraction"))
+    assert np.isnan(pooled.sd)
 
 
 @given(st.lists(st.floats(0.2, 0.8), min_size=2, max_size=5), st.floats(0.01, 0.1))
 def test_seeds_that_differ_widen_the_interval_of_subjects(values, error):
-    each = [Estimate.of(value, t_interval(value, error, 20, "fraction")) for value in values]
-    pooled, sd = over_seeds(each, "fraction")
-    assert pooled.value == pytest.approx(np.mean(values))
-    assert sd == pytest.approx(np.std(values, ddof=1))
-    assert 0 <= pooled.low <= pooled.value <= pooled.high <= 1
-    widths = [logit(e.high) - logit(e.low) for e in each]
+    pooled = seeds_of(values, error)
+    assert pooled.mean == pytest.approx(np.mean(values))
+    assert pooled.sd == pytest.approx(np.std(values, ddof=1))
+    assert 0 <= pooled.low <= pooled.mean <= pooled.high <= 1
+    widths = [logit(high) - logit(low) for low, high in (t_interval(v, error, 20, "fraction") for v in values)]
     assert logit(pooled.high) - logit(pooled.low) >= np.mean(widths) - 1e-9
 
 
 def test_seeds_that_agree_have_the_interval_of_one():
-    one = Estimate.of(0.4, t_interval(0.4, 0.05, 20, "fraction"))
-    pooled, sd = over_seeds([one, one, one], "fraction")
-    assert sd == pytest.approx(0, abs=1e-12)
-    assert (pooled.low, pooled.high) == pytest.approx((one.low, one.high))
+    pooled = seeds_of([0.4, 0.4, 0.4])
+    assert pooled.sd == pytest.approx(0, abs=1e-12)
+    assert (pooled.low, pooled.high) == pytest.approx(t_interval(0.4, 0.05, 20, "fraction"))
 
 
-def test_a_metric_that_one_seed_lacks_has_no_mean():
-    assert over_seeds([Estimate(value=0.5), Estimate(value=None)], "fraction") == (Estimate(value=None), None)
-    assert over_seeds([Estimate(value=0.5), Estimate(value=0.6)], "count")[0] == Estimate(value=0.55)
+def test_a_metric_that_one_seed_lacks_has_no_mean_and_one_without_intervals_a_mean_alone():
+    lacks = over_seeds(np.array([0.5, np.nan]), np.array([0.4, np.nan]), np.array([0.6, np.nan]), "fraction")
+    assert np.isnan([lacks.mean, lacks.sd, lacks.low, lacks.high]).all()
+    none = np.array([np.nan, np.nan])
+    alone = over_seeds(np.array([0.5, 0.6]), none, none, "count")
+    assert alone.mean == pytest.approx(0.55)
+    assert np.isnan([alone.low, alone.high]).all()
+
+
+@pytest.mark.parametrize("scale", ["fraction", "count", "difference"])
+def test_numbers_of_any_shape_are_pooled_one_by_one(scale):
+    values = np.random.default_rng(0).uniform(0.2, 0.8, (3, 2, 4))
+    pooled = over_seeds(values, values - 0.1, values + 0.1, scale)
+    for at in np.ndindex(2, 4):
+        one = values[(slice(None), *at)]
+        alone = over_seeds(one, one - 0.1, one + 0.1, scale)
+        for field in ("mean", "sd", "low", "high"):
+            assert getattr(pooled, field)[at] == pytest.approx(float(getattr(alone, field)))
 
 
 def test_the_spread_of_seeds_can_hide_a_difference_that_flips_alone_would_show():
