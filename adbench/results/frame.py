@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from adbench.metrics.strata import STRATUM_FRACTIONS
@@ -33,8 +34,13 @@ def frame(records: Iterable[Record], timings: Iterable[TimingFile] = ()) -> pd.D
 
 
 def _frame(columns: Mapping[str, Column[Any]], sources: Sequence[Any]) -> pd.DataFrame:
-    data = {c.key: pd.Series([c.of(source) for source in sources], dtype="object") for c in columns.values()}
-    return pd.DataFrame(data).astype({c.key: c.dtype for c in columns.values()})
+    return pd.DataFrame({c.key: _array([c.of(source) for source in sources], c.dtype) for c in columns.values()})
+
+
+def _array(values: list[Any], dtype: str) -> Any:
+    if dtype == "float64":
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    return pd.array(values, dtype=dtype)
 
 
 def strata(records: Iterable[Record]) -> pd.DataFrame:

@@ -51,7 +51,9 @@ OWN: dict[str, Mapping[str, Any]] = {
     "transformer": TOKENS,
     "transformer-f8": TOKENS,
     "transformer-ensemble": {**TOKENS, "orderings": 2},
-    "transformer-ensemble-f8": {**TOKENS, "orderings": 2},
+    "transformer-ensemble-f8": {
+        **TOKENS, "orderings": 2, "threshold_kind": "quantile", "quantile": 0.05, "healings": 2,
+    },
     "vqvae-residual": {"vqvae": LEARNED},
     "kl-map": {key: value for key, value in DENOISES.items() if key in KLMap.Config.model_fields}
     | {"map_sigma": 1.0},  # as in the presets for CPUs: the raw map of so small a network is mostly noise

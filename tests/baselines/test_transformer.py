@@ -24,7 +24,6 @@ from tiny_nets import VQVAE_SETTINGS, build, fitted, sick, stack
 
 from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError, DataError
-from adbench.testing import DetectorContract
 from adbench.training.part import TrainedPart
 from adbench.training.rows import Rows
 
@@ -32,14 +31,8 @@ MEMBER = {
     "dim": 32, "layers": 1, "heads": 2, "steps": 150, "batch_size": 16, "learning_rate": 5e-3, "ema_decay": 0.0,
     "augmented_copies": 0,
 }  # fmt: skip
-LEARNED = {"vqvae": {**VQVAE_SETTINGS, "steps": 120}, "transformer": MEMBER, "threshold": 0.05}
 SETTINGS = {"vqvae": VQVAE_SETTINGS, "transformer": {**MEMBER, "steps": 4}, "threshold": 0.05}
 """Trains too short to find anything, with a threshold at which some tokens are masked."""
-
-
-class TestEnsembleF8(DetectorContract):
-    detector_class = TransformerEnsembleF8
-    settings = {**LEARNED, "orderings": 2, "threshold_kind": "quantile", "quantile": 0.05, "healings": 2}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,19 +86,20 @@ real = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def all_slices(tmp_path_factory) -> Split:
-    """All of kaggle_3m; a cache in ADBENCH_CACHE saves the time the next time."""
-    cache = Path(os.environ.get("ADBENCH_CACHE") or tmp_path_factory.mktemp("cache"))
-    runtime = DataRuntime(cache, workers=min(2, os.cpu_count() or 1))
-    return TCGALGG(ScanConfig(size=128), REAL, runtime).load_test()
+def real_slices(tmp_path_factory) -> Split:
+    """Every fourth patient of kaggle_3m."""
+    root = tmp_path_factory.mktemp("real") / "kaggle_3m"
+    for patient in sorted(path for path in REAL.iterdir() if path.is_dir())[::4]:
+        shutil.copytree(patient, root / patient.name)
+    return make(root, size=128).load_test()
 
 
 @real
-def test_tumours_are_brighter_than_the_rest_of_the_head_and_not_mirrored(all_slices):
-    sick = np.flatnonzero(all_slices.lesions.any(axis=(1, 2, 3)))
+def test_tumours_are_brighter_than_the_rest_of_the_head_and_not_mirrored(real_slices):
+    sick = np.flatnonzero(real_slices.lesions.any(axis=(1, 2, 3)))
     brighter, straight, mirrored = [], 0.0, 0.0
     for i in sick:
-        image, lesion, head = (stack[i, 0] for stack in (all_slices.images, all_slices.lesions, all_slices.brains))
+        image, lesion, head = (stack[i, 0] for stack in (real_slices.images, real_slices.lesions, real_slices.brains))
         deep = ndimage.binary_erosion(head, iterations=10)  # without skin, skull and fat
         other = lesion[:, ::-1]
         if deep[lesion & ~other].size and (deep & ~lesion).any() and (lesion & ~other & deep).any():
@@ -106,18 +108,18 @@ def test_tumours_are_brighter_than_the_rest_of_the_head_and_not_mirrored(all_sli
             if (other & ~lesion & deep).any():
                 straight += image[lesion & ~other & deep].mean() - rest
                 mirrored += image[other & ~lesion & deep].mean() - rest
-    assert len(sick) > 900
+    assert len(sick) > 200
     assert np.mean(brighter) > 0.9
     assert straight > 3 * mirrored
 
 
 @real
-def test_the_front_is_at_the_top_eyes_and_nose_make_it_narrow(all_slices):
+def test_the_front_is_at_the_top_eyes_and_nose_make_it_narrow(real_slices):
     """A head is wider behind than in front, and in the middle from left to right."""
-    middle = [i for i in range(len(all_slices)) if i % 5 == 0]
+    middle = [i for i in range(len(real_slices)) if i % 5 == 0]
     wider_behind = []
     for i in middle:
-        head = all_slices.brains[i, 0]
+        head = real_slices.brains[i, 0]
         rows = np.flatnonzero(head.any(axis=1))
         front, back = (head[rows[int(q * (len(rows) - 1))]].sum() for q in (0.12, 0.88))
         wider_behind.append(back > front)
@@ -125,10 +127,10 @@ def test_the_front_is_at_the_top_eyes_and_nose_make_it_narrow(all_slices):
 
 
 @real
-def test_every_slice_has_a_head_and_half_of_them_are_healthy(all_slices):
-    assert len(set(all_slices.subjects)) == 80
-    assert 2400 < len(all_slices) < 2807
-    share = all_slices.brains.mean(axis=(1, 2, 3))
+def test_every_slice_has_a_head_and_half_of_them_are_healthy(real_slices):
+    assert len(set(real_slices.subjects)) == 80
+    assert 2400 < len(real_slices) < 2807
+    share = real_slices.brains.mean(axis=(1, 2, 3))
     assert share.min() > 0.02
     assert np.mean(share > 0.75) < 0.03
-    assert 0.3 < all_slices.lesions.any(axis=(1, 2, 3)).mean() < 0.5
+    assert 0.3 < real_slices.lesions.any(axis=(1, 2, 3)).mean() < 0.5

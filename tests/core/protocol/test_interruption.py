@@ -149,6 +149,7 @@ def test_a_kill_at_any_renaming_of_a_file_leaves_nothing_half_written_and_is_mad
     assert "damaged" not in process.err
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_same_cell_waits_and_returns_the_first_ones_record(tmp_path):
     go = tmp_path / "go"
     first = Process(tmp_path / "logs/1", toy(tmp_path), Moment("toy training", 2, wait_for=go))
@@ -172,6 +173,7 @@ def test_two_methods_with_the_same_part_train_it_once(tmp_path):
     assert second.steps("toy training") == []
 
 
+@pytest.mark.slow
 def test_a_waiting_run_takes_over_from_one_that_is_killed_and_goes_on_at_its_checkpoint(tmp_path):
     first = Process(tmp_path / "logs/1", toy(tmp_path), Moment("toy training", 2, wait_for=tmp_path / "never"))
     until(lambda: first.says("progress: toy training 2"))

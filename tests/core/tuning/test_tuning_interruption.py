@@ -144,6 +144,7 @@ def _tune_in_process(given: TuneOptions) -> None:
     workers.tune(given, Silent())
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_process_is_tried_again(tmp_path):
     (tmp_path / "kill").touch()
     given = options(tmp_path, trials=3, settings=(f"kill={tmp_path / 'kill'}",))
