@@ -30,6 +30,25 @@ class DatasetConfig(BaseModel):
 
 
 @dataclass(frozen=True)
+class Reported:
+    """A number that a publication prints for a method on a dataset."""
+
+    method: str
+    """As the publication names it."""
+    metric: str
+    """Key of a metric, or `s_per_100_slices`."""
+    value: float
+    source: str
+    """The publication."""
+    place: str
+    """Its table or section."""
+    registered: str = ""
+    """The method's name here; empty where it is not the same method."""
+    differs: str = ""
+    """In what its data or rules differ from this adapter's, in a phrase."""
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """What a user must know before using a dataset."""
 
@@ -42,9 +61,10 @@ class DatasetInfo:
     version: str
     """Version of the adapter's rules: raise it when the same files would give other pixels or splits."""
     spacing_mm: float | None = None
-    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Published results by method name, e.g. {"ddpm": {"best_dice": 0.920, "auprc": 0.955}}."""
-    reported_source: str = ""
+    synthetic: str = ""
+    """What of it a program made: "lesions", say, or "images and lesions"; empty where all is real."""
+    reported: Sequence[Reported] = ()
+    """Published results."""
     releases: str = ""
     """Those that are read."""
     counts: str = ""

@@ -35,6 +35,7 @@ from adbench.protocol.recording import (
 )
 from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
+from adbench.results.card import card_path, write_card
 from adbench.results.counts import counts_path, write_counts
 from adbench.results.pictures import picture_path, write_picture
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
@@ -110,6 +111,7 @@ def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
         return found
     record = _run_or_fail(cell, shared, reporter)
     write_manifest(cell)
+    write_card(cell.data.dataset.info, cell.options.out / card_path(cell.data.name))
     write_record(record, cell.options.out)
     if record.status == "ok":
         shared.untimed.append(cell)

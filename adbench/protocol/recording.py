@@ -10,6 +10,7 @@ from typing import Any
 from adbench.contracts.detector import Detector
 from adbench.devices.environment import environment
 from adbench.devices.times import Timing
+from adbench.metrics.catalogue import METRICS
 from adbench.protocol.cell import Cell
 from adbench.protocol.data import ConfiguredDataset
 from adbench.protocol.measure import Measured, prevalence
@@ -51,7 +52,7 @@ def environment_record(cell: Cell) -> EnvironmentRecord:
 def _what_was_run(cell: Cell, detector: Detector[Any] | None) -> dict[str, Any]:
     """The fields of a record that do not depend on what came out."""
     entry, info = cell.plugin.entry, cell.data.dataset.info
-    reported = dict(info.reported.get(cell.method, {}))
+    reported = [each for each in info.reported if each.registered == cell.method and each.metric in METRICS]
     return {
         "config_hash": cell.config_hash,
         "seed": cell.options.seed,
@@ -69,8 +70,8 @@ def _what_was_run(cell: Cell, detector: Detector[Any] | None) -> dict[str, Any]:
         "dataset": _dataset_record(cell),
         "protocol": cell.protocol.of_quality(),
         "tuning": dict(cell.options.tuning) if cell.options.tuning else None,
-        "reported": reported or None,
-        "reported_source": info.reported_source if reported else None,
+        "reported": {each.metric: each.value for each in reported} or None,
+        "reported_source": "; ".join(dict.fromkeys(f"{each.source}, {each.place}" for each in reported)) or None,
         "environment": environment_record(cell),
         "created": _now(),
     }

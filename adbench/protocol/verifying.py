@@ -19,6 +19,8 @@ import numpy as np
 from adbench.errors import AdbenchError, RecordError
 from adbench.metrics.estimate import Estimate
 from adbench.protocol.identity import hash_of
+from adbench.results.card import NAME as CARD
+from adbench.results.card import read_card
 from adbench.results.counts import check_counts, counts_path, read_counts
 from adbench.results.pages import check_pages
 from adbench.results.pictures import picture_path, read_picture
@@ -69,6 +71,9 @@ def _read(path: Path, out: Path) -> Record | None:
     name, owner = path.name, path.with_name(path.name.split(".")[0] + ".json")
     if name.startswith("manifest-") and name.endswith(".json"):
         return None  # read with the records that name it
+    if name == CARD:
+        read_card(path)
+        return None
     if name == owner.name:
         return read_record(path)
     if not owner.is_file():

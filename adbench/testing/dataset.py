@@ -56,9 +56,11 @@ class DatasetContract:
         assert isinstance(info, DatasetInfo), f"info must be a DatasetInfo, got {type(info).__name__}"
         check_filled(info, ("summary", "licence", "citation", "modality", "access", "version"))
         if info.reported:
-            check_filled(info, ("reported_source",))
-            unknown = {key for values in info.reported.values() for key in values} - METRICS.keys()
-            assert not unknown, f"reported values must be of the metrics {list(METRICS)}, got {sorted(unknown)}"
+            known = {*METRICS, "s_per_100_slices"}
+            unknown = {each.metric for each in info.reported} - known
+            assert not unknown, f"reported values must be of {sorted(known)}, got {sorted(unknown)}"
+            for each in info.reported:
+                check_filled(each, ("method", "source", "place"))
 
     def test_the_config_is_frozen_and_refuses_unknown_keys(self) -> None:
         dataset = self.make()

@@ -32,6 +32,7 @@ from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import files, listing
+from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.layouts.tables import read_table
 
 OLD = re.compile(r"brats(17|18|19)_(.+)_(\d+)", re.IGNORECASE)  # institution and patient, examination
@@ -76,15 +77,7 @@ class Brats(ContrastDataset[BratsConfig]):
         counts="labelled cases: 285 (2018), 335 (2019), 369 (2020), 1,251 (2021 and 2023)",
         unconfirmed="files of other releases than 2021",
         spacing_mm=1.0,
-        reported={
-            "vae": {"best_dice": 0.173},
-            "fanogan": {"best_dice": 0.243},
-            "transformer": {"best_dice": 0.328},
-            "transformer-ensemble": {"best_dice": 0.537},
-            "ddpm-b": {"best_dice": 0.469},
-            "ddpm": {"best_dice": 0.398},
-        },
-        reported_source="Pinaya et al. 2022, arXiv 2206.03461, Table 2 (trained on UK Biobank)",
+        reported=reported_on("brats"),
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -26,6 +26,7 @@ from adbench_datasets.layouts.discovery import (
     find,
     subject_of,
 )
+from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig, Unmatched
 from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
@@ -34,11 +35,6 @@ IMAGES = ("images", "image", "ct", "CT", "scans", "data", "imagesTr")
 MASKS = ("masks", "mask", "labels", "label", "lesions", "segmentations", "labelsTr")
 COLUMNS = ("image", "mask", "subject", "split")
 NO_BLEED = ("", "none")
-METHODS = (
-    *("vae", "fanogan", "transformer", "transformer-ensemble", "transformer-f8", "transformer-ensemble-f8"),
-    *("ddpm", "ddpm-f8", "ddim", "ddim-f8"),
-)
-SOURCE = "Pinaya et al. 2022, arXiv 2206.03461, Table 3 (trained on CROMIS)"
 LAYOUT = "not public; ask its owners. Any CT with masks can be given in the same layout: images/ and masks/, or a table"
 
 
@@ -49,11 +45,6 @@ class BleedsConfig(ScanConfig):
     subject_pattern: Pattern | None = Field(
         None, description="regular expression whose group 1 is the subject in a file's name; null: the whole name"
     )
-
-
-def _table_3(*best_dice: float) -> dict[str, dict[str, float]]:
-    """A column of the paper's Table 3, in the order of METHODS."""
-    return {method: {"best_dice": value} for method, value in zip(METHODS, best_dice, strict=True)}
 
 
 class Bleeds(ScanDataset[BleedsConfig]):
@@ -149,8 +140,7 @@ class Cromis(Bleeds):
         access=LAYOUT,
         unconfirmed="the layout: it is of this adapter, and the sets are private",
         version="1",
-        reported=_table_3(0.185, 0.146, 0.356, 0.471, 0.205, 0.241, 0.215, 0.284, 0.220, 0.286),
-        reported_source=SOURCE,
+        reported=reported_on("cromis"),
     )
 
 
@@ -167,8 +157,7 @@ class KCH(Bleeds):
         access=LAYOUT,
         unconfirmed="the layout: it is of this adapter, and the sets are private",
         version="1",
-        reported=_table_3(0.353, 0.292, 0.482, 0.631, 0.395, 0.435, 0.471, 0.473, 0.469, 0.483),
-        reported_source=SOURCE,
+        reported=reported_on("kch"),
     )
 
 
@@ -185,6 +174,5 @@ class Chronic(Bleeds):
         access=LAYOUT,
         unconfirmed="the layout: it is of this adapter, and the sets are private",
         version="1",
-        reported=_table_3(0.171, 0.099, 0.116, 0.122, 0.253, 0.268, 0.221, 0.297, 0.210, 0.285),
-        reported_source=SOURCE,
+        reported=reported_on("chronic"),
     )

@@ -27,6 +27,7 @@ from scipy import ndimage
 from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
 from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
+from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.lesions.sprites import draw_sprite
 
 ARCHIVE = "MedNIST.tar.gz"
@@ -60,17 +61,8 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
         modality="CT (8-bit, as distributed)",
         access=f"public: {ARCHIVE} (md5 0bc7306e7427e00ad1c5526a6677552d), or the folder MedNIST/HeadCT inside it",
         version="1",
-        reported={
-            "ae": {"best_dice": 0.165, "auprc": 0.093},
-            "vae": {"best_dice": 0.533, "auprc": 0.464},
-            "fanogan": {"best_dice": 0.492, "auprc": 0.432},
-            "transformer": {"best_dice": 0.768, "auprc": 0.808, "image_auroc": 0.921, "image_auprc": 0.707},
-            "transformer-ensemble": {"best_dice": 0.895, "auprc": 0.956},
-            "ddpm-a": {"best_dice": 0.777, "auprc": 0.810},
-            "ddpm-b": {"best_dice": 0.908, "auprc": 0.950},
-            "ddpm": {"best_dice": 0.920, "auprc": 0.955, "image_auroc": 0.827, "image_auprc": 0.702},
-        },
-        reported_source="Pinaya et al. 2022, arXiv 2206.03461, Table 1 and section 4.1",
+        synthetic="lesions",
+        reported=reported_on("headct-sprites"),
     )
     presets = {
         "smoke": {"n_train": 256, "n_validation": 64, "n_test": 20},

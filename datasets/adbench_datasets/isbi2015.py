@@ -22,6 +22,7 @@ from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.reported import reported_on
 
 FOLDERS = ("training", "isbi2015", "isbi2015/training", "ISBI2015", "ISBI2015/training", "ISBI_2015/training")
 PATIENT = re.compile(r"training\d+", re.IGNORECASE)
@@ -49,6 +50,7 @@ class ISBI2015(ContrastDataset[ISBI2015Config]):
         modality="MRI FLAIR",
         access="after registration: https://smart-stats-tools.org/lesion-challenge (training data), unpacked",
         version="1",
+        reported=reported_on("isbi2015"),
         spacing_mm=1.0,
         releases="training data, preprocessed",
         counts="5 patients, 21 time points; 14 more patients without public masks",

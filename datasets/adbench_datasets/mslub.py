@@ -23,6 +23,7 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.reported import reported_on
 
 PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
 VARIANTS = ("MNI", "coregistered_resampled", "raw", ".")
@@ -65,15 +66,7 @@ class MSLUB(ContrastDataset[MSLUBConfig]):
         counts="30 patients",
         unconfirmed="contrasts other than FLAIR",
         spacing_mm=1.0,
-        reported={
-            "vae": {"best_dice": 0.039},
-            "fanogan": {"best_dice": 0.034},
-            "transformer": {"best_dice": 0.234},
-            "transformer-ensemble": {"best_dice": 0.378},
-            "ddpm-b": {"best_dice": 0.204},
-            "ddpm": {"best_dice": 0.247},
-        },
-        reported_source="Pinaya et al. 2022, arXiv 2206.03461, Table 2 (trained on UK Biobank)",
+        reported=reported_on("mslub"),
     )
 
     def cases(self, root: Path) -> list[Case]:

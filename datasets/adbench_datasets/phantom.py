@@ -237,6 +237,7 @@ class Phantom(Dataset[PhantomConfig]):
         modality="MRI (simulated FLAIR)",
         access="none needed",
         version="1",
+        synthetic="images and lesions",
         spacing_mm=None,  # follows the size: PhantomConfig.spacing_mm, 3.2 mm at 64 px, 1.6 mm at 128 px
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -30,6 +30,7 @@ from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.volumes import mask_volumes
 from adbench_datasets.layouts.discovery import find, listing
+from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.tables import read_table
@@ -79,15 +80,7 @@ class UKB(ScanDataset[UKBConfig]):
         counts="15,000 subjects with the lowest lesion volume in the paper",
         unconfirmed="the files: layouts are from public code or the set's page, none was seen",
         spacing_mm=1.0,
-        reported={
-            "vae": {"best_dice": 0.016},
-            "fanogan": {"best_dice": 0.060},
-            "transformer": {"best_dice": 0.104},
-            "transformer-ensemble": {"best_dice": 0.232},
-            "ddpm-b": {"best_dice": 0.208},
-            "ddpm": {"best_dice": 0.232},
-        },
-        reported_source="Pinaya et al. 2022, arXiv 2206.03461, Table 2",
+        reported=reported_on("ukb"),
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -21,6 +21,7 @@ from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
 from adbench_datasets.layouts.discovery import find, listing
+from adbench_datasets.layouts.reported import reported_on
 
 FOLDERS = ("WMH", "wmh", "wmh_data", "dataverse_files", "WMH_Segmentation_Challenge", "public")
 GE3T = ("Amsterdam GE3T", "Amsterdam_GE3T", "GE3T")
@@ -50,15 +51,7 @@ class WMH(ContrastDataset[WMHConfig]):
         releases="original, and 2022 with the test set",
         counts="60 training and 110 test subjects, 5 scanners",
         unconfirmed="the files: layouts are from public code or the set's page, none was seen",
-        reported={
-            "vae": {"best_dice": 0.068},
-            "fanogan": {"best_dice": 0.048},
-            "transformer": {"best_dice": 0.269},
-            "transformer-ensemble": {"best_dice": 0.429},
-            "ddpm-b": {"best_dice": 0.272},
-            "ddpm": {"best_dice": 0.298},
-        },
-        reported_source="Pinaya et al. 2022, arXiv 2206.03461, Table 2 (trained on UK Biobank)",
+        reported=reported_on("wmh"),
     )
 
     def cases(self, root: Path) -> list[Case]:

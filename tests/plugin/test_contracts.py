@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Reported
 from adbench.contracts.detector import Detector, DetectorConfig, DetectorInfo
 from adbench.contracts.plan import PartPlan, Plan
 from adbench.contracts.splits import Splits
@@ -267,11 +267,11 @@ class Unlicensed(Toy):
 
 
 class UnsourcedReports(Toy):
-    info = replace(Toy.info, reported={"ddpm": {"auprc": 0.9}})
+    info = replace(Toy.info, reported=(Reported("DDPM", "auprc", 0.9, "", "Table 1"),))
 
 
 class ReportsAnUnknownMetric(Toy):
-    info = replace(Toy.info, reported={"ddpm": {"dice": 0.9}}, reported_source="A paper")
+    info = replace(Toy.info, reported=(Reported("DDPM", "dice", 0.9, "A paper", "Table 1"),))
 
 
 class LooseDataConfig(DatasetConfig):

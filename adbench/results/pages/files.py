@@ -8,6 +8,7 @@ from typing import Protocol
 
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
+from adbench.results.card import read_cards
 from adbench.results.figures import FOLDER, figure_of, key_of
 from adbench.results.frame import frame
 from adbench.results.pages.render import MARKER, Extras, render
@@ -69,7 +70,7 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
     records, timings = list(read_records(out)), read_timings(out)
     drawn = _drawings(records, timings, out)
     subjects = subjects_below(out, [record.path.as_posix() for record in records])
-    pages = render(records, timings, Extras(_notes(out), drawn, subjects), rank_by)
+    pages = render(records, timings, Extras(_notes(out), drawn, subjects, read_cards(out)), rank_by)
     return (
         {out / path: text for path, text in pages.items()},
         {out / FOLDER / name: drawing for name, drawing in drawn.items()},

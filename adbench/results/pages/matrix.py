@@ -18,20 +18,28 @@ SHOWN = QUALITY[0]
 
 
 def matrix(
-    results: pd.DataFrame, found: Mapping[str, Sequence[tuple[Variant, Summary]]], rank_by: str
+    results: pd.DataFrame,
+    found: Mapping[str, Sequence[tuple[Variant, Summary]]],
+    synthetic: Mapping[str, str],
+    rank_by: str,
 ) -> Iterator[str]:
-    """The table of all methods, and a line for each dataset. `found`: dataset -> its variants, as they are shown."""
+    """The table of all methods, and a line for each dataset; real ones before synthetic ones.
+
+    found: dataset -> its variants, as they are shown; synthetic: dataset -> what of it a program made.
+    """
     if results.empty:
         yield "No records yet."
         return
-    columns = {_heading(name, v): _values(shown, rank_by) for name, each in found.items() for v, shown in _first(each)}
+    order = sorted(found, key=lambda name: (bool(synthetic.get(name)), name))
+    columns = {_heading(name, v): _values(shown, rank_by) for name in order for v, shown in _first(found[name])}
     if columns:
         yield (
             f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of "
             f"their mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
         )
         yield _table(columns, rank_by).markdown()
-    yield "\n".join(_line(str(name), rows) for name, rows in results.groupby("dataset"))
+    of_each = {str(name): rows for name, rows in results.groupby("dataset")}
+    yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
 
 
 def _table(columns: Mapping[str, pd.DataFrame], rank_by: str) -> Table:
@@ -72,8 +80,8 @@ def _largest(values: pd.Series) -> list[int]:
     return list(shown.index[shown == shown.max()])
 
 
-def _line(name: str, rows: pd.DataFrame) -> str:
+def _line(name: str, rows: pd.DataFrame, synthetic: str) -> str:
     runs = rows.drop_duplicates("record")
     failed = int((runs["status"] != "ok").sum())
     text = counted(len(runs) - failed, "record") + (f", {failed} failed or skipped" if failed else "")
-    return f"- [{name}]({name}.md): {text}"
+    return f"- [{name}]({name}.md): {text}" + (f"; synthetic {synthetic}" if synthetic else "")

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
+from adbench.results.card import DatasetCard
 from adbench.results.columns import in_time_table
 from adbench.results.figures import FOLDER
 from adbench.results.frame import frame, strata
@@ -52,11 +53,12 @@ class Details:
 
 @dataclass(frozen=True)
 class Extras:
-    """What stands beside the records: notes by dataset, names of figures, and by path of a record its subjects."""
+    """What stands beside the records: notes and cards by dataset, names of figures, subjects by path of a record."""
 
     notes: Mapping[str, str] = field(default_factory=dict)
     figures: Collection[str] = ()
     subjects: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    cards: Mapping[str, DatasetCard] = field(default_factory=dict)
 
 
 def render(
@@ -73,7 +75,9 @@ def render(
     for name, rows in results.groupby("dataset"):
         found[str(name)] = [(v, summary(v, extras.subjects, rank_by)) for v in variants(rows)]
         pages[Path(f"{name}.md")] = _dataset(rows, found[str(name)], lesions, extras)
-    pages[INDEX] = _page("Leaderboards", [*matrix(results, found, rank_by), f"[What the numbers mean]({GLOSSARY})."])
+    synthetic = {name: card.synthetic for name, card in extras.cards.items()}
+    index = matrix(results, found, synthetic, rank_by)
+    pages[INDEX] = _page("Leaderboards", [*index, f"[What the numbers mean]({GLOSSARY})."])
     if records:
         pages[GLOSSARY] = _page("What the numbers mean", _glossary(results))
     return pages
@@ -100,6 +104,8 @@ def _dataset(rows: pd.DataFrame, found: Sequence[Shown], lesions: pd.DataFrame, 
     failed = rows[rows["status"] != "ok"].drop_duplicates("record")
     if len(failed):
         details.append(Details("Failed and skipped", [tables.failures(failed)]))
+    if name in extras.cards and (table := tables.reported(extras.cards[name].reported)):
+        details.append(Details("Other people's numbers, never ranked with ours", [table]))
     if notes:
         details.append(Details("Notes", [notes]))
     return _page(f"Leaderboard: {name}", filter(None, blocks), details)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from adbench.contracts.dataset import Reported
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
-from adbench.results.columns import Row, in_time_table, rows_of
+from adbench.results.columns import TIME, Row, in_time_table, rows_of
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.summary import QUALITY
 from adbench.results.variants import image_size
@@ -134,6 +135,17 @@ def _size(start: float, end: float) -> str:
     if pd.isna(end):
         return f"from {100 * start:g} %"
     return f"{100 * start:g} to {100 * end:g} %" if start else f"below {100 * end:g} %"
+
+
+def reported(values: Sequence[Reported]) -> str:
+    """Published values, in the order in which their publications print them."""
+    header = ["method", "metric", "value", "source", "differs in"]
+    cells = [[v.method, _metric(v.metric), f"{v.value:g}", f"{v.source}, {v.place}", v.differs] for v in values]
+    return markdown.table(header, cells, left=5) if cells else ""
+
+
+def _metric(key: str) -> str:
+    return METRICS[key].title if key in METRICS else TIME[key].title
 
 
 def failures(rows: pd.DataFrame) -> str:

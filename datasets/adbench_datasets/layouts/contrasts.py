@@ -32,5 +32,5 @@ class ContrastDataset(ScanDataset[ContrastT], Generic[ContrastT]):
         super().__init__(config, data_root, runtime)
         if config.modality != type(config).model_fields["modality"].default:
             self.info = dataclasses.replace(  # type: ignore[misc]  # of this one, not of the class
-                self.info, modality=f"MRI {config.modality}", reported={}, reported_source=""
+                self.info, modality=f"MRI {config.modality}", reported=()
             )

@@ -10,7 +10,7 @@ import pytest
 import toys
 
 import adbench
-from adbench.contracts.dataset import DatasetInfo
+from adbench.contracts.dataset import DatasetInfo, Reported
 from adbench.errors import AdbenchError, PluginError
 from adbench.metrics.catalogue import METRICS
 from adbench.protocol import harness
@@ -324,24 +324,21 @@ def test_an_error_of_the_users_while_running_stops_the_run_and_writes_no_record(
 
 
 def with_reported(method: str) -> DatasetInfo:
-    reported = {method: {"best_dice": 0.92}}
-    return replace(toys.ToyData.info, reported=reported, reported_source="the paper")
+    theirs = Reported("Theirs", "best_dice", 0.92, "the paper", "Table 1", registered=method)
+    seconds = Reported("Theirs", "s_per_100_slices", 46, "the paper", "Table 3", registered=method)
+    return replace(toys.ToyData.info, synthetic="lesions", reported=(theirs, seconds))
 
 
 def test_reported_values_are_those_of_the_method_and_dataset_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(toys.ToyData, "info", with_reported("toy-brightness"))
     brightness, constant = run(tmp_path, "toy-brightness", "toy-constant")
-    assert (brightness.reported, brightness.reported_source) == ({"best_dice": 0.92}, "the paper")
+    assert (brightness.reported, brightness.reported_source) == ({"best_dice": 0.92}, "the paper, Table 1")
     assert (constant.reported, constant.reported_source) == (None, None)
-
-
-def test_of_our_datasets_only_headct_has_reported_values():
-    from adbench_datasets.headct_sprites import HeadCTSprites
-    from adbench_datasets.phantom import Phantom
-
-    assert HeadCTSprites.info.reported["ddpm"]["best_dice"] == 0.920
-    assert HeadCTSprites.info.reported_source
-    assert not Phantom.info.reported
+    out = tmp_path / "out"
+    pages.write_pages(out)
+    page = (out / "toy.md").read_text("utf-8")
+    assert "| Theirs | s / 100 slices | 46 | the paper, Table 3 |  |" in page
+    assert "synthetic lesions" in (out / "README.md").read_text("utf-8")
 
 
 def test_a_run_from_python_is_the_run_of_the_command_line(tmp_path):
