@@ -20,7 +20,9 @@ from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
+from adbench.cli.reproduce import reproduce
 from adbench.cli.run import run
+from adbench.cli.show import show
 from adbench.cli.table import table
 from adbench.cli.time import time
 from adbench.cli.tune import tune
@@ -68,9 +70,11 @@ app.command()(info)
 app.command(cls=SpreadCommand)(run)
 app.command(cls=SpreadCommand)(tune)
 app.command("leaderboard")(leaderboard_pages)
-app.command()(table)
+app.command(cls=SpreadCommand)(table)
 app.command(cls=SpreadCommand)(time)
+app.command()(show)
 app.command()(verify)
+app.command()(reproduce)
 app.command(cls=SpreadCommand)(compare)
 
 

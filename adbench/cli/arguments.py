@@ -15,7 +15,7 @@ from adbench.config.options import AskedPrecision
 from adbench.config.presets import PRESETS
 from adbench.devices.backends import BACKENDS
 
-SPREAD = ("--method", "--dataset", "--set")
+SPREAD = ("--method", "--dataset", "--metric", "--set")
 """Options that take several values after one flag."""
 
 DataRoot = Annotated[Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from adbench.cli import console
+from adbench.cli import console, shown
 
 if TYPE_CHECKING:
     from adbench.results.comparison import Comparison
@@ -39,7 +39,7 @@ def compare(
         console.say_json([_as_json(label, comparison) for label, comparison in found])
     else:
         for label, comparison in found:
-            console.show_comparison(label, comparison)
+            shown.show_comparison(label, comparison)
     if fail_if and any(each.worse for _, comparison in found for each in comparison.differences):
         console.complain(f"{a} is worse than what it was compared with, by more than chance")
         raise typer.Exit(console.FAILED)

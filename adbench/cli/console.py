@@ -13,21 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from adbench.errors import counted
 from adbench.results import formats
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from pydantic import BaseModel
 
     from adbench.contracts.dataset import Findings
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
     from adbench.protocol.forecast import CellForecast
-    from adbench.results.comparison import Comparison
-    from adbench.results.table import Table
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes."""
@@ -68,7 +64,7 @@ def say_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
-def _rich(*columns: str, left: int = 1, title: str | None = None) -> RichTable:
+def grid(*columns: str, left: int = 1, title: str | None = None) -> RichTable:
     table = RichTable(box=SIMPLE, title=title, title_justify="left", pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", overflow="fold")
@@ -77,7 +73,7 @@ def _rich(*columns: str, left: int = 1, title: str | None = None) -> RichTable:
 
 def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[str, str]) -> None:
     """Print the registered names of one kind; a plugin that cannot work is marked, not left out."""
-    table = _rich(kind, "distribution", "class", "", left=4)
+    table = grid(kind, "distribution", "class", "", left=4)
     for entry in entries:
         fault = f"broken: {problems[entry.name]}" if entry.name in problems else ""
         table.add_row(entry.name, f"{entry.distribution} {entry.version}", entry.target, fault)
@@ -94,7 +90,7 @@ CARD = (
 def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
     """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
     cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
-    card = _rich("", "", left=2)
+    card = grid("", "", left=2)
     card.show_header = False
     card.add_row(kind, entry.name)
     for name in CARD:
@@ -113,7 +109,7 @@ def show_fields(
     model: type[BaseModel], overrides: Mapping[str, Any], prefix: str, presets: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Print the fields of a config as `--set` takes them, and what presets give."""
-    fields = _rich("--set", "type", "default", "", left=4)
+    fields = grid("--set", "type", "default", "", left=4)
     for row in config_rows(model, overrides, prefix):
         fields.add_row(*row)
     out().print(fields if fields.row_count else "no settings")
@@ -168,71 +164,19 @@ def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
     return ", ".join([name, *limits])
 
 
-def show_results(results: DataFrame, out_folder: Path) -> None:
-    """Print the first table of each page, of these runs alone, and below where each record is."""
-    from adbench.results.subjects import subjects_below
-    from adbench.results.summary import summary
-    from adbench.results.variants import trained_on, variants
-
-    subjects = subjects_below(out_folder, results["record"].unique())
-    several = results["dataset"].nunique() > 1
-    for name, rows in results.groupby("dataset", sort=False):
-        found = variants(rows)
-        for variant in found:
-            elsewhere = trained_on(variant.facts) if variant.facts["train_on"] else ""
-            title = [str(name), variant.differs or elsewhere]
-            shown = summary(variant, subjects)
-            _show_table(shown.table, ", ".join(filter(None, title)) if several or title[1] or found[1:] else None)
-            say(_plain("\n".join(shown.said)))
-    for row in results.drop_duplicates("record").to_dict("records"):
-        which = f"{row['method']} on {row['dataset']}" if several else row["method"]
-        state = "" if row["status"] == "ok" else f"{row['status']}, "
-        say(f"{which}: {state}{out_folder / row['record']}")
-
-
-def _show_table(table: Table, title: str | None) -> None:
-    """Print a table, its best values bold."""
-    shown = _rich(*table.header, left=table.left, title=title and _plain(title))
-    for i, row in enumerate(table.rows):
-        cells = [Text(_plain(cell), "bold" if (i, j) in table.best else "") for j, cell in enumerate(row)]
-        shown.add_row(*cells)
-    out().print(shown)
-
-
-def _plain(text: str) -> str:
-    """Text without Markdown's marks."""
-    return text.replace("`", "").replace("**", "")
-
-
-def show_comparison(label: str, comparison: Comparison) -> None:
-    """Print paired differences, the subjects that differ most, and what differs in the settings."""
-    table = _rich("metric", "subjects", "a", "b", "a - b [95 %]", "p", title=label)
-    for each in comparison.differences:
-        of = each.difference
-        numbers = [formats.number(each.a), formats.number(each.b), formats.interval(of.value, of.low, of.high)]
-        table.add_row(each.metric, str(each.subjects), *numbers, f"{each.p:.2g}")
-    out().print(table)
-    subjects = _rich("AUPRC differs most in", "a", "b")
-    for row in comparison.largest.itertuples(index=False):
-        subjects.add_row(str(row.subject), formats.number(row.a), formats.number(row.b))
-    out().print(subjects)
-    for key, (ours, theirs) in comparison.settings.items():
-        say(f"{key}: {formats.short(ours)} | {formats.short(theirs)}")
-
-
 def show_forecast(cells: Sequence[CellForecast]) -> None:
     """Print what a run would take: the parts first (shared ones once), then the scoring of each method."""
     todo = [cell for cell in cells if not cell.record_exists]
     parts = {part.key: part for cell in todo for part in cell.parts}
     columns = ("part", "kind", "status", "steps", "parameters", "FLOPs", "memory", "time")
-    table = _rich(*columns, left=3, title="To train")
+    table = grid(*columns, left=3, title="To train")
     for part in parts.values():
         sizes = [formats.si(part.parameters), formats.si(part.flops), formats.mebibytes(part.memory_bytes)]
         table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes, formats.duration(part.estimated_s))
     if parts:
         out().print(table)
     scoring = ("method", "dataset", "network passes", "FLOPs / 100", "time", "memory", "record")
-    table = _rich(*scoring, left=2, title="To score")
+    table = grid(*scoring, left=2, title="To score")
     for cell in cells:
         table.add_row(
             cell.method,
@@ -254,13 +198,13 @@ def show_findings(name: str, findings: Findings, shown: int) -> None:
     """Print up to `shown` of the problems, then what was found in the data folder and the problems by kind."""
     problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
     if problems:
-        table = _rich("file", "problem", "", left=3, title=counted(len(problems), "problem"))
+        table = grid("file", "problem", "", left=3, title=counted(len(problems), "problem"))
         for problem in problems[:shown]:
             table.add_row(problem.file, problem.what, _fate(problem.skipped))
         out().print(table)
     if len(problems) > shown:
         say(f"and {len(problems) - shown} more: --all shows them")
-    table = _rich("", "", left=2)
+    table = grid("", "", left=2)
     table.show_header = False
     for key, value in {"dataset": name, **findings.facts}.items():
         table.add_row(key, str(value))
@@ -275,7 +219,7 @@ def _fate(skipped: bool) -> str:
 
 def show_prepared(name: str, trained_on: str | None, splits: Splits) -> None:
     """Print the sizes of the splits of a run, and where their images are kept."""
-    table = _rich("images", "number", "subjects", "size", "bytes", "kept in", title=name)
+    table = grid("images", "number", "subjects", "size", "bytes", "kept in", title=name)
     for kind, split in splits.items():
         images = split.images
         owner = f"{kind} of {trained_on}" if trained_on and kind != "test" else kind

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adbench.cli import console
+from adbench.cli import console, shown
 from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, TrainOn, VerifyData, split_names
 from adbench.config.options import MAX_SEED, RunOptions, default_cache
 from adbench.config.presets import check_preset
@@ -112,13 +112,13 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     if as_json:
         console.say_json([record.model_dump(mode="json") for record in records])
     else:
-        console.show_results(frame(records, harness.times_here(records, options)), options.out)
+        shown.show_results(frame(records, harness.times_here(records, options)), options.out)
     console.say_left_out(options.out)
     written = pages.write_pages(options.out)
     if not as_json:
-        shown = {record.dataset.name for record in records}
+        names = {record.dataset.name for record in records}
         for path in written:
-            if path.suffix == ".png" and path.stem in shown:
+            if path.suffix == ".png" and path.stem in names:
                 console.say(f"Score maps of the best methods: {path}")
     _report_failures(records)
 

@@ -15,9 +15,9 @@ from adbench.errors import RecordError
 from adbench.metrics.chance import ALPHA, holm, sign_flip_p
 from adbench.metrics.estimate import Estimate
 from adbench.results.record import Record
+from adbench.results.scan_metrics import LOWER_IS_BETTER
 from adbench.results.subjects import SEPARATOR, read_subjects, subjects_path
 
-LOWER_IS_BETTER = ("hd95_mm", "avd_percent", "false_components")
 COUNTS = ("images", "scans", "lesion_pixels", "lesion_voxels", "unseen_voxels", "lesions", "components", "perfect_dice")
 """Columns of the files of subjects that judge no method."""
 FLIPS = 100_000

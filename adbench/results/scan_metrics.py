@@ -27,6 +27,12 @@ class ScanMetric:
     scale: Scale = "fraction"
     point: str = ""
     """Key of the operating point that it is read at; empty where it needs no threshold."""
+    higher_is_better: bool = True
+
+    @property
+    def heading(self) -> str:
+        """As a table shows it, with its unit."""
+        return self.title
 
 
 FIELDS: dict[str, tuple[str, str]] = {
@@ -39,6 +45,9 @@ FIELDS: dict[str, tuple[str, str]] = {
     "false_components": ("false components a scan", "mean number of those that touch no lesion; lower is better."),
 }
 """Field of `VolumeScores` -> title and glossary."""
+
+
+LOWER_IS_BETTER = ("hd95_mm", "avd_percent", "false_components")
 
 
 def _pooled(field: str, scans: ScansRecord) -> Estimate:
@@ -73,6 +82,7 @@ _METRICS = (
             partial(_mean, field, point.key),
             VolumeScores.scale(field),
             point.key,
+            higher_is_better=field not in LOWER_IS_BETTER,
         )
         for point in POINTS
         for field, (title, glossary) in FIELDS.items()

@@ -79,7 +79,7 @@ def standing(
     if not single:
         rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
     how = (
-        f"By {METRICS[rank_by].title}: sign flips over {n} subjects, Holm's correction over {pairs} pairs, "
+        f"By {METRICS[rank_by].title}: sign flips over {n} subjects, Holm's correction over {counted(pairs, 'pair')}, "
         f"{100 * ALPHA:.0f} %; four times in five a difference of {formats.number(comparison.detectable)} is found."
     )
     ranked = "No ranks: a method that trains has one training." if single else RANK

@@ -16,15 +16,15 @@ import pandas as pd
 from adbench.config.nested import flat
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.columns import Row, canonical, rows_of
+from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.standing import PRIMARY, pooled, standing
 from adbench.results.table import Table
 from adbench.results.variants import Variant
 
-QUALITY, REPORTED, SECONDS = ("best_dice", "auprc", "dice_1pct"), "best_dice_reported", "s / 100 slices"
-TITLES = {"dice_1pct": "Dice at 1 %"}
-"""Those of the other metrics are their own."""
+QUALITY, SECONDS = ("best_dice", "auprc", "dice_1pct"), "s / 100 slices"
 FEW = 5
 """Test subjects below which a table says how few they are."""
 
@@ -40,15 +40,23 @@ class Summary:
     """What must be known to read it, a sentence or two each."""
 
 
-def summary(variant: Variant, subjects: Mapping[str, pd.DataFrame], rank_by: str = PRIMARY) -> Summary:
-    """Summarise a variant. `subjects`: path of a record -> its rows by subject; without them nothing is ranked."""
+def summary(
+    variant: Variant,
+    subjects: Mapping[str, pd.DataFrame],
+    rank_by: str = PRIMARY,
+    metrics: Sequence[str] = QUALITY,
+) -> Summary:
+    """Summarise a variant by some metrics, the first of them with its interval and published value.
+
+    subjects: path of a record -> its rows by subject; without them nothing is ranked.
+    """
     rows, stands = standing(pooled(variant.runs), subjects, rank_by)
     rows = rows.assign(label=labels(rows))
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
     said = [*_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
     shown = rows_of(rows)
-    return Summary(shown, _table(rows, shown), [text for text in said if text])
+    return Summary(shown, _table(rows, shown, metrics), [text for text in said if text])
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
@@ -75,17 +83,18 @@ def _settings_that_differ(rows: pd.DataFrame) -> list[str]:
     return list(said)
 
 
-def _table(rows: pd.DataFrame, shown: Sequence[Row]) -> Table:
+def _table(rows: pd.DataFrame, shown: Sequence[Row], metrics: Sequence[str]) -> Table:
     """The columns of which any row has a value."""
     columns: list[tuple[str, Callable[[Row], str], str]] = []
     if (rows["rank"] > 0).all():
         columns.append(("rank", lambda row: str(row["rank"]), ""))
     columns.append(("method", lambda row: row["label"], ""))
     left = len(columns)
-    for key in QUALITY:
-        columns.append((TITLES.get(key, METRICS[key].title), _estimate(key), key))
-        if key == "best_dice" and rows[REPORTED].notna().any():
-            columns.append(("reported", lambda row: formats.number(row[REPORTED]), ""))
+    for key in metrics:
+        columns.append((title_of(key), _estimate(key, interval=key == metrics[0]), key))
+        reported = f"{key}_reported"
+        if key == metrics[0] and reported in rows and rows[reported].notna().any():
+            columns.append(("reported", lambda row, reported=reported: formats.number(row[reported]), ""))  # type: ignore[misc]
     if rows[SECONDS].notna().any():
         columns.append((SECONDS, lambda row: formats.seconds(row[SECONDS]), SECONDS))
     texts = [[text(row) for _, text, _ in columns] for row in shown]
@@ -93,11 +102,17 @@ def _table(rows: pd.DataFrame, shown: Sequence[Row]) -> Table:
     return Table([heading for heading, _, _ in columns], texts, left, best)
 
 
-def _estimate(key: str) -> Callable[[Row], str]:
-    """The first metric with its interval, the others without."""
+def title_of(key: str) -> str:
+    """`Dice at 1 %`: a metric's heading where those of several operating points stand side by side."""
+    metric = METRICS.get(key) or SCAN_METRICS[key]
+    rates = [f" at {100 * point.rate:g} %" for point in POINTS if point.key == metric.point]
+    scan = "scan " if key in SCAN_METRICS else ""
+    return scan + metric.heading + "".join(rates)
 
+
+def _estimate(key: str, interval: bool) -> Callable[[Row], str]:
     def text(row: Row) -> str:
-        low, high = (row[f"{key}_low"], row[f"{key}_high"]) if key == QUALITY[0] else (None, None)
+        low, high = (row[f"{key}_low"], row[f"{key}_high"]) if interval else (None, None)
         return formats.interval(row[key], low, high, row[f"{key}_sd"])
 
     return text
@@ -108,7 +123,8 @@ def _best(rows: pd.DataFrame, key: str) -> list[int]:
     shown = rows[key].round(3).to_numpy(np.float64)
     if len(shown) < 2 or np.isnan(shown).all():
         return []
-    most = key in METRICS and METRICS[key].higher_is_better
+    metric = METRICS.get(key) or SCAN_METRICS.get(key)
+    most = metric is not None and metric.higher_is_better
     return list(np.flatnonzero(shown == (np.nanmax(shown) if most else np.nanmin(shown))))
 
 

@@ -76,6 +76,11 @@ def read_timing(path: Path) -> TimingFile:
     return read_model(TimingFile, path, "file of times")
 
 
+def times_beside(record: Path) -> list[TimingFile]:
+    """The times of one record, by the names of their files. Raises RecordError as `read_timing`."""
+    return [read_timing(path) for path in sorted(record.parent.glob(f"{record.stem}.timing-*.json"))]
+
+
 def read_timings(out: Path) -> list[TimingFile]:
     """All times below `out`, in the order of their paths. Raises RecordError as `read_timing`, and for a wrong name."""
     timings = {path: read_timing(path) for path in sorted((out / "records").glob("*/*/*-seed*.timing-*.json"))}

@@ -53,7 +53,7 @@ def test_the_wheel_holds_every_module_and_data_file_of_the_three_packages(wheel:
         for path in (container / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
-    assert {"adbench/py.typed", "adbench/results/page.md.j2"} <= wanted
+    assert {"adbench/py.typed", "adbench/results/pages/page.md.j2", "adbench_datasets/reported.csv"} <= wanted
     assert wanted <= shipped
 
 

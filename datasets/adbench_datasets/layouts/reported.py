@@ -13,7 +13,7 @@ from adbench.contracts.dataset import Reported
 def reported_on(dataset: str) -> tuple[Reported, ...]:
     """The published results on a dataset, in the order of the file."""
     rows = _table()[_table()["dataset"] == dataset].drop(columns="dataset")
-    return tuple(Reported(**row) for row in rows.to_dict("records"))  # type: ignore[misc]
+    return tuple(Reported(**row) for row in rows.to_dict("records"))
 
 
 @cache

@@ -12,7 +12,7 @@ from cli_fakes import RunOptions
 from record_factory import dataset, make
 
 import adbench
-from adbench.cli import console
+from adbench.cli import shown
 from adbench.cli.app import app
 from adbench.cli.arguments import spread
 from adbench.config.options import default_cache
@@ -88,7 +88,7 @@ def test_results_of_two_regions_have_a_table_each_and_say_which(capsys):
         make("ddpm", dataset=dataset(region=region), config_hash=letter * 12)
         for region, letter in (("image", "a"), ("brain", "b"))
     ]
-    console.show_results(frame(records), Path("out"))
+    shown.show_results(frame(records), Path("out"))
     out = capsys.readouterr().out
     assert out.count("⌈DICE⌉") == 2
     assert [line.strip() for line in out.splitlines() if line.startswith("toy")] == ["toy", "toy, region image"]

@@ -43,18 +43,22 @@ def folders(tmp_path, monkeypatch):
 def test_a_toy_metric_reaches_record_terminal_page_glossary_and_csv(folders, command, tmp_path):
     settings = ["protocol.resamples=20", "protocol.timing_slices=2", "protocol.timing_budget_s=0.01"]
     chosen = ["--method", "toy-brightness", "--dataset", "toy", "--preset", "smoke", "--set", *settings]
-    code, terminal, _ = command("run", *chosen, *folders)
+    code, _, _ = command("run", *chosen, *folders)
     assert code == 0
+    asked = ["--metric", "toy_mean", "--format", "markdown", "--out", str(tmp_path / "out")]
+    _, terminal, _ = command("table", *asked)
     (path,) = (tmp_path / "out/records/toy/toy-brightness").glob("*-seed0.json")
     value = json.loads(path.read_text())["metrics"]["toy_mean"]["value"]
     assert value > 0
-    lines = [line for line in terminal.splitlines() if line.strip()]
-    assert "toy mean %" in lines[0]
-    assert f"{value:.3f}" in next(line for line in lines if line.startswith(" toy-brightness "))
+    assert "| method | toy mean % |" in terminal
+    assert f"| `toy-brightness` | {value:.3f} [12.500, 87.500] |" in terminal
     page = (tmp_path / "out/toy.md").read_text()
-    header, _, row = page.split("### Quality\n\n")[1].split("\n\n")[0].splitlines()
+    header, _, row = page.split("<summary>All metrics")[1].split("\n\n")[1].splitlines()
     assert row.split(" | ")[header.split(" | ").index("toy mean %")] == f"{value:.3f} [12.500, 87.500]"
-    assert "- **toy mean %** (pixels, lower is better; interval over nothing): mean score of lesion pixels." in page
+    assert (
+        "- **toy mean %** (pixels, lower is better; interval over nothing): mean score of lesion pixels."
+        in (tmp_path / "out/GLOSSARY.md").read_text()
+    )
     _, text, _ = command("table", "--out", str(tmp_path / "out"))
     (result,) = csv.DictReader(io.StringIO(text))
     shown = [result[key] for key in ("toy_mean", "toy_mean_low", "toy_mean_high", "toy_mean_reported")]

@@ -1,0 +1,45 @@
+"""`adbench reproduce`: a record made once more."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adbench.cli import console, shown
+from adbench.cli.arguments import DataRoot, Device, PrecisionChoice
+from adbench.config.options import RunOptions
+
+
+def reproduce(
+    record: Annotated[Path, typer.Argument(help="File of a record, as the pages link to it.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")] = Path("reproduced"),
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference at which a number agrees.")] = 0.001,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came out as a JSON object.")] = False,
+) -> None:
+    """Train and score the cell of a record from nothing; exit 1 where a number does not come out again.
+
+    What is made stays below the folder, so that the same command goes on where it was interrupted.
+    """
+    from adbench.cli import progress
+    from adbench.protocol import reproducing
+    from adbench.results.record import read_record
+
+    given = read_record(record)
+    options = RunOptions(device=device, precision=precision, data_root=data_root, out=output, cache=output / "cache")
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        found = reproducing.reproduce(given, options, reporter, tolerance)
+    if as_json:
+        numbers = [vars(number) for number in found.numbers]
+        console.say_json({"record": str(record), "numbers": numbers, "environment": found.environment})
+    else:
+        shown.show_reproduction(found, tolerance)
+    if not found.succeeded:
+        console.complain(f"{record}: not all numbers came out again within {tolerance:g}")
+        raise typer.Exit(console.FAILED)
