@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import pandas as pd
+
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.results.card import read_cards
 from adbench.results.figures import FOLDER, figure_of, key_of
 from adbench.results.frame import frame
+from adbench.results.pages.published import read_published
 from adbench.results.pages.render import MARKER, Extras, render
 from adbench.results.pictures import picture_path, read_picture
 from adbench.results.record import Record, read_records, write_bytes, write_text
@@ -70,21 +73,27 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
     records, timings = list(read_records(out)), read_timings(out)
     drawn = _drawings(records, timings, out)
     subjects = subjects_below(out, [record.path.as_posix() for record in records])
-    pages = render(records, timings, Extras(_notes(out), drawn, subjects, read_cards(out)), rank_by)
+    pages = render(records, timings, Extras(_notes(out), drawn, subjects, read_cards(out), _published(out)), rank_by)
     return (
         {out / path: text for path, text in pages.items()},
         {out / FOLDER / name: drawing for name, drawing in drawn.items()},
     )
 
 
+def _published(out: Path) -> dict[str, pd.DataFrame]:
+    paths = sorted((out / "notes").glob("*.csv"))
+    return {path.stem: read_published(_noted(path), str(path)) for path in paths}
+
+
 def _notes(out: Path) -> dict[str, str]:
-    notes = {}
-    for path in sorted((out / "notes").glob("*.md")):
-        text = _text(path)
-        if text is None:
-            raise RecordError(f"Notes must be readable UTF-8 text, but {path} is not. Save it as UTF-8.")
-        notes[path.stem] = text
-    return notes
+    return {path.stem: _noted(path) for path in sorted((out / "notes").glob("*.md"))}
+
+
+def _noted(path: Path) -> str:
+    text = _text(path)
+    if text is None:
+        raise RecordError(f"Notes must be readable UTF-8 text, but {path} is not. Save it as UTF-8.")
+    return text
 
 
 def _drawings(records: Sequence[Record], timings: Sequence[TimingFile], out: Path) -> dict[str, Drawing]:

@@ -21,6 +21,7 @@ from adbench.results.figures import FOLDER
 from adbench.results.frame import frame, strata
 from adbench.results.pages import tables
 from adbench.results.pages.matrix import matrix
+from adbench.results.pages.published import published
 from adbench.results.record import Record
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.standing import PRIMARY
@@ -53,12 +54,15 @@ class Details:
 
 @dataclass(frozen=True)
 class Extras:
-    """What stands beside the records: notes and cards by dataset, names of figures, subjects by path of a record."""
+    """What stands beside the records: notes and cards by dataset, names of figures, subjects by path of a record,
+    and tables of publications by the name of their page.
+    """
 
     notes: Mapping[str, str] = field(default_factory=dict)
     figures: Collection[str] = ()
     subjects: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     cards: Mapping[str, DatasetCard] = field(default_factory=dict)
+    published: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def render(
@@ -78,6 +82,8 @@ def render(
     synthetic = {name: card.synthetic for name, card in extras.cards.items()}
     index = matrix(results, found, synthetic, rank_by)
     pages[INDEX] = _page("Leaderboards", [*index, f"[What the numbers mean]({GLOSSARY})."])
+    for name, rows in extras.published.items():
+        pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", published(rows, found))
     if records:
         pages[GLOSSARY] = _page("What the numbers mean", _glossary(results))
     return pages

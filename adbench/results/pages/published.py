@@ -1,0 +1,81 @@
+"""A publication's tables, theirs beside ours: `notes/<name>.csv` makes the page `<name>.md`.
+
+The file has one row a number of the publication, in the columns of `COLUMNS`; rows are shown in its order.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from adbench.errors import RecordError
+from adbench.metrics.catalogue import METRICS
+from adbench.results import formats, markdown
+from adbench.results.columns import TIME, Row
+from adbench.results.summary import SECONDS, Summary
+from adbench.results.variants import Variant
+
+COLUMNS = ("table", "dataset", "method", "registered", "metric", "value", "stand_in", "why")
+"""Table of the publication; dataset, method as printed there; the method's name here; key of the metric; its value; the
+dataset whose records stand beside it; and why it is not reached, or not measured."""
+TIMED = "s_per_100_slices"
+Found = Mapping[str, Sequence[tuple[Variant, Summary]]]
+
+
+def read_published(text: str, path: str) -> pd.DataFrame:
+    """Read the file. Raises RecordError where its columns are others, or a metric is none."""
+    try:
+        rows = pd.read_csv(io.StringIO(text), keep_default_na=False)
+    except ValueError as error:
+        raise RecordError(f"{path} must be a CSV file, but cannot be read ({error}).") from error
+    if tuple(rows) != COLUMNS:
+        raise RecordError(f"{path} must have the columns {', '.join(COLUMNS)}, got {', '.join(rows)}.")
+    if unknown := sorted(set(rows["metric"]) - {*METRICS, TIMED}):
+        raise RecordError(f"{path} names the metric {unknown[0]!r}: there are {', '.join([*METRICS, TIMED])}.")
+    return rows
+
+
+def published(rows: pd.DataFrame, found: Found) -> list[str]:
+    """The blocks of the page: how many numbers are reached, then each table. `found`: dataset -> variants as shown."""
+    texts = [_row(row, found) for row in rows.to_dict("records")]
+    rows = rows.assign(ours=[ours for ours, _ in texts], state=[state for _, state in texts])
+    kinds = rows["state"].str.partition(":")[0].value_counts()
+    counts = ", ".join(f"{kind} {n}" for kind, n in kinds.sort_index().items())
+    blocks = [f"{len(rows)} numbers: {counts}. Ours are means ± standard deviation over trainings, without a median."]
+    for name, table in rows.groupby("table", sort=False):
+        header = ["method", "data", "metric", "theirs", "ours", ""]
+        columns = table[["method", "dataset", "metric", "value", "ours", "state"]].itertuples(index=False, name=None)
+        cells = [[m, d, _title(k), f"{v:g}", ours, state] for m, d, k, v, ours, state in columns]
+        blocks += [f"## {name}", markdown.table(header, cells, left=3)]
+    return blocks
+
+
+def _title(key: str) -> str:
+    return METRICS[key].title if key in METRICS else TIME[key].title
+
+
+def _row(row: Mapping[str, object], found: Found) -> tuple[str, str]:
+    """Ours as text, and whether it is reached, of a stand-in, of another device, or not measured, with the reason."""
+    why = f": {row['why']}" if row["why"] else ""
+    shown = _ours(str(row["stand_in"]), str(row["registered"]), found)
+    key = SECONDS if row["metric"] == TIMED else str(row["metric"])
+    if shown is None or formats.is_missing(shown[key]):
+        return formats.NONE, "not measured" + (why if row["stand_in"] != row["dataset"] else " yet")
+    if key == SECONDS:
+        return formats.seconds(shown[key]), f"another device{why}"
+    ours = formats.interval(shown[key], None, None, shown[f"{key}_sd"])
+    if row["stand_in"] != row["dataset"]:
+        return ours, f"stand-in: `{row['stand_in']}`{why}"
+    return ours, "reached" if round(shown[key], 3) >= float(str(row["value"])) else f"not reached{why}"
+
+
+def _ours(dataset: str, method: str, found: Found) -> Row | None:
+    """The best row of a method on a dataset, of the untuned variant without post-processing where there is one."""
+    untuned = [(variant, shown) for variant, shown in found.get(dataset, ()) if not variant.facts["tuning"]]
+    plain = [each for each in untuned if json.loads(each[0].facts["protocol"]).get("postprocess", "none") == "none"]
+    for _, shown in (plain or untuned)[:1]:
+        return next((row for row in shown.rows if row["method"] == method), None)
+    return None
