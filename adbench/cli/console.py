@@ -219,13 +219,17 @@ def _fate(skipped: bool) -> str:
 
 def show_prepared(name: str, trained_on: str | None, splits: Splits) -> None:
     """Print the sizes of the splits of a run, and where their images are kept."""
-    table = grid("images", "number", "subjects", "size", "bytes", "kept in", title=name)
+    table, files = grid("images", "number", "subjects", "size", "bytes", "kept in", title=name), []
     for kind, split in splits.items():
         images = split.images
         owner = f"{kind} of {trained_on}" if trained_on and kind != "test" else kind
         sizes = [str(len(split)), str(len(set(split.subjects))), f"{images.shape[2]} x {images.shape[3]}"]
-        table.add_row(owner, *sizes, f"{formats.si(images.nbytes)}B", _file_of(images) or "memory")
+        file = _file_of(images)
+        table.add_row(owner, *sizes, f"{formats.si(images.nbytes)}B", "a file" if file else "memory")
+        files += [f"{owner}: {file}"] if file else []
     out().print(table)
+    for line in files:
+        say(line)
     say(f"fingerprint {splits.fingerprint}")
 
 

@@ -48,6 +48,7 @@ def test_both_plugins_keep_the_shipped_contracts(site, tmp_path):
     assert "26 passed" in said
 
 
+@pytest.mark.slow
 def test_the_stranger_s_method_runs_on_the_stranger_s_dataset(site, tmp_path):
     out = tmp_path / "out"
     command = ["-m", "adbench", "run", "--method", "stranger", "--dataset", "stranger-data"]

@@ -162,6 +162,7 @@ def test_a_second_run_of_the_same_cell_waits_and_returns_the_first_ones_record(t
     assert second.steps("toy training") == []
 
 
+@pytest.mark.slow
 def test_two_methods_with_the_same_part_train_it_once(tmp_path):
     go = tmp_path / "go"
     first = Process(tmp_path / "logs/1", toy(tmp_path), Moment("toy training", 2, wait_for=go))

@@ -88,7 +88,7 @@ def plain(cells: list[str]) -> list[str]:
     return [cell.replace("**", "") for cell in cells]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page() -> str:
     return render(RECORDS, TIMES)[Path("toy.md")]
 

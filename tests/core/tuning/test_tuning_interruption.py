@@ -199,6 +199,7 @@ def test_processes_share_a_study_and_one_that_is_killed_is_replaced(tmp_path):
     assert len(pids) >= 2
 
 
+@pytest.mark.slow
 def test_a_worker_begins_no_trial_once_the_command_that_started_it_was_killed(tmp_path, monkeypatch):
     process = CONTEXT.Process(target=os.getpid)
     process.start()
