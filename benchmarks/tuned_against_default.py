@@ -16,8 +16,9 @@ from pathlib import Path
 
 from adbench.cli.progress import LineReporter
 from adbench.config.options import RunOptions, default_cache
+from adbench.metrics.differences import pooled_differences
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.intervals import Bounded, difference_interval, resample_weights
+from adbench.metrics.intervals import Bounded, resample_weights
 from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
 from adbench.protocol.cell import Cell, build_cells
@@ -73,7 +74,8 @@ def main() -> int:
     (tuned,) = build_cells([args.method], args.dataset, replace(options, settings=texts, tuning=tuning))
     check_same_images(tuning, tuned.data.splits.train, tuned.data.splits.validation)
     (tuned_counts, of_tuned), (default_counts, of_default) = measured(tuned), measured(default)
-    intervals = difference_interval(tuned_counts, default_counts, resample_weights(tuned_counts.subjects))
+    found = pooled_differences([tuned_counts], [default_counts], resample_weights(tuned_counts.subjects))
+    intervals = {key: difference.bounded for key, difference in found.items()}
     print(f"{args.method} on {args.dataset}: trial {tuning['trial']} of {tuning['trials']} of study {tuning['study']},")
     print(f"{', '.join(f'{key}={formats.short(value)}' for key, value in tuning['values'].items())}\n")
     print(table(of_tuned, of_default, intervals))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,7 +59,17 @@ def _pairs(a: str, b: str, out: Path, against: Path, datasets: Sequence[str]) ->
             f"A comparison needs records of both on the same images by the same rules, but {a} and {b} have none in "
             f"{' and '.join(sorted({str(out), str(against)}))}. Run 'adbench table' to see what there is."
         )
-    return [(key[0], ours[key], theirs[key]) for key in keys]
+    return [(_label(key, keys), ours[key], theirs[key]) for key in keys]
+
+
+def _label(key: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> str:
+    """The dataset, and by which of several rules on it."""
+    from adbench.config.nested import flat
+    from adbench.results import formats
+
+    rules, *others = (flat(json.loads(each[-1])) for each in (key, *(each for each in keys if each[0] == key[0])))
+    differing = {name: value for name, value in rules.items() if any(each.get(name) != value for each in others)}
+    return ", ".join(filter(None, [key[0], formats.settings(differing) if differing else ""]))
 
 
 def _sides(name: str, out: Path) -> dict[tuple[str, ...], Side]:

@@ -80,31 +80,6 @@ def bootstrap(
     }
 
 
-def difference_interval(a: ScoreHistogram, b: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bounded]:
-    """The same of metric(a) - metric(b), both on the same resamples of the same subjects.
-
-    Raises:
-        ScoreError: the two were scored on different subjects.
-    """
-    if a.subjects != b.subjects:
-        odd = sorted(set(a.subjects) ^ set(b.subjects))
-        raise ScoreError(
-            f"A difference needs the same subjects on both sides; {len(odd)} are on one only, such as {odd[0]!r}. "
-            "Score both methods on the same split."
-        )
-    n = int((a.by_subject()[0].sum(axis=1) > 0).sum())
-    both = np.concatenate([np.ones((1, len(a.subjects)), np.int64), weights])  # the whole set first
-    of_a, of_b = resampled(a, both), resampled(b, both)
-    result = {}
-    for key, x in of_a.items():
-        y = of_b[key]
-        value, least, most = x[0] - y[0], x[1] - y[2], x[2] - y[1]
-        bound = float(max(most[0] - value[0], value[0] - least[0]))
-        draws = (value[1:], least[1:], most[1:])
-        result[key] = bounded_interval(float(value[0]), draws, n, "difference", bound)
-    return result
-
-
 def bounded_interval(
     value: float | None, draws: Bounds, n: int, scale: Scale = "fraction", of_value: float = 0.0
 ) -> Bounded:

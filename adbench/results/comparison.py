@@ -13,19 +13,24 @@ import pandas as pd
 from adbench.config.nested import flat
 from adbench.errors import RecordError
 from adbench.metrics.chance import ALPHA, holm, sign_flip_p
+from adbench.metrics.differences import PooledDifference, pooled_differences
 from adbench.metrics.estimate import Estimate
+from adbench.metrics.intervals import resample_weights
+from adbench.results.counts import counts_path, read_counts
 from adbench.results.record import Record
 from adbench.results.scan_metrics import LOWER_IS_BETTER
 from adbench.results.subjects import SEPARATOR, read_subjects, subjects_path
 
 COUNTS = ("images", "scans", "lesion_pixels", "lesion_voxels", "unseen_voxels", "lesions", "components", "perfect_dice")
 """Columns of the files of subjects that judge no method."""
-FLIPS = 100_000
+FLIPS, RESAMPLES = 100_000, 4_999
+Side = Sequence[tuple[Path, Record]]
+"""(folder, record) of each seed."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric, subject by subject."""
+    """One metric, subject by subject or, as `pooled:<key>`, over all pixels pooled."""
 
     metric: str
     subjects: int
@@ -34,7 +39,7 @@ class Difference:
     difference: Estimate
     """a - b."""
     p: float
-    """Of sign flips, corrected by Holm over the metrics."""
+    """Of sign flips over subjects, of pooled metrics of a recentred bootstrap; corrected by Holm over all metrics."""
     better: bool
     """Whether more of it is better."""
 
@@ -55,8 +60,8 @@ class Comparison:
     """Setting -> values of a and of b, where they differ."""
 
 
-def compare(a: Sequence[tuple[Path, Record]], b: Sequence[tuple[Path, Record]]) -> Comparison:
-    """Compare the records of two sides, (folder, record) for each seed.
+def compare(a: Side, b: Side) -> Comparison:
+    """Compare the records of two sides.
 
     Raises RecordError where they measured other images or by other rules, or have no subject in common.
     """
@@ -66,10 +71,12 @@ def compare(a: Sequence[tuple[Path, Record]], b: Sequence[tuple[Path, Record]]) 
         raise RecordError(
             "A comparison needs the same subjects on both sides: run one of the cells again with --force."
         )
+    pooled = _pooled(a, b)
     judged = [column for column in ours if column in theirs and column.split(SEPARATOR)[-1] not in COUNTS]
     paired = {column: (ours[column] - theirs[column]).dropna() for column in judged}
     paired = {column: values for column, values in paired.items() if len(values) > 1}
-    p = holm([float(sign_flip_p(values.to_numpy(), FLIPS)) for values in paired.values()]) if paired else []
+    flipped = [float(sign_flip_p(values.to_numpy(), FLIPS)) for values in paired.values()]
+    p = holm([*flipped, *(each.p for each in pooled.values())])
     differences = [
         Difference(
             metric=column,
@@ -80,9 +87,22 @@ def compare(a: Sequence[tuple[Path, Record]], b: Sequence[tuple[Path, Record]]) 
             p=of,
             better=column.split(SEPARATOR)[-1] not in LOWER_IS_BETTER,
         )
-        for (column, values), of in zip(paired.items(), p, strict=True)
+        for (column, values), of in zip(paired.items(), p[: len(paired)], strict=True)
     ]
+    for (key, each), of in zip(pooled.items(), p[len(paired) :], strict=True):
+        estimate = Estimate.of(each.a - each.b, each.bounded.interval)
+        differences.append(Difference(f"pooled:{key}", len(ours), each.a, each.b, estimate, of, better=True))
     return Comparison(differences, _largest(ours["auprc"], theirs["auprc"]), _settings(a[0][1], b[0][1]))
+
+
+def _pooled(a: Side, b: Side) -> dict[str, PooledDifference]:
+    """Of the metrics over all pixels pooled; none where the counts of a record are not kept, or nothing is defined."""
+    paths = [[counts_path(out / record.path) for out, record in side] for side in (a, b)]
+    if not all(path.is_file() for side in paths for path in side):
+        return {}
+    ours, theirs = ([read_counts(path) for path in side] for side in paths)
+    found = pooled_differences(ours, theirs, resample_weights(ours[0].subjects, RESAMPLES))
+    return {key: each for key, each in found.items() if not np.isnan(each.a - each.b)}
 
 
 def check_comparable(records: Iterable[Record]) -> None:
@@ -101,7 +121,7 @@ def check_comparable(records: Iterable[Record]) -> None:
             )
 
 
-def _by_subject(side: Sequence[tuple[Path, Record]]) -> pd.DataFrame:
+def _by_subject(side: Side) -> pd.DataFrame:
     """Means over seeds, one row a subject."""
     files = [read_subjects(subjects_path(out / record.path)).set_index("subject") for out, record in side]
     return pd.concat(files).groupby(level="subject", sort=True).mean()

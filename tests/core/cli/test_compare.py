@@ -13,8 +13,22 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from adbench.cli.app import app
+from adbench.metrics.bins import Bins
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.metrics.maps import ordered
+from adbench.results.counts import counts_path, write_counts
 from adbench.results.record import write_record
 from adbench.results.subjects import subjects_path, write_subjects
+
+
+def counts(base: np.ndarray) -> ScoreHistogram:
+    """Ten lesion pixels a subject, which score higher than its ten others as often as `base` says."""
+    hist = ScoreHistogram(Bins(ordered(np.array([0.0, 1.0, 2.0], np.float32)), np.ones(3, bool)))
+    for i, share in enumerate(base):
+        high = int(np.clip(round(10 * share), 0, 10))
+        scores = np.array([2.0] * high + [0.0] * (10 - high) + [1.0] * 10, np.float32)
+        hist.add(f"s{i}", scores, np.arange(20) < 10)
+    return hist
 
 
 def write(out: Path, method: str, shift: float = 0.0, n: int = 30, **changes) -> Path:
@@ -52,6 +66,22 @@ def test_differences_are_paired_means_with_the_interval_and_p_of_scipy(tmp_path)
     assert found["settings"] == {"method": ["good", "bad"]}
 
 
+def test_pooled_metrics_are_compared_where_the_counts_of_both_are_kept(tmp_path):
+    good, bad = (write(tmp_path, name) for name in ("good", "bad"))
+    base = np.random.default_rng(0).random(30) / 2
+    write_counts(counts(base + 0.4), counts_path(good))
+    (found,) = json.loads(adbench("good", "bad", "--out", tmp_path, "--json"))
+    assert not any(each["metric"].startswith("pooled:") for each in found["differences"])
+    write_counts(counts(base), counts_path(bad))
+    (found,) = json.loads(adbench("good", "bad", "--out", tmp_path, "--json"))
+    pooled = {each["metric"]: each for each in found["differences"] if each["metric"].startswith("pooled:")}
+    assert list(pooled) == ["pooled:best_dice", "pooled:auprc", "pooled:auroc"]
+    for each in pooled.values():
+        assert each["difference_value"] == pytest.approx(each["a"] - each["b"])
+        assert 0 < each["difference_low"] < each["difference_value"] < each["difference_high"]
+        assert each["p"] < 0.01
+
+
 def test_the_terminal_shows_differences_subjects_and_settings(tmp_path):
     write(tmp_path, "good", 0.2)
     write(tmp_path, "bad")
@@ -84,6 +114,15 @@ def test_files_of_records_can_be_compared(tmp_path):
     assert "several settings on toy" in adbench("mine", first, "--out", tmp_path, code=2)
     (found,) = json.loads(adbench(first, second, "--json"))
     assert found["differences"][0]["difference_value"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_several_rules_on_a_dataset_are_told_apart(tmp_path):
+    rules = {"version": 2, "region": "image"}
+    for name in ("a", "b"):
+        for k, postprocess in enumerate(("none", "median")):
+            write(tmp_path, name, config_hash=f"{k}" * 12, protocol={**rules, "postprocess": postprocess})
+    found = json.loads(adbench("a", "b", "--out", tmp_path, "--json"))
+    assert [each["dataset"] for each in found] == ["toy, postprocess=none", "toy, postprocess=median"]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

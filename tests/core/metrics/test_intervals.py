@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 from score_maps import fill, make_maps, rereader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
 from adbench.metrics import bins as bins_module
+from adbench.metrics.differences import pooled_differences, recentred_p
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
-from adbench.metrics.intervals import Bounded, bootstrap, difference_interval, ratio, resample_weights
+from adbench.metrics.intervals import Bounded, bootstrap, ratio, resample_weights
 from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import pixel_metrics
 from adbench.metrics.resampled_thresholds import HEALTHY_SEED, dice_interval
@@ -88,7 +90,7 @@ def test_a_difference_is_narrower_than_the_interval_of_either_method() -> None:
     maps = make_maps("continuous", 9, subjects=20)
     worse = [(n, (s + 0.01 * np.sin(997 * s)).astype(np.float32), m, v) for n, s, m, v in maps]
     a, b, weights = fill(maps), fill(worse), resample_weights([n for n, *_ in maps], 200)
-    low, high = difference_interval(a, b, weights)["auprc"].interval
+    low, high = pooled_differences([a], [b], weights)["auprc"].bounded.interval
     alone = bootstrap(a, weights)["auprc"].interval
     assert high - low < (alone[1] - alone[0]) / 2
     assert low < pixel_metrics(rereader(maps)).auprc - pixel_metrics(rereader(worse)).auprc < high
@@ -98,15 +100,34 @@ def test_scores_that_rank_alike_do_not_differ() -> None:
     maps = make_maps("continuous", 9, subjects=20, pixels=3000)
     roots = [(n, np.sqrt(s).astype(np.float32), m, v) for n, s, m, v in maps]
     weights = resample_weights([n for n, *_ in maps], 200)
-    for bounded in difference_interval(fill(maps), fill(roots), weights).values():
-        assert bounded == Bounded(None)
+    for found in pooled_differences([fill(maps)], [fill(roots)], weights).values():
+        assert (found.bounded, found.p) == (Bounded(None), 1.0)
+
+
+def test_a_difference_is_of_the_means_over_trainings() -> None:
+    sides = [fill(make_maps("continuous", seed, subjects=20, pixels=500)) for seed in (1, 2, 3)]
+    weights = resample_weights(sides[0].subjects, 200)
+    found = pooled_differences(sides[:2], sides[2:], weights)["auprc"]
+    alone = [pooled_differences([side], sides[2:], weights)["auprc"] for side in sides[:2]]
+    assert found.a == pytest.approx(np.mean([each.a for each in alone]))
+    assert found.a - found.b == pytest.approx(np.mean([each.a - each.b for each in alone]))
+
+
+def test_p_of_a_recentred_bootstrap_is_that_of_a_normal_difference() -> None:
+    rng = np.random.default_rng(0)
+    for value in (0.0, 0.5, 2.0):
+        draws = value + rng.normal(size=50_000)
+        assert recentred_p(value, draws) == pytest.approx(2 * norm.sf(value), abs=0.01)
+    assert recentred_p(9.0, 9 + rng.normal(size=999)) == pytest.approx(1 / 1000)
+    assert recentred_p(0.1, np.full(9, np.nan)) == 1.0
 
 
 def test_of_one_subject_there_is_no_interval() -> None:
     hist = fill(make_maps("continuous", 2, subjects=1))
     weights = resample_weights(hist.subjects)
     none = dict.fromkeys(NAMES, Bounded(None))
-    assert bootstrap(hist, weights) == difference_interval(hist, hist, weights) == none
+    assert bootstrap(hist, weights) == none
+    assert {key: of.bounded for key, of in pooled_differences([hist], [hist], weights).items()} == none
     images = image_metrics(np.array([0.1, 0.4, 0.3]), np.array([False, True, False]), subjects=["a"] * 3)
     assert images.image_auroc == 1
     assert images.image_auroc_interval is images.image_auprc_interval is None
@@ -116,7 +137,7 @@ def test_a_difference_needs_the_same_subjects_and_a_bootstrap_a_weight_for_each(
     maps = make_maps("continuous", 9)
     hist = fill(maps)
     with pytest.raises(ScoreError, match="1 are on one only, such as 's3'"):
-        difference_interval(hist, fill(maps[:3]), resample_weights(hist.subjects))
+        pooled_differences([hist], [fill(maps[:3])], resample_weights(hist.subjects))
     with pytest.raises(ScoreError, match="one column a subject"):
         bootstrap(hist, np.ones((10, 3), np.int64))
 
