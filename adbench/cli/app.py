@@ -20,6 +20,7 @@ from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
+from adbench.cli.report import report
 from adbench.cli.run import run
 from adbench.cli.table import table
 from adbench.cli.time import time
@@ -72,6 +73,7 @@ app.command()(table)
 app.command(cls=SpreadCommand)(time)
 app.command()(verify)
 app.command(cls=SpreadCommand)(compare)
+app.command()(report)
 
 
 def _version(wanted: bool) -> None:
