@@ -34,12 +34,13 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _pooled(group: pd.DataFrame) -> dict[str, Any]:
     group = group.sort_values("seed")
-    seeds, records = (group[key].tolist() for key in ("seed", "record"))
+    columns = group.to_dict("list")
+    seeds, records = columns["seed"], columns["record"]
     row = {str(key): value for key, value in group.iloc[0].items()}
     row |= {"seed": ", ".join(map(str, seeds)), "records": records, "rank": 0}
     for key, scale in scales().items():
-        columns = group[[key, f"{key}_low", f"{key}_high"]].itertuples(index=False, name=None)
-        mean, sd = over_seeds([_estimate(*values) for values in columns], scale)
+        of_seeds = zip(*(columns[key + ending] for ending in ("", "_low", "_high")), strict=True)
+        mean, sd = over_seeds([_estimate(*values) for values in of_seeds], scale)
         row |= {key: mean.value, f"{key}_low": mean.low, f"{key}_high": mean.high, f"{key}_sd": sd}
     return row
 

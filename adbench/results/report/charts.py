@@ -82,7 +82,7 @@ def curves(
     chart = _methods(line, shown)
     if level is not None:
         rule = alt.Chart(alt.InlineData(values=[{}])).mark_rule(strokeDash=[2, 3], style="reference")
-        chart = alt.layer(rule.encode(y=alt.datum(level)), chart)
+        chart = alt.layer(rule.encode(y=alt.YDatum(level, type="quantitative")), chart)
     return chart.properties(height=CURVE_PX)
 
 
@@ -119,13 +119,15 @@ def behind(names: Sequence[str]) -> Any:
         alt.Tooltip("high:Q", format="+.3f"),
         alt.Tooltip("p:N"),
     ]
-    zero = alt.Chart(alt.InlineData(values=[{}])).mark_rule(style="reference").encode(x=alt.datum(0))
+    zero = (
+        alt.Chart(alt.InlineData(values=[{}])).mark_rule(style="reference").encode(x=alt.XDatum(0, type="quantitative"))
+    )
     rule = (
         _base()
         .mark_rule(strokeWidth=2, style="accent")
         .encode(x=alt.X("low:Q", title=None), x2="high:Q", y=y, tooltip=tips)
     )
-    x = alt.X("value:Q", title="difference to the best")
+    x = alt.X("value:Q", title="difference to the best", axis=alt.Axis(grid=True))
     points = [
         _base()
         .transform_filter(which)

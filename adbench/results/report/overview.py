@@ -84,7 +84,7 @@ def _titles(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _forest(rows: pd.DataFrame, names: Sequence[str]) -> Chart:
-    titles = _titles(rows)
+    titles, listed = _titles(rows), records_of(rows)
     data = [
         {
             "method": row["label"],
@@ -94,7 +94,7 @@ def _forest(rows: pd.DataFrame, names: Sequence[str]) -> Chart:
             "reported": rounded(row[f"{key}_reported"]),
         }
         for key, title in titles.items()
-        for row in records_of(rows)
+        for row in listed
         if not formats.is_missing(row[key])
     ]
     about = (

@@ -51,7 +51,8 @@ def table_page(table: Table, sources: Sources, device: str, notice: str | None) 
     notice: under which its pictures may be shown; None where they may not be.
     Raises RecordError where a file beside a record cannot be read.
     """
-    rows = table.compared
+    rows, times = table.compared, sources.times
+    times = times[times["dataset"] == table.dataset]
     subjects = {
         record: file for of in rows["records"] for record in of if (file := sources.subjects(record)) is not None
     }
@@ -65,13 +66,13 @@ def table_page(table: Table, sources: Sources, device: str, notice: str | None) 
         table=table,
         best=words.best(rows),
         lead=words.lead(pairs),
-        fast=words.speed(rows, sources.times, device),
+        fast=words.speed(rows, times, device),
         stands_on=words.stands_on(rows.iloc[0], pairs),
         small_print=words.how_compared(pairs, single),
-        tiles=words.tiles(rows, pairs, sources.times, device),
+        tiles=words.tiles(rows, pairs, times, device),
         names=names,
         checked=checked,
-        overview=overview.overview(rows, pairs, sources.times, device),
+        overview=overview.overview(rows, pairs, times, device),
         matrix=overview.matrix(pairs) if pairs else [],
         detail=detail(names, checked, medians, sources, subjects, table.first["prevalence"]),
         pictures=pictures,

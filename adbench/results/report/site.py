@@ -72,9 +72,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.globals.update(
-        marker=MARKER, colours=charts.COLOURS, dashes=charts.DASHES, primary=METRICS[PRIMARY].title
-    )
+    environment.globals.update(marker=MARKER, colours=charts.COLOURS, dashes=charts.DASHES, primary=METRICS[PRIMARY])
     return environment
 
 
