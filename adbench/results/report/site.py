@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,13 @@ def _make_room(folder: Path) -> None:
 def _assets(folder: Path) -> None:
     for path in sorted((HERE / "assets").iterdir()):
         write_bytes(folder / "assets" / path.name, path.read_bytes())
-    write_text(folder / "assets" / "vega.js", vl_convert.javascript_bundle())
+    write_text(folder / "assets" / "vega.js", _drawing_library())
+
+
+@cache
+def _drawing_library() -> str:
+    """Vega, Vega-Lite and what embeds them, as one script; it takes some seconds."""
+    return vl_convert.javascript_bundle()
 
 
 def _environment() -> Environment:

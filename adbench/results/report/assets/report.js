@@ -11,6 +11,9 @@ const make = (tag, attributes = {}, ...children) => {
   element.append(...children);
   return element;
 };
+const listen = (control, action) => {
+  for (const event of ["input", "change"]) control.addEventListener(event, action);
+};
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // ---- tables -------------------------------------------------------------------------------------------------------
@@ -58,7 +61,7 @@ function filterable(controls, table, count) {
     }
     count.textContent = `${shown} of ${table.tBodies[0].rows.length} rows`;
   };
-  filters.forEach((filter) => filter.addEventListener("input", apply));
+  filters.forEach((filter) => listen(filter, apply));
   controls.querySelectorAll("[data-toggle]").forEach((box) => {
     const set = () => table.classList.toggle(box.dataset.toggle, box.checked !== (box.dataset.when === "off"));
     box.addEventListener("change", set);
@@ -296,7 +299,7 @@ function galleryOf(box, pictures) {
     row.style.setProperty("--n", Math.max(1, cells.length));
     return row;
   };
-  [slider, arrange, overlay].forEach((control) => control.addEventListener("input", draw));
+  [slider, arrange, overlay].forEach((control) => listen(control, draw));
   return (names) => { chosen = names; draw(); };
 }
 
