@@ -48,10 +48,11 @@ format: $(STAMP)  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure start-up, metrics, network passes and the demo by stage.
+bench: $(STAMP)  ## Measure start-up, metrics, network passes, the report and the demo by stage.
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/network_passes.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/demo_stages.py --preset $(PRESET) --method $(METHODS)
 
 clean:  ## Remove VENV, the demo's results and build products.

@@ -20,6 +20,7 @@ from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
+from adbench.cli.report import report
 from adbench.cli.reproduce import reproduce
 from adbench.cli.run import run
 from adbench.cli.show import show
@@ -76,6 +77,7 @@ app.command()(show)
 app.command()(verify)
 app.command()(reproduce)
 app.command(cls=SpreadCommand)(compare)
+app.command()(report)
 
 
 def _version(wanted: bool) -> None:

@@ -71,6 +71,8 @@ class DatasetInfo:
     """Subjects, sessions, images, as published."""
     unconfirmed: str = ""
     """What of all this was not seen in the data themselves."""
+    pictures: str = ""
+    """Notice under which pictures of its images may be published; empty: they may not be."""
 
 
 @dataclass(frozen=True)

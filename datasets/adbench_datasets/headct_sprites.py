@@ -57,6 +57,7 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
     info = DatasetInfo(
         summary="Head CT slices of MedNIST, 64 x 64, with synthetic sprites as anomalies",
         licence="CC BY-SA 4.0",
+        pictures="Head CT of MedNIST (CC BY-SA 4.0), changed by synthetic shapes, and under that licence.",
         citation="MedNIST, gathered from TCIA, RSNA and NIH sets by B. J. Erickson, Mayo Clinic",
         modality="CT (8-bit, as distributed)",
         access=f"public: {ARCHIVE} (md5 0bc7306e7427e00ad1c5526a6677552d), or the folder MedNIST/HeadCT inside it",

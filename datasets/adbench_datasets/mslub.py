@@ -58,6 +58,7 @@ class MSLUB(ContrastDataset[MSLUBConfig]):
     info = DatasetInfo(
         summary="FLAIR of 30 patients with multiple sclerosis, lesions by consensus of three raters",
         licence="CC BY 4.0",
+        pictures="Slices of the data of Lesjak et al. 2018 (CC BY 4.0), resampled.",
         citation="Lesjak et al. 2018, Neuroinformatics 16:51-63, DOI 10.1007/s12021-017-9348-7",
         modality="MRI FLAIR",
         access="public: https://lit.fe.uni-lj.si/en/research/resources/3D-MR-MS/, or its mirror open_ms_data on GitHub",

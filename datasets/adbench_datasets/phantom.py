@@ -228,6 +228,10 @@ class Phantom(Dataset[PhantomConfig]):
             "and distribution for any purpose and without fee, provided that this notice appears in all "
             "copies. nilearn (BSD-3-Clause), which redistributes them, states their licence as unknown."
         ),
+        pictures=(
+            "Generated from the ICBM 152 2009a maps, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, "
+            "Montreal Neurological Institute, McGill University."
+        ),
         citation=(
             "Fonov et al., Unbiased average age-appropriate atlases for pediatric studies, NeuroImage 54(1), "
             "2011; Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth to "

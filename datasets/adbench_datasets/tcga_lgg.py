@@ -34,6 +34,7 @@ class TCGALGG(ScanDataset[ScanConfig]):
     info = DatasetInfo(
         summary="FLAIR of lower-grade glioma, skull on: tumour-free slices to train on, tumours to find",
         licence="CC BY 3.0 (TCIA TCGA-LGG); the Kaggle copy adds its own terms",
+        pictures="Slices of TCGA-LGG (The Cancer Imaging Archive, CC BY 3.0), resampled.",
         citation="Buda et al. 2019, Computers in Biology and Medicine 109:218-225, arXiv 1906.03720",
         modality="MRI FLAIR",
         access="public: https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation, folder kaggle_3m",

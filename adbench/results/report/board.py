@@ -1,0 +1,138 @@
+"""The leaderboard: one row a method and settings of all tables, with what its columns sort by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from adbench.metrics.catalogue import METRICS
+from adbench.metrics.points import POINTS
+from adbench.results import formats
+from adbench.results.columns import rows_of
+from adbench.results.report.tables import Table
+from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.standing import PRIMARY
+
+MAIN = (PRIMARY, "best_dice", "auprc", "dice_1pct")
+"""Metrics that are shown when the page opens; all others are a click away."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column."""
+
+    title: str
+    about: str
+    descending: bool
+    """Whether the first click puts the largest first."""
+    extra: bool
+    """Whether it is shown only with all columns."""
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    sort: float | str | None
+    """None where there is no value: it comes last in either order."""
+    note: str = ""
+    """The interval."""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    dataset: str
+    variant: str
+    method: str
+    label: str
+    page: str
+    table: str
+    """File of the page of its table."""
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Numeric:
+    key: str
+    heading: Heading
+    higher: bool
+    digits: int = 3
+
+
+def columns(tables: Iterable[Table]) -> list[Numeric]:
+    """The metrics that any table has a value of, those of `MAIN` first."""
+    rows = [table.rows for table in tables]
+    titles = {point.key: f" at {point.title}" for point in POINTS} | {"": ""}
+    found = []
+    for key, metric in METRICS.items():
+        title = metric.heading + titles[metric.point]
+        found.append((key, title, metric.glossary, metric.higher_is_better))
+    for key, of_scans in SCAN_METRICS.items():
+        title = f"scans: {of_scans.title}{titles[of_scans.point]}"
+        found.append((key, title, of_scans.glossary, "lower is better" not in of_scans.glossary))
+    found.sort(key=lambda column: MAIN.index(column[0]) if column[0] in MAIN else len(MAIN))
+    return [
+        Numeric(key, Heading(title, about, higher, extra=key not in MAIN), higher)
+        for key, title, about, higher in found
+        if any(of[key].notna().any() for of in rows)
+    ]
+
+
+def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[list[Heading], list[BoardRow]]:
+    """Headings of the numbers, and the rows; names of dataset and method stand before them."""
+    tables = list(tables)
+    numeric = columns(tables)
+    reported = any(table.rows["best_dice_reported"].notna().any() for table in tables)
+    headings = [column.heading for column in numeric]
+    headings.insert(2, Heading("published ⌈DICE⌉", "the value that the method's paper prints.", True, False))
+    if not reported:
+        headings.pop(2)
+    headings += [
+        Heading("s / 100 slices", f"median seconds for 100 slices on {device or 'any device'}.", False, False),
+        Heading("trainings", "seeds that the row is the mean of.", True, False),
+        Heading("preset", "size of the run.", False, True, text=True),
+        Heading("weights", "parameters of all networks.", False, True),
+        Heading("core minutes", "processor minutes of training.", False, True),
+    ]
+    known = times[times["timed_on"] == device]
+    seconds = {(r.dataset, r.config_hash): float(r.s_per_100_slices) for r in known.itertuples()}  # type: ignore[arg-type]
+    rows = [row for table in tables for row in _rows(table, numeric, reported, seconds)]
+    return headings, rows
+
+
+def _rows(
+    table: Table, numeric: list[Numeric], reported: bool, seconds: Mapping[tuple[str, str], float]
+) -> Iterable[BoardRow]:
+    best = {c.key: table.rows[c.key].max() if c.higher else table.rows[c.key].min() for c in numeric}
+    for row in rows_of(table.rows):
+        cells = [_metric(row, column, best[column.key]) for column in numeric]
+        if reported:
+            cells.insert(2, _plain(row["best_dice_reported"], formats.number(row["best_dice_reported"])))
+        time = seconds.get((row["dataset"], row["config_hash"]))
+        cells += [
+            _plain(time, formats.seconds(time)),
+            _plain(len(row["records"]), str(len(row["records"]))),
+            Cell(row["preset"], row["preset"]),
+            _plain(row["parameters"], formats.si(row["parameters"])),
+            _plain(row["core_minutes"], formats.number(row["core_minutes"], 1)),
+        ]
+        page = f"methods/{table.slug}/{row['config_hash']}.html"
+        yield BoardRow(table.dataset, table.variant, row["method"], row["label"], page, f"{table.slug}.html", cells)
+
+
+def _metric(row: Mapping[str, Any], column: Numeric, best: float) -> Cell:
+    value, low, high, sd = (row[column.key + ending] for ending in ("", "_low", "_high", "_sd"))
+    if formats.is_missing(value):
+        return Cell(formats.NONE, None)
+    text = formats.number(value) if formats.is_missing(sd) else f"{formats.number(value)} ± {formats.number(sd)}"
+    note = "" if formats.is_missing(low) else f"{formats.number(low)} to {formats.number(high)}"
+    return Cell(text, float(value), note, value == best)
+
+
+def _plain(value: Any, text: str) -> Cell:
+    missing = value is None or pd.isna(value)
+    return Cell(formats.NONE if missing else text, None if missing else float(value))

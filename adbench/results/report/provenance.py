@@ -1,0 +1,121 @@
+"""Where a row of the leaderboard comes from: settings, parts, data, machine, commit and hashes of its records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adbench.config.nested import flat
+from adbench.metrics.catalogue import METRICS
+from adbench.metrics.points import POINTS
+from adbench.results import formats
+from adbench.results.record import Record
+from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.timing import TimingFile, device_label
+
+Facts = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading and what stands below it."""
+
+    title: str
+    facts: Facts
+    open: bool = False
+
+
+def parts(records: Iterable[Record], timings: Iterable[TimingFile], out: Path) -> list[Part]:
+    """Of the records of a row, one a seed: what they share, then each on its own. All values are plain text."""
+    records = list(records)
+    first = records[0]
+    shared = [
+        Part("Settings of the method", _facts(flat(first.detector.config))),
+        Part("Trained parts", _trained(first)),
+        Part("Data", _data(first)),
+        Part("Rules", _facts(flat(first.protocol))),
+    ]
+    each = [Part(f"Record of seed {record.seed}", _record(record, out), open=True) for record in records]
+    times = [Part(f"Time on {timing.device}", {"time": str(timing), "measured": timing.created}) for timing in timings]
+    return [part for part in (*each, *times, *shared) if part.facts]
+
+
+def _facts(values: Mapping[str, Any]) -> Facts:
+    return {str(key): _text(value) for key, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return formats.short(value)
+
+
+def _record(record: Record, out: Path) -> Facts:
+    of = record.environment
+    dirty = {True: ", with changes that were not committed", False: "", None: ""}[of.git_dirty]
+    return _facts(
+        {
+            "file": record.path.as_posix(),
+            "SHA-256 of the file": hashlib.sha256((out / record.path).read_bytes()).hexdigest(),
+            "hash of the settings": record.config_hash,
+            "made": record.created,
+            "commit": f"{of.git_commit}{dirty}" if of.git_commit else "unknown",
+            "device": device_label(of),
+            "Python": f"{of.python} on {of.platform}",
+            "packages": formats.settings(of.packages),
+            "processor minutes of training": record.core_minutes,
+        }
+    )
+
+
+def _trained(record: Record) -> Facts:
+    of = record.detector
+    versions = {f"version of {kind}": version for kind, version in of.part_versions.items()}
+    named = {"method": f"{of.name}, code version {of.code_version} ({of.distribution} {of.version})"}
+    return _facts({**named, "preset": of.preset, "weights": formats.si(of.parameters), **of.artifacts, **versions})
+
+
+def _data(record: Record) -> Facts:
+    of = record.dataset
+    sizes = ", ".join(f"{split} {n}" for split, n in of.split_sizes.items())
+    elsewhere = f"{of.train_on.name} {of.train_on.version}, {of.train_on.fingerprint}" if of.train_on else None
+    return _facts(
+        {
+            "dataset": f"{of.name} {of.version} ({of.distribution})",
+            "fingerprint": of.fingerprint,
+            "list of all images": of.manifest,
+            "images": sizes,
+            "image size": f"{of.image_size[0]} x {of.image_size[1]}",
+            "trained on": elsewhere,
+            **flat(of.config),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Number:
+    """A metric of a row with its interval, as text."""
+
+    title: str
+    value: str
+    about: str
+
+
+def numbers(row: Mapping[str, Any]) -> dict[str, list[Number]]:
+    """All numbers of a pooled row that are defined, by operating point; those that need no threshold first."""
+    groups: dict[str, list[Number]] = {}
+    titles = {"": "Without a threshold", **{point.key: f"At {point.title}" for point in POINTS}}
+    for point, title in titles.items():
+        metrics = [(key, m.heading, m.glossary) for key, m in METRICS.items() if m.point == point]
+        metrics += [(key, f"scans: {m.title}", m.glossary) for key, m in SCAN_METRICS.items() if m.point == point]
+        found = [
+            Number(name, formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"]), about)
+            for key, name, about in metrics
+            if not formats.is_missing(row[key])
+        ]
+        if found:
+            groups[title] = found
+    return groups

@@ -1,0 +1,129 @@
+"""What the page says in words: which method is best, by how much, whether that is chance, and how fast it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from adbench.metrics.catalogue import METRICS
+from adbench.metrics.chance import ALPHA
+from adbench.results import formats
+from adbench.results.report.differences import Paired
+from adbench.results.standing import PRIMARY
+
+TITLE = METRICS[PRIMARY].title
+FEW = 5
+"""Subjects below which a set says that it is small."""
+
+
+def p_text(p: float) -> str:
+    """`p = 0.021` or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def best(rows: pd.DataFrame) -> Markup:
+    """The first row, with its values."""
+    row = rows.iloc[0]
+    values = ", ".join(
+        f"{METRICS[key].title} {formats.interval(row[key], row[f'{key}_low'], row[f'{key}_high'], row[f'{key}_sd'])}"
+        for key in (PRIMARY, "best_dice")
+    )
+    return Markup("<strong>{}</strong> is best: {}.").format(row["label"], values)
+
+
+def lead(pairs: Paired | None) -> Markup:
+    """By how much the best leads, and whether that is chance; empty for one method."""
+    if pairs is None:
+        return Markup("Methods cannot be compared here: there is one alone, or numbers by subject are missing.")
+    second = pairs.difference(0, 1)
+    ahead = Markup("It leads <strong>{}</strong> by {}").format(
+        pairs.names[1], formats.interval(second.value, second.low, second.high)
+    )
+    if not pairs.enough:
+        few = f"{pairs.subjects} test subjects with lesions are too few to tell any of {pairs.pairs} pairs from chance."
+        return ahead + Markup(". {}").format(few)
+    p = Markup("{}, corrected for {} comparisons").format(p_text(pairs.p(0, 1)), pairs.pairs)
+    alike = pairs.alike(0)
+    if not alike:
+        return ahead + Markup(": more than chance ({}), as is its lead over all others.").format(p)
+    chance = "more than chance" if pairs.differ(0, 1) else "which may be chance"
+    return ahead + Markup(": {} ({}). It is not separated from {}.").format(chance, p, listed(alike))
+
+
+def listed(names: Sequence[str], most: int = 6) -> Markup:
+    """`a, b and 3 more`, safe as HTML."""
+    text = Markup(", ").join(escape(name) for name in names[:most])
+    return text + Markup(" and {} more").format(len(names) - most) if len(names) > most else text
+
+
+def speed(rows: pd.DataFrame, times: pd.DataFrame, device: str) -> Markup:
+    """How long the best and the fastest take; says so where no time is kept."""
+    known = times[times["timed_on"] == device].set_index("config_hash")["s_per_100_slices"]
+    here = rows[rows["config_hash"].isin(known.index)]
+    if here.empty:
+        return Markup("No times are kept for these records, so nothing can be said of speed.")
+    seconds = {row["label"]: float(known[row["config_hash"]]) for row in here.to_dict("records")}
+    fastest = min(seconds, key=seconds.__getitem__)
+    first = rows.iloc[0]["label"]
+    told = f"{formats.seconds(seconds[first])} s for 100 slices" if first in seconds else "a time that is not kept"
+    text = Markup("It takes {}").format(told)
+    if fastest != first:
+        text += Markup("; the fastest, <strong>{}</strong>, {} s").format(fastest, formats.seconds(seconds[fastest]))
+    return text + Markup(" ({}).").format(device)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that is read first."""
+
+    title: str
+    value: str
+    note: str
+
+
+def tiles(rows: pd.DataFrame, pairs: Paired | None, times: pd.DataFrame, device: str) -> list[Tile]:
+    """Best, lead, chance and time."""
+    row = rows.iloc[0]
+    found = [Tile(f"best {TITLE}", formats.number(row[PRIMARY]), str(row["label"]))]
+    if not formats.is_missing(row["best_dice"]):
+        found.append(Tile("its ⌈DICE⌉", formats.number(row["best_dice"]), "at the best threshold of the test set"))
+    if pairs is not None:
+        lead = pairs.difference(0, 1)
+        reach = "" if lead.low is None else f"{formats.number(lead.low)} to {formats.number(lead.high)}, "
+        found.append(Tile("its lead", formats.number(lead.value), f"{reach}over {pairs.names[1]}"))
+        chance = "no" if pairs.differ(0, 1) else "may be"
+        p = f"{p_text(pairs.p(0, 1))}, {pairs.pairs} comparisons" if pairs.enough else "too few subjects to tell"
+        found.append(Tile("is the lead chance?", chance, p))
+    known = times[(times["timed_on"] == device) & (times["config_hash"] == row["config_hash"])]["s_per_100_slices"]
+    note = device if len(known) else "no time is kept for it"
+    found.append(Tile("s / 100 slices", formats.seconds(float(known.iloc[0])) if len(known) else formats.NONE, note))
+    return found
+
+
+def stands_on(row: pd.Series, pairs: Paired | None) -> str:
+    """The test set, in a sentence or two."""
+    images, subjects = (json.loads(row[key]).get("test", 0) for key in ("images", "subjects"))
+    text = f"{images} test images of {subjects} subjects"
+    if pairs:
+        text += f", {pairs.subjects} of them with lesions"
+    small = " That is very few: take every number as an example." if subjects < FEW else ""
+    return (
+        f"{text}; {100 * row['prevalence']:.2f} % of the pixels are lesion.{small}" if row["prevalence"] else text + "."
+    )
+
+
+def how_compared(pairs: Paired | None, single: bool) -> str:
+    """The small print of the comparison."""
+    if pairs is None or not pairs.enough:
+        return ""
+    text = (
+        f"Paired by subject: the mean difference in {TITLE} over {pairs.subjects} subjects, tested by flipping signs, "
+        f"Holm's correction over {pairs.pairs} pairs at {100 * ALPHA:.0f} %. Brackets are 95 % intervals of each pair "
+        f"alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in five."
+    )
+    alone = " Methods that train have one training each: all this holds for these trainings, not for others."
+    return text + (alone if single else "")

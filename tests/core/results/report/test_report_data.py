@@ -1,0 +1,282 @@
+"""What the report shows, as plain data: from records and the files beside them to rows, choices and words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from record_factory import dataset, make, measurement, metrics, timed
+from report_folder import HOSTILE, froc, record, write_folder
+from sklearn.metrics import roc_curve
+
+from adbench.errors import RecordError
+from adbench.metrics.histogram import ScoreHistogram
+from adbench.results.frame import frame
+from adbench.results.record import write_record
+from adbench.results.report import charts, curves, gallery, overview, speed, strips, tables, words
+from adbench.results.report.differences import paired
+from adbench.results.report.limits import COMPARED, ROWS
+from adbench.results.report.site import write_report
+from adbench.results.report.sources import Sources
+
+
+def pixels() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    lesion = rng.random((5, 32, 32)) < 0.1
+    return (rng.normal(0, 1, lesion.shape) + lesion).astype(np.float32), lesion
+
+
+def test_the_roc_curve_passes_through_the_points_of_scikit_learn():
+    scores, lesion = pixels()
+    hist = ScoreHistogram.of(lambda: ((f"s{i}", scores[i], lesion[i], None) for i in range(5)))
+    roc, precision = curves.pixel_curves("m", hist)
+    rate, recall, _ = roc_curve(lesion.ravel(), scores.ravel())
+    assert [point["y"] for point in roc] == pytest.approx(np.interp([p["x"] for p in roc], rate, recall), abs=0.01)
+    assert (roc[0]["x"], roc[0]["y"], roc[-1]["x"], roc[-1]["y"]) == (0, 0, 1, 1)
+    assert precision[-1]["y"] == pytest.approx(lesion.mean(), abs=1e-5)
+
+
+def test_there_is_no_curve_without_lesions():
+    scores, _ = pixels()
+    nothing = np.zeros((32, 32), bool)
+    assert curves.pixel_curves("m", ScoreHistogram.of(lambda: iter([("s", scores[0], nothing, None)]))) == ([], [])
+
+
+def test_froc_points_come_in_the_order_of_their_rates():
+    found = curves.froc("m", make(measurement=measurement(froc=froc()[::-1])))
+    assert [point["rate"] for point in found] == [0.001, 0.01, 0.05, 0.2]
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1)), min_size=1, max_size=20))
+def test_no_method_beats_one_on_the_front_in_quality_and_time(points):
+    rows = pd.DataFrame(
+        {
+            "label": [f"m{i}" for i in range(len(points))],
+            "dataset": "d",
+            "config_hash": [str(i) for i in range(len(points))],
+        }
+    ).assign(auprc=[round(y, 4) for _, y in points])
+    times = rows[["dataset", "config_hash"]].assign(
+        timed_on="cpu", s_per_100_slices=[float(f"{x:.4g}") for x, _ in points]
+    )
+    found = speed.pareto(rows, times, ["auprc"])
+
+    def beats(a, b):
+        return a["x"] <= b["x"] and a["y"] >= b["y"] and (a["x"], a["y"]) != (b["x"], b["y"])
+
+    front = [(point["x"], point["y"]) for point in found if point["front"]]
+    assert len(front) == len(set(front)), "of equal ones the first alone"
+    for point in found:
+        beaten = any(beats(other, point) for other in found)
+        assert beaten is ((point["x"], point["y"]) not in front)
+
+
+def test_times_of_a_busy_machine_are_not_compared():
+    records = [make("calm"), make("busy", config_hash="999999012345")]
+    times = [timed(records[0], 2.0), timed(records[1], 1.0, others={"score": 0.5})]
+    assert list(speed.times(frame(records, times))["s_per_100_slices"]) == [2.0]
+
+
+@given(st.lists(st.none() | st.floats(0, 1), max_size=8))
+def test_the_best_slice_is_no_worse_than_the_median_and_that_no_worse_than_the_worst(values):
+    marks = gallery.marks(values)
+    of = {mark: values[i] for i, mark in enumerate(marks) if mark}
+    known = [value for value in values if value is not None]
+    if known:
+        assert of["best"] == max(known)
+        assert of.get("worst", of["best"]) == min(known)
+        assert of["best"] >= of.get("median", of["best"]) >= of.get("worst", of["best"])
+    else:
+        assert of == {}
+
+
+def test_tables_of_one_dataset_are_told_apart_by_what_differs_alone():
+    plain, other = ({"version": 2, "region": "image", "postprocess": how} for how in ("none", "median"))
+    records = [make("a", protocol=plain), make("a", config_hash="1" * 12, protocol=other)]
+    found = tables.tables(frame(records))
+    assert sorted(table.variant for table in found) == ["postprocess median", "postprocess none"]
+    assert len({table.slug for table in found}) == 2
+
+
+def test_rows_of_one_method_have_labels_of_their_own():
+    records = [
+        make("a"),
+        make("a", config_hash="1" * 12, preset="paper"),
+        make("b"),
+        make("b", config_hash="2" * 12, config={"steps": 20}),
+    ]
+    (table,) = tables.tables(frame(records))
+    assert set(table.rows["label"]) == {"a (small)", "a (paper)", "b (abcdef)", "b (222222)"}
+
+
+def test_of_very_many_rows_the_best_are_kept_and_counted():
+    records = [record("m", i / 1000, config_hash=f"{i:012x}") for i in range(ROWS + 5)]
+    (table,) = tables.tables(frame(records))
+    assert (len(table.rows), table.total, len(table.compared)) == (ROWS, ROWS + 5, COMPARED)
+    assert table.rows["subject_auprc"].min() > 4 / 1000
+
+
+def sources(folder: Path) -> Sources:
+    return Sources.read(write_folder(folder))
+
+
+def test_the_matrix_is_antisymmetric_and_marks_what_is_more_than_chance(tmp_path):
+    found = sources(tmp_path)
+    table = next(table for table in tables.tables(found.frame) if table.dataset == "toy")
+    subjects = {path: found.subjects(path) for of in table.rows["records"] for path in of}
+    pairs = paired(table.rows, subjects)
+    matrix = overview.matrix(pairs)
+    for i, (_, cells) in enumerate(matrix):
+        assert cells[i] is None
+        for j, cell in enumerate(cells):
+            if cell:
+                assert cell.strength == pytest.approx(-matrix[j][1][i].strength)
+                assert cell.differs is matrix[j][1][i].differs is pairs.differ(i, j)
+    assert str(words.lead(pairs)).startswith("It leads <strong>fair</strong> by 0.2")
+    assert "more than chance" in words.lead(pairs)
+
+
+def test_a_subject_of_another_method_is_missing_so_nothing_is_compared(tmp_path):
+    found = sources(tmp_path)
+    table = tables.tables(found.frame)[0]
+    assert paired(table.rows, {}) is None
+    assert "cannot be compared" in words.lead(None)
+
+
+def test_names_of_measures_are_plain():
+    assert strips.column_title("1pct:pixel_dice") == "Dice at 1 % of healthy pixels"
+    assert strips.column_title("auprc") == "AUPRC"
+
+
+def fields(spec: object) -> Iterator[str]:
+    if isinstance(spec, dict):
+        for key, value in spec.items():
+            if key == "field" and isinstance(value, str):
+                yield value
+            else:
+                yield from fields(value)
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from fields(value)
+
+
+@pytest.mark.parametrize(
+    ("chart", "known"),
+    [
+        (charts.curves(["a"], ["a"], "x", "y", level=0.1), {"method", "order", "x", "y"}),
+        (charts.curves(["a"], ["a"], "x", "y", rates=True), {"method", "order", "x", "y", "rate"}),
+        (charts.forest(["a"], "auprc"), {"method", "metric", "title", "value", "low", "high", "reported"}),
+        (charts.behind(["a"]), {"method", "value", "low", "high", "differs", "p"}),
+        (charts.pareto(["a"], ["a"], "auprc", "cpu"), {"method", "metric", "device", "x", "y", "front"}),
+        (charts.strips(["a"], ["a"], "auprc"), {"method", "measure", "subject", "value"}),
+        (charts.sizes(["a"], ["a"], "1pct", "sensitivity", ["s"]), {"method", "size", "value", "low", "high"}),
+    ],
+)
+def test_a_chart_draws_only_fields_that_its_rows_have(chart, known):
+    spec = charts.filled(chart, [])
+    assert set(fields(spec)) <= known
+    assert "config" not in spec, "colours are the style sheet's"
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and the JSON that the page holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.held: list[str] = []
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag == "script" and dict(attrs).get("type") == "application/json"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.held.append(data)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, str]:
+    return written(tmp_path_factory.mktemp("report"))
+
+
+def written(tmp_path: Path, notice: str | None = "CC0") -> dict[str, str]:
+    out, folder = write_folder(tmp_path / "results"), tmp_path / "report"
+    pages = write_report(out, folder, lambda record: notice)
+    assert pages[0] == folder / "index.html"
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in pages}
+
+
+def test_names_and_settings_from_records_do_no_harm(pages):
+    for name, text in pages.items():
+        tags = Tags(text)
+        assert not [attributes for _, attributes in tags.tags if any(key.startswith("on") for key in attributes)], name
+        loaded = [attributes for tag, attributes in tags.tags if tag == "script" and "type" not in attributes]
+        assert all(set(attributes) == {"src"} for attributes in loaded), f"{name}: only files of the report are run"
+        for held in tags.held:
+            json.loads(held)
+        assert HOSTILE not in text
+
+
+def test_every_link_leads_to_a_page_of_the_report(pages):
+    for name, text in pages.items():
+        for tag, attributes in Tags(text).tags:
+            link = attributes.get("href")
+            if tag == "a" and link and not link.startswith("#"):
+                target = (Path("/") / name).parent.joinpath(link).resolve().as_posix().lstrip("/")
+                assert target in pages, f"{name}: {link}"
+
+
+def test_pictures_are_left_out_where_they_may_not_be_shown(tmp_path, pages):
+    assert not any("data:image/png" in text for text in written(tmp_path, None).values())
+    assert any("data:image/png" in text for text in pages.values())
+
+
+def test_provenance_names_commit_device_hash_and_settings(pages):
+    page = next(text for name, text in pages.items() if name.startswith("methods/toy") and "records/toy/good" in text)
+    for expected in ("commit", "Some CPU", "SHA-256 of the file", "torch=2.13.0", "Settings of the method", "note"):
+        assert expected in page
+
+
+def test_a_folder_with_something_else_is_not_touched(tmp_path):
+    out = write_folder(tmp_path / "results")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "index.html").write_text("mine")
+    with pytest.raises(RecordError, match="holds something else"):
+        write_report(out, tmp_path / "mine", lambda record: None)
+    assert (tmp_path / "mine" / "index.html").read_text() == "mine"
+
+
+def test_a_report_replaces_an_earlier_one(tmp_path):
+    out = write_folder(tmp_path / "results")
+    write_report(out, tmp_path / "report", lambda record: None)
+    (tmp_path / "report" / "gone.html").write_text("of records that are gone")
+    write_report(out, tmp_path / "report", lambda record: None)
+    assert not (tmp_path / "report" / "gone.html").exists()
+
+
+def test_without_records_there_is_no_report(tmp_path):
+    with pytest.raises(RecordError, match="A report needs records"):
+        write_report(tmp_path, tmp_path / "report", lambda record: None)
+
+
+def test_records_alone_make_a_report_that_says_what_is_missing(tmp_path):
+    for name in ("a", "b"):
+        write_record(make(name, metrics=metrics(0.9), dataset=dataset(prevalence=None)), tmp_path / "results")
+    pages = write_report(tmp_path / "results", tmp_path / "report", lambda record: "CC0")
+    text = (tmp_path / "report" / "toy.html").read_text()
+    assert len(pages) == 4
+    for reason in ("no curves", "No times are kept", "No pictures are kept", "No numbers by subject", "no FROC"):
+        assert reason in text
