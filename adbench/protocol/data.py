@@ -82,16 +82,16 @@ class Data(ConfiguredDataset):
         """Training images and the calibration half of the validation images, as a detector sees them."""
         from adbench.contracts.detector import Images  # loads torch, which looking at data does not need
 
-        train, (calibration, _) = self.splits.train, self._halves
+        train, (calibration, _) = self.splits.train, self.halves
         return Images(train.images, train.image_fingerprint), Images(calibration.images, calibration.image_fingerprint)
 
     @property
     def reference(self) -> Split:
         """The other half, which no method sees before its images are scored: thresholds come from it."""
-        return self._halves[1]
+        return self.halves[1]
 
     @cached_property
-    def _halves(self) -> tuple[Split, Split]:
+    def halves(self) -> tuple[Split, Split]:
         return halved(self.splits.validation)
 
 

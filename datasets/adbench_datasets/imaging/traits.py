@@ -24,6 +24,7 @@ def traits_of(scan: Scan, units: Units, region: NDArray[np.bool_] | None = None)
     """
     region = region_of(scan, units) if region is None else region
     found: dict[str, float | str] = {"brain mask": "found in the image" if scan.brain is None else "given"}
+    found["size of a pixel"] = "not known" if scan.spacing_mm is None else "known"
     if units == "mri":
         found["skull"] = "seen" if shows_skull(scan.image, region) else "not seen"
     if scan.spacing_mm is None:
