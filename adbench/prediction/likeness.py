@@ -70,11 +70,11 @@ def unlike(traits: Traits, healthy: HealthyCard) -> list[str]:
         if isinstance(value, str):
             known = healthy.words.get(name)
             if known and value not in known:
-                said.append(f"{name}: {value}, of the scans trained on {' or '.join(known)}")
+                said.append(f"{name}: {value}; in the scans trained on: {' or '.join(known)}")
         elif name in healthy.numbers:
             low, high = healthy.numbers[name]
             if not low * (1 - WIDER) <= value <= high * (1 + WIDER):
-                said.append(f"{name}: {value:.4g}, of the scans trained on {low:.4g} to {high:.4g}")
+                said.append(f"{name}: {value:.4g}; in the scans trained on: {low:.4g} to {high:.4g}")
     return said
 
 

@@ -133,7 +133,7 @@ def _flagged(scores: Floats, point: PointCard, affine: NDArray[np.float64] | Non
         rate=point.rate,
         threshold=point.threshold,
         voxels=total,
-        ml=None if voxel_ml is None else total * voxel_ml,
+        ml=None if voxel_ml is None else round(total * voxel_ml, 6),
         n_components=n,
         components=tuple(_components(scores, labels, largest, sizes, voxel_ml, affine)),
     )
@@ -155,7 +155,7 @@ def _components(
         centre = np.argwhere(inside).mean(axis=0) + [part.start for part in box]
         place = None if affine is None else tuple(round(float(mm), 2) for mm in apply_affine(affine, centre))
         size = int(sizes[label - 1])
-        ml = None if voxel_ml is None else size * voxel_ml
+        ml = None if voxel_ml is None else round(size * voxel_ml, 6)
         highest = float(scores[box][inside].max())
         found.append(Component(voxels=size, ml=ml, centre_mm_ras=place, highest_score=highest))
     return found

@@ -49,8 +49,11 @@ def shows_skull(image: NDArray[np.float32], region: NDArray[np.bool_]) -> bool:
 def _has_dip(image: NDArray[np.float32], region: NDArray[np.bool_]) -> bool:
     depth = ndimage.distance_transform_edt(region)
     depth /= depth.max()
-    shell = np.digitize(depth, DEPTHS)
-    means = np.array([np.mean(image[region & (shell == i)]) for i in range(1, len(DEPTHS)) if (shell == i).any()])
+    shell = np.digitize(depth, DEPTHS)[region]
+    values = image[region]
+    means = np.array([values[shell == i].mean() for i in range(1, len(DEPTHS)) if (shell == i).any()])
+    if len(means) < len(DEPTHS) // 2:  # too few pixels to tell shells apart
+        return False
     inner = means[len(means) // 2 :].mean()
     least = int(means[: len(means) // 2].argmin())
     return bool(least > 0 and means[least] < DIP * min(means[:least].max(), inner))

@@ -157,20 +157,22 @@ class Reader:
     def prepared(self, new: NewScan, config: PreprocessingConfig, force: bool) -> PreparedScan:
         """Read a scan and cut it into slices. Raises DataError; what `force` lets through is a caution."""
         scan, units = self._read(new)
-        cautions = [*self._contrast(new), *scan.notes]
-        for check in (lambda: self._check_modality(new, scan), lambda: check_units(scan, units)):
-            try:
-                check()
-            except DataError as error:
-                if not force:
-                    raise
-                cautions.append(f"forced: {_without_name(error, scan)}")
+        forced: list[str] = []
+        try:
+            self._check_modality(new, scan)
+            check_units(scan, units)
+        except DataError as error:
+            if not force:
+                raise
+            forced.append(f"forced: {_without_name(error, scan)}")
+            if units == "mri" and scan.image.min() < 0:
+                scan = replace(scan, image=scan.image - scan.image.min())
+                forced.append("forced: the lowest value is taken for 0")
         region = region_of(scan, units)
         made = prepare(scan, config, units, region)
-        n = len(made.plan.z)
-        view = SlicedScan(
-            new.name, new.name, np.arange(n), made.plan.z, made.plan, lambda: (scan, units), scan.spacing_mm is not None
-        )
+        z, sized = made.plan.z, scan.spacing_mm is not None
+        with_region = replace(scan, brain=region)  # not to be found again
+        view = SlicedScan(new.name, new.name, np.arange(len(z)), z, made.plan, lambda: (with_region, units), sized)
         return PreparedScan(
             images=made.images,
             brains=made.brains,
@@ -178,7 +180,7 @@ class Reader:
             anatomy=scan.image,
             stored=lambda array: to_source(array, scan),
             traits=traits_of(scan, units, region),
-            cautions=cautions,
+            cautions=[*forced, *self._contrast(new), *scan.notes],
         )
 
     def _read(self, new: NewScan) -> tuple[Scan, Units]:
