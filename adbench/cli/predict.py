@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Device, PrecisionChoice
+from adbench.cli.arguments import Cache, Device, PrecisionChoice
 from adbench.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Score what cannot be of the model's modality.")] = False,
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
+    cache: Cache = None,
 ) -> None:
     """Score scans with a trained model: map, lesion masks, report and picture of each. Not a medical device.
 
@@ -41,7 +42,7 @@ def predict(
     from adbench.prediction.model import DEFAULT_AT, load_model
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        loaded = load_model(model, device, precision)
+        loaded = load_model(model, device, precision, cache)
         scans = chosen(loaded.find(inputs), series)
         check_apart(out, inputs, scans)
         failures = predict_all(loaded, scans, out, tuple(at or DEFAULT_AT), force, reporter)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from adbench.config.options import Precision
 from adbench.results.record import Model
 from adbench.storage.spec import canonical_hash
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT: Literal[1] = 1
 """Raised when a card loses or changes a field."""
@@ -118,6 +122,11 @@ class ModelCard(Model):
         """The card as JSON with its own hash, by which a change shows."""
         content = self.model_dump(mode="json")
         return {**content, "sha256": canonical_hash(content)}
+
+
+def described(device: torch.device, precision: Precision) -> str:
+    """Kind of device and precision, as cards say them."""
+    return f"{device.type} in {precision}"
 
 
 def is_sealed(content: Mapping[str, Any]) -> bool:

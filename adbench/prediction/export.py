@@ -14,7 +14,7 @@ from adbench.devices.environment import environment
 from adbench.errors import ConfigError, RecordError
 from adbench.metrics.points import POINTS
 from adbench.metrics.thresholds import healthy_thresholds
-from adbench.prediction.card import ModelCard, PointCard, PreparationCard, TrainingSet
+from adbench.prediction.card import ModelCard, PointCard, PreparationCard, TrainingSet, described
 from adbench.prediction.likeness import healthy_card
 from adbench.prediction.model_file import cards_of, write_model
 from adbench.protocol.cell import Cell, build_cells
@@ -80,7 +80,7 @@ def _card(
         image_size=(height, width),
         protocol=cell.protocol.of_quality(),
         points=_points(cell, detector, reporter),
-        measured_in=f"{here['device']}, {here['precision']}",
+        measured_in=described(cell.device, cell.precision),
         healthy=healthy_card(calibration, reference, cell.data.dataset.traits(cell.data.splits.train)),
         metrics={key: estimate.value for key, estimate in record.metrics.items()} if record else {},
         config_hash=record.config_hash if record else None,

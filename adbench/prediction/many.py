@@ -116,6 +116,8 @@ def _one(
     if (report := _done(folder, made, model.sha256)) is not None:
         reporter.message(f"{scan.name}: done before with this model and these settings")
         return report
+    if (folder / REPORT).is_file():
+        reporter.message(f"{scan.name}: what lies in {folder} is of another scan, model or setting: it is replaced")
     prediction = model.predict_scan(scan, at, force)
     _write_prediction(folder, prediction, made)
     for warning in prediction.report.warnings:

@@ -21,7 +21,7 @@ from adbench.contracts.scans import NewScan, PreparedScan
 from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
-from adbench.prediction.card import ModelCard, PointCard
+from adbench.prediction.card import ModelCard, PointCard, described
 from adbench.prediction.model_file import ModelFile, read_model
 from adbench.prediction.report import ScanReport, report_of
 from adbench.prediction.sheet import draw
@@ -49,11 +49,13 @@ class Prediction:
 class Model:
     """A model that can be used on new scans."""
 
-    def __init__(self, file: ModelFile, device: str = "auto", precision: AskedPrecision = "auto") -> None:
+    def __init__(
+        self, file: ModelFile, device: str = "auto", precision: AskedPrecision = "auto", cache: Path | None = None
+    ) -> None:
         """Raises ModelError where this installation would score or prepare scans in another way."""
         self.card, self.sha256 = file.card, file.sha256
         self.device = pick_device(device)
-        self.precision: Precision = decide(self.device, precision, default_cache(), lambda message: None)
+        self.precision: Precision = decide(self.device, precision, cache or default_cache(), lambda message: None)
         self.protocol = _valid(MeasurementProtocol, self.card.protocol, "protocol")
         self.detector = _detector(file, self.device)
         self.dataset = _dataset(self.card)
@@ -102,7 +104,7 @@ class Model:
         scores = self._on_grid(prepared, self.maps(prepared.images))
         seen = np.isfinite(scores)
         flagged = {point.key: scores > point.threshold for point in points}
-        report = report_of(self.card, self.sha256, scan.name, prepared, scores, points)
+        report = report_of(self.card, self.sha256, scan.name, prepared, scores, points, self._elsewhere())
         unseen = np.float32(min(0.0, float(scores[seen].min())))
         sheet = draw(prepared, scores, flagged[points[-1].key], report, points[-1])
         return Prediction(
@@ -126,6 +128,13 @@ class Model:
             maps = [median_of(each, self.protocol.median_px) for each in maps]
         return np.concatenate(maps)
 
+    def _elsewhere(self) -> list[str]:
+        """Say where scores are computed in another way than those that the thresholds come from."""
+        here = described(self.device, self.precision)
+        if here == self.card.measured_in:
+            return []
+        return [f"scores are computed on {here}, thresholds come from {self.card.measured_in}: maps differ a little"]
+
     def _on_grid(self, prepared: PreparedScan, maps: Floats) -> Floats:
         """Scores of voxels, -inf where none is measured."""
         scores = prepared.view.back(maps)
@@ -137,9 +146,14 @@ class Model:
         return scores
 
 
-def load_model(path: str | Path, device: str = "auto", precision: AskedPrecision = "auto") -> Model:
-    """Read a model file for use on a device. Raises ModelError, DeviceError, UnknownPluginError."""
-    return Model(read_model(Path(path)), device, precision)
+def load_model(
+    path: str | Path, device: str = "auto", precision: AskedPrecision = "auto", cache: Path | None = None
+) -> Model:
+    """Read a model file for use on a device; the precision that was measured to be faster is kept in the cache.
+
+    Raises ModelError, DeviceError, UnknownPluginError.
+    """
+    return Model(read_model(Path(path)), device, precision, cache)
 
 
 def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:

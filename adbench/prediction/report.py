@@ -12,7 +12,7 @@ from scipy import ndimage
 from adbench.contracts.scans import PreparedScan
 from adbench.errors import counted
 from adbench.prediction.card import NOTICE, ModelCard, PointCard
-from adbench.prediction.likeness import likeness, unlike
+from adbench.prediction.likeness import Likeness, likeness, unlike
 from adbench.results.record import Model as Part
 
 MOST_COMPONENTS = 100
@@ -50,7 +50,7 @@ class ScanScores(Part):
     highest: float
 
 
-class Likeness(Part):
+class LikenessReport(Part):
     """How like held-out healthy images the scan is (`adbench.prediction.likeness`)."""
 
     histogram_distance: float
@@ -74,12 +74,18 @@ class ScanReport(Part):
     slices_scored: int
     scores: ScanScores
     points: tuple[Flagged, ...]
-    likeness: Likeness
+    likeness: LikenessReport
     warnings: tuple[str, ...]
 
 
 def report_of(
-    card: ModelCard, sha256: str, name: str, prepared: PreparedScan, scores: Floats, points: Sequence[PointCard]
+    card: ModelCard,
+    sha256: str,
+    name: str,
+    prepared: PreparedScan,
+    scores: Floats,
+    points: Sequence[PointCard],
+    cautions: Sequence[str] = (),
 ) -> ScanReport:
     """Describe the scores (X, Y, Z) of a scan, -inf where a voxel has none."""
     x, y, z = scores.shape
@@ -100,21 +106,22 @@ def report_of(
             highest=float(values.max()),
         ),
         points=tuple(_flagged(scores, point, affine) for point in points),
-        likeness=Likeness(
+        likeness=LikenessReport(
             histogram_distance=like.distance,
             healthy_as_far=like.healthy_as_far,
             healthy_furthest=like.healthy_furthest,
         ),
-        warnings=tuple(_warnings(card, prepared, like.is_far, like.distance, like.healthy_furthest)),
+        warnings=(*cautions, *_warnings(card, prepared, like)),
     )
 
 
-def _warnings(card: ModelCard, prepared: PreparedScan, far: bool, distance: float, furthest: float) -> list[str]:
+def _warnings(card: ModelCard, prepared: PreparedScan, like: Likeness) -> list[str]:
     said = [*prepared.cautions, *unlike(prepared.traits, card.healthy)]
-    if far:
+    if like.is_far:
+        held_out = counted(len(card.healthy.distances), "held-out healthy subject")
         said.append(
-            f"intensities are unlike those of healthy scans: the histogram differs by {distance:.3f}, of "
-            f"{counted(len(card.healthy.distances), 'held-out healthy subject')} by {furthest:.3f} at most"
+            f"intensities are unlike those of healthy scans: the histogram differs by {like.distance:.3f}, that of "
+            f"{held_out} by {like.healthy_furthest:.3f} at most"
         )
     if not prepared.view.sized:
         said.append("the size of a pixel is unknown: volumes are in voxels, and places in mm are not given")
