@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from adbench.config.options import AskedPrecision
+    from adbench.prediction.model import Model
     from adbench.results.record import Record
 
     __version__: str
 
-__all__ = ["__version__", "run"]
+__all__ = ["__version__", "load_model", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -127,3 +128,13 @@ def run(
     )
     records = harness.run([method], dataset, options, _LogReporter())
     return records[0] if isinstance(dataset, str) else records
+
+
+def load_model(path: str | Path, *, device: str = "auto", precision: AskedPrecision = "auto") -> Model:
+    """Load a file of `adbench model export`; `load_model(path).predict(image_or_path)` scores a scan.
+
+    An image is one of nibabel. Raises AdbenchError where the file is damaged, or of other code than this.
+    """
+    from adbench.prediction.model import load_model as load
+
+    return load(path, device, precision)

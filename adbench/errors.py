@@ -54,6 +54,10 @@ class RecordError(AdbenchError):
     """A record or a page cannot be read, written or understood."""
 
 
+class ModelError(AdbenchError):
+    """A model file is no such file, is damaged, or cannot be used here."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" where a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

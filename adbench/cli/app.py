@@ -15,11 +15,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from adbench.cli import cache, console, data, new
+from adbench.cli import cache, console, data, model, new
 from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
+from adbench.cli.predict import predict
 from adbench.cli.report import report
 from adbench.cli.reproduce import reproduce
 from adbench.cli.run import run
@@ -66,6 +67,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(new.app, name="new")
 app.add_typer(cache.app, name="cache")
+app.add_typer(model.app, name="model")
 app.command("list")(list_plugins)
 app.command()(info)
 app.command(cls=SpreadCommand)(run)
@@ -76,6 +78,7 @@ app.command(cls=SpreadCommand)(time)
 app.command()(show)
 app.command()(verify)
 app.command()(reproduce)
+app.command()(predict)
 app.command(cls=SpreadCommand)(compare)
 app.command()(report)
 

@@ -80,6 +80,22 @@ def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[st
     out().print(table)
 
 
+def show_models(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print the cells that can be exported."""
+    table = _table("method", "trained on", "preset", "seed", "parts", left=5)
+    for row in rows:
+        table.add_row(*row)
+    out().print(table)
+
+
+def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names with what they are."""
+    table = _table("", "", left=2, title=title)
+    for row in rows:
+        table.add_row(*row)
+    out().print(table)
+
+
 CARD = (
     *("summary", "source", "licence", "citation", "modality", "access", "releases", "counts", "unconfirmed"),
     *("spacing_mm", "version"),

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from adbench.contracts.scans import ScanView
+from adbench.contracts.scans import NewScan, Preparation, PreparedScan, ScanView, Traits
 from adbench.contracts.splits import Split, Splits
-from adbench.errors import counted
+from adbench.errors import DataError, counted
 
 
 class DatasetConfig(BaseModel):
@@ -171,6 +171,31 @@ class Dataset(ABC, Generic[ConfigT]):
 
     def scans(self, split: Split) -> Sequence[ScanView]:
         """Return the scans that the images of `split`, one of this set's, are slices of; none for sets of pictures."""
+        return ()
+
+    def preparation(self) -> Preparation:
+        """Say how images are made of scans. Raises DataError where a new scan cannot be made images of."""
+        raise DataError(
+            f"A model is used on scans that are prepared as in training, but {self.name} does not prepare new ones: "
+            "train on a dataset of scans, such as folder."
+        )
+
+    def find_scans(self, paths: Sequence[Path]) -> Sequence[NewScan]:
+        """Find the scans that a user named: files, or folders. Raises DataError where a path holds none."""
+        self.preparation()
+        return ()
+
+    def prepare_scan(self, scan: NewScan, force: bool = False) -> PreparedScan:
+        """Read a scan that `find_scans` found and make images of it exactly as of those that are trained on.
+
+        Needs no data root. Raises DataError where it cannot be read, or cannot be of this modality; the latter is a
+        caution with `force`.
+        """
+        self.preparation()
+        raise NotImplementedError  # one that says how it prepares scans must do it
+
+    def traits(self, split: Split) -> Sequence[Traits]:
+        """What some of the scans behind a split are like, in the words of `PreparedScan.traits`."""
         return ()
 
     def inspect(self) -> Findings:

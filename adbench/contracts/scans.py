@@ -1,9 +1,12 @@
-"""The whole scans behind a split's slices: where results are judged on the grid, and against the mask, of the scan."""
+"""Whole scans: those behind a split's slices, on whose grid results are judged, and new ones to use a model on."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +48,48 @@ class ScanView(ABC):
     @abstractmethod
     def fractions(self, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return which part of each pixel a mask (X, Y, Z) covers, (n, 1, H, W) in [0, 1]: the perfect map."""
+
+
+Traits = Mapping[str, float | str]
+"""What a scan is like, by name; what is not known is left out."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a dataset makes images of scans: a trained model is used where this is as it was in training."""
+
+    version: str
+    """Raised when the same scan would give other images."""
+    steps: Sequence[str]
+    """In words, in their order."""
+
+
+@dataclass(frozen=True)
+class NewScan:
+    """A scan of a user's own that was found, and not read yet."""
+
+    name: str
+    """Of what is written about it: it holds nothing of the person that the user did not put into the file's name."""
+    files: Sequence[Path]
+    source: Any
+    """What the dataset that found it reads."""
+    candidate: str | None = None
+    """What tells it from others in its folder, in words; None: it is meant by being there."""
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A new scan as a detector sees it, and the way back."""
+
+    images: NDArray[np.float32]
+    """(n, 1, H, W) in [0, 1], made as those that were trained on."""
+    brains: NDArray[np.bool_]
+    """(n, 1, H, W): the brain or head in them."""
+    view: ScanView
+    anatomy: NDArray[np.float32]
+    """The scan on the grid of `view.truth()`."""
+    stored: Callable[[NDArray[Any]], Any]
+    """From an array on that grid to a nibabel image on the grid of the scan's own file."""
+    traits: Traits
+    cautions: Sequence[str] = ()
+    """What should be known of how it was read."""

@@ -180,15 +180,18 @@ class Splits:
         """Split -> image key (`subject`, or `subject#i` where a subject has several) -> source content hash."""
         return {name: _named_hashes(split) for name, split in self.items()}
 
-    def check(self) -> None:
-        """Raise DataError where a split is empty, a healthy split holds lesions, or two splits share data."""
+    def check(self, tested: bool = True) -> None:
+        """Raise DataError where a split is empty, a healthy split holds lesions, or two splits share data.
+
+        Where nothing is `tested`, the test split may be empty.
+        """
         for name, split in self.items():
-            if len(split) == 0:
+            if len(split) == 0 and (tested or name != "test"):
                 raise DataError(f"Every split needs at least one image, but {name} is empty: add data.")
         for name, split in (("train", self.train), ("validation", self.validation)):
             if split.lesions is not None and bool(np.any(split.lesions)):
                 raise DataError(f"The {name} split must be healthy, but it holds lesion pixels.")
-        if self.test.lesions is None or not bool(np.any(self.test.lesions)):
+        if tested and (self.test.lesions is None or not bool(np.any(self.test.lesions))):
             raise DataError("The test split must hold at least one lesion pixel, but it has none.")
         _check_disjoint("subject", self.items(), lambda split: split.subjects)
         _check_disjoint("image content", self.items(), lambda split: split.hashes)

@@ -118,9 +118,15 @@ def _identity(of: ConfiguredDataset, fingerprint: str) -> DatasetIdentity:
 
 
 def build_cells(
-    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter | None = None
+    methods: Sequence[str],
+    datasets: str | Sequence[str],
+    options: RunOptions,
+    reporter: Reporter | None = None,
+    tested: bool = True,
 ) -> list[Cell]:
     """Check names and settings, load the data once, plan, return a cell for each dataset, method and region, in order.
+
+    Unless it is `tested`, a dataset may have healthy images alone.
 
     Raises:
         AdbenchError: anything is wrong with what the user gave, a method does not suit the data, or its plan breaks;
@@ -136,7 +142,7 @@ def build_cells(
     configs = _detector_configs(plugins, settings, options.preset)
     protocols = _protocols(settings.protocol, PROTOCOL_PRESETS.get(options.preset, {}))
     sources = [data.make(plugin, settings.data, options, reporter or Silent()) for plugin in involved]
-    loaded = data.load(sources, names, options.train_on)
+    loaded = data.load(sources, names, options.train_on) if tested else [data.load_untested(each) for each in sources]
     for each, protocol in product(loaded, protocols):
         _check_region(protocol, each)
     pairs = zip(plugins, configs, strict=True)

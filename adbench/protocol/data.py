@@ -82,16 +82,16 @@ class Data(ConfiguredDataset):
         """Training images and the calibration half of the validation images, as a detector sees them."""
         from adbench.contracts.detector import Images  # loads torch, which looking at data does not need
 
-        train, (calibration, _) = self.splits.train, self._halves
+        train, (calibration, _) = self.splits.train, self.halves
         return Images(train.images, train.image_fingerprint), Images(calibration.images, calibration.image_fingerprint)
 
     @property
     def reference(self) -> Split:
         """The other half, which no method sees before its images are scored: thresholds come from it."""
-        return self._halves[1]
+        return self.halves[1]
 
     @cached_property
-    def _halves(self) -> tuple[Split, Split]:
+    def halves(self) -> tuple[Split, Split]:
         return halved(self.splits.validation)
 
 
@@ -120,7 +120,7 @@ def make(plugin: Plugin, settings: Mapping[str, Any], options: RunOptions, repor
     config = resolve(plugin.cls.Config, layers, plugin.entry.name, "data.")
     cache = options.cache / FOLDER
     runtime = DataRuntime(cache=cache, verify=options.verify_data, progress=reporter.progress, notify=reporter.message)
-    dataset = _instance(plugin.cls, config, options.data_root, runtime)
+    dataset = instance(plugin.cls, config, options.data_root, runtime)
     _name(dataset, plugin)
     return ConfiguredDataset(plugin, dataset)
 
@@ -146,7 +146,7 @@ def has(model: type[BaseModel], key: str) -> bool:
     return key in set(keys(model))
 
 
-def _instance(
+def instance(
     cls: type[Dataset[Any]], config: DatasetConfig, data_root: Path | None, runtime: DataRuntime
 ) -> Dataset[Any]:
     """Make a dataset; one whose own `__init__` takes config and data root alone gets its runtime afterwards."""
@@ -168,6 +168,22 @@ def naming(source: ConfiguredDataset) -> Iterator[None]:
         if str(error).startswith(source.name):
             raise
         raise DataError(f"{source.name}: {error}") from error
+
+
+def load_untested(source: ConfiguredDataset) -> Data:
+    """Load a dataset that is trained on; where it has nothing to test on, its healthy images alone.
+
+    Raises:
+        DataError: it has no healthy images, or splits share a subject or an image.
+    """
+    try:
+        return _own(source)
+    except DataError:
+        with naming(source):
+            train, validation = source.dataset.load_healthy()
+            splits = Splits(train, validation, validation.take(slice(0, 0)))
+            splits.check(tested=False)
+        return Data(source.plugin, source.dataset, splits)
 
 
 def load(sources: Sequence[ConfiguredDataset], names: Sequence[str], train_on: str | None) -> list[Data]:

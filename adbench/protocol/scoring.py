@@ -83,7 +83,7 @@ class Scorer:
         spec = PartSpec("scores", 2, config, batch.spec.data, self.cell.options.seed, {})
 
         def make(checkpoint: object) -> dict[str, Tensor]:
-            return {"scores": torch.from_numpy(median_filter(batch.read(), (1, 1, size, size), mode="nearest"))}
+            return {"scores": torch.from_numpy(median_of(batch.read(), size))}
 
         return Batch(batch.where, spec, lambda: self.store.get(spec, make)["scores"].numpy())
 
@@ -122,13 +122,23 @@ class Scorer:
             self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
 
     def _map_scores(self, images: Tensor) -> Floats:
-        return check_scores(_as_array(self.detector.score(images), self.cell.method), tuple(images.shape))
+        return map_scores(self.detector, images, self.cell.method)
 
     def _image_scores(self, images: Tensor) -> Floats:
         scores, expected = _as_array(self.detector.image_scores(images), self.cell.method), tuple(images.shape[:1])
         if scores.shape != expected:
             raise ScoreError(f"Image scores must have the shape {expected}, one an image, got {scores.shape}.")
         return check_scores(scores, expected)
+
+
+def map_scores(detector: Detector[object], images: Tensor, method: str) -> Floats:  # type: ignore[type-var]
+    """Score maps (B, 1, H, W) of images that are scored together, on the detector's device. Raises ScoreError."""
+    return check_scores(_as_array(detector.score(images), method), tuple(images.shape))
+
+
+def median_of(maps: Floats, size: int) -> Floats:
+    """Each of the maps (B, 1, H, W) replaced by its medians in a window of `size` pixels, edges replicated."""
+    return np.asarray(median_filter(maps, (1, 1, size, size), mode="nearest"))
 
 
 def _as_array(scores: object, method: str) -> Floats:

@@ -25,6 +25,7 @@ from adbench.metrics.points import POINTS
 from adbench.metrics.student import Scale
 from adbench.metrics.thresholds import healthy_thresholds
 from adbench.metrics.volumes import VolumeScores, best_dice, compare
+from adbench.protocol.data import Data
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import ScoreMaps, Scorer, scored_pixels
 from adbench.results.record import ScansRecord, VolumesRecord
@@ -55,17 +56,22 @@ def judged_scans(
     scans = [scan for scan in data.dataset.scans(split) if scan.sized]
     if not scans:
         return None
-    healthy_set = data.train_on.source.dataset if data.train_on else data.dataset
-    reread: Reread = partial(scored_pixels, *healthy, protocol)
-    if healthy_scans := healthy_set.scans(healthy[0]):
-        reread = partial(healthy_voxels, healthy_scans, healthy[1], protocol)
+    on_grid = healthy_on_grid(data, *healthy, protocol)
+    reread: Reread = on_grid or partial(scored_pixels, *healthy, protocol)
     found = healthy_thresholds(reread, [point.rate for point in POINTS])
     missing = {point.key: point.missing(each) for point, each in zip(POINTS, found, strict=True)}
     thresholds = {point.key: each.threshold for point, each in zip(POINTS, found, strict=True)}
     supported = {key: value for key, value in thresholds.items() if missing[key] is None}
     subjects = judge(scans, maps, supported, protocol)
     volumes = [_volumes(subjects, key, thresholds[key], missing[key]) for key in thresholds]
-    return Judged(subjects, _record(scans, maps, subjects, volumes, bool(healthy_scans), protocol))
+    return Judged(subjects, _record(scans, maps, subjects, volumes, on_grid is not None, protocol))
+
+
+def healthy_on_grid(data: Data, split: Split, maps: ScoreMaps, protocol: MeasurementProtocol) -> Reread | None:
+    """The voxels of healthy scans on their own grids, as metrics read them; None where healthy images are pictures."""
+    healthy_set = data.train_on.source.dataset if data.train_on else data.dataset
+    scans = healthy_set.scans(split)
+    return partial(healthy_voxels, scans, maps, protocol) if scans else None
 
 
 def _record(

@@ -28,9 +28,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from adbench.contracts.dataset import DataRuntime, DatasetInfo
-from adbench_datasets.imaging.cases import Case, FileRef, Scan, chosen_labels
+from adbench_datasets.imaging.cases import Case, FileRef, chosen_labels
 from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
-from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.imaging.region import Units
 from adbench_datasets.layouts import bids
 from adbench_datasets.layouts.discovery import NIFTI, Pattern, by_stem, check_all_read, check_names, find, subject_of
@@ -88,6 +87,8 @@ class Folder(ScanDataset[FolderConfig]):
     def __init__(self, config: FolderConfig, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
         super().__init__(config, data_root, runtime)
         self.name = config.name or ""
+        self.channel = config.channel
+        self.bids_suffix, self.bids_entity = config.suffix, config.entity
         self.modality = "CT" if config.modality == "CT" else "MRI"  # type: ignore[misc]  # of this one, not of the class
         shown = config.modality if config.modality == self.modality else f"MRI {config.modality}"
         self.info = dataclasses.replace(self.info, modality=shown)  # type: ignore[misc]
@@ -109,10 +110,6 @@ class Folder(ScanDataset[FolderConfig]):
         if self.config.units is not None or self.modality == "MRI":
             return self.config.units or "mri"
         return "grey" if isinstance(case.image, FileRef) and is_picture(case.image) else "hu"
-
-    def read(self, case: Case) -> Scan:
-        """Read one case, one channel of it where `channel` says so. Raises CaseError."""
-        return read_case(case, self._root(), channel=self.config.channel)
 
     def _find(self, root: Path) -> Path:
         table, suffix = self.config.table, self.config.suffix

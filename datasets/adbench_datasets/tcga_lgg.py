@@ -14,8 +14,7 @@ import re
 from pathlib import Path
 
 from adbench.contracts.dataset import DatasetInfo
-from adbench_datasets.imaging.cases import Case, FileRef, Labels, Scan
-from adbench_datasets.imaging.reading import read_case
+from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.layouts.discovery import files, find, listing
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
@@ -31,6 +30,7 @@ class TCGALGG(ScanDataset[ScanConfig]):
 
     Config = ScanConfig
     modality = "MRI"
+    channel = FLAIR_CHANNEL
     info = DatasetInfo(
         summary="FLAIR of lower-grade glioma, skull on: tumour-free slices to train on, tumours to find",
         licence="CC BY 3.0 (TCIA TCGA-LGG); the Kaggle copy adds its own terms",
@@ -52,9 +52,6 @@ class TCGALGG(ScanDataset[ScanConfig]):
     def release(self, root: Path) -> str:
         """The name of the Kaggle copy's folder."""
         return "kaggle_3m"
-
-    def read(self, case: Case) -> Scan:
-        return read_case(case, self._root(), channel=FLAIR_CHANNEL)
 
 
 def _recognised(place: Path) -> str | None:

@@ -17,7 +17,7 @@ PLUGIN_PACKAGES = {"adbench_baselines", "adbench_datasets"}
 
 ROOMS = (
     *("errors", "config", "storage", "metrics", "devices", "contracts", "training", "results", "protocol", "tuning"),
-    *("cli", "testing"),
+    *("prediction", "cli", "testing"),
 )
 """A module may import from its own room and those before it; every room of the core stands here."""
 
@@ -27,7 +27,9 @@ FOR_PLUGINS = {"errors", "storage", "devices", "contracts", "training"}
 LIGHT = (
     *("cli.app", "cli.arguments", "cli.console", "cli.data", "cli.leaderboard", "cli.plugins", "cli.progress"),
     *(
+        "cli.model",
         "cli.new",
+        "cli.predict",
         "cli.run",
         "cli.table",
         "cli.tune",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from heads import write_patient, write_set
 from pages import PAGES, ROOT, Command, blocks, commands
 
 from adbench.cli import console
@@ -115,6 +116,9 @@ def is_cheap(command: Command) -> bool:
         "info": True,
         "table": str(options.get("out")) != "leaderboards",
         "leaderboard": str(options.get("out")) != "leaderboards",
+        "predict": True,
+        "model show": True,
+        "model export": methods <= CHEAP,
         "run": on_phantom and methods <= CHEAP,
         "tune": on_phantom and methods <= CHEAP,
     }
@@ -134,6 +138,9 @@ def session(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in [name for name in os.environ if name.startswith("ADBENCH")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ADBENCH_CACHE", str(kept))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_set(tmp_path / "home" / "flair")
+    write_patient(tmp_path / "home")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -155,6 +162,7 @@ def test_the_cheap_commands_of_a_page_run_one_after_another(page: Path, session:
 def test_enough_is_run_to_trust_the_pages() -> None:
     verbs = {parsed(command)[0] for page in PAGES for command in cheap_ones(page)}
     assert verbs >= {"list", "info", "run", "tune", "leaderboard", "data check", "data prepare", "data preview"}
+    assert verbs >= {"model export", "model show", "predict"}
     assert verbs >= {"new detector", "new dataset"}
 
 

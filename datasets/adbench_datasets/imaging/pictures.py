@@ -45,6 +45,16 @@ def is_picture(ref: FileRef) -> bool:
     return (ref.member or ref.path.name).lower().endswith(SUFFIXES)
 
 
+def many_channels(ref: FileRef, root: Path) -> bool:
+    """Whether a picture is in colour. Raises CaseError where it cannot be opened."""
+    with open_file(ref, root) as (file, _):
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                return picture.mode not in GREY
+        except DAMAGE as error:
+            raise CaseError(ref, f"cannot be read as a picture ({error}). Fetch it again.") from error
+
+
 def read_pictures(
     refs: Sequence[FileRef | None],
     root: Path,

@@ -58,10 +58,14 @@ class Prepared:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def prepare(scan: Scan, config: PreprocessingConfig, units: Units) -> Prepared:
-    """Turn a scan into slices. Raises DataError where it is of the wrong modality, empty, or cannot be resampled."""
-    check_units(scan, units)
-    region = region_of(scan, units)
+def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArray[np.bool_] | None = None) -> Prepared:
+    """Turn a scan into slices. Raises DataError where it is of the wrong modality, empty, or cannot be resampled.
+
+    `region` is that of the scan where it was found, and the modality checked, before.
+    """
+    if region is None:
+        check_units(scan, units)
+        region = region_of(scan, units)
     area = region.sum(axis=(0, 1))
     z = _kept(scan, area, config)
     plan = plan_of(scan, region, z, config)

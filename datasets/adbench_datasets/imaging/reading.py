@@ -6,6 +6,7 @@ repaired: a NaN, a label without meaning or a mask on another grid is a `CaseErr
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
     negative strides: `np.ascontiguousarray` makes one that PyTorch takes. Raises CaseError for any fault of the case.
     """
     image = _read(case.image, case, root, channel=channel)
-    _check_values(image)
+    check_values(image)
     lesion = ignore = brain = None
     notes = list(image.notes)
     if case.lesion is not None:
@@ -57,20 +58,27 @@ def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
             raise CaseError(
                 mask.name, f"the brain mask of {image.name} is empty. Make it again, or leave out the case."
             )
+    sized = case.spacing_mm is not None or not _in_slices(case.image)
+    return dataclasses.replace(
+        as_scan(image, case.subject, sized), lesion=lesion, brain=brain, ignore=ignore, notes=tuple(notes)
+    )
+
+
+def as_scan(image: Stored, subject: str, sized: bool = True) -> Scan:
+    """Return an image alone as a scan; `sized` says whether its affine is in mm."""
     x, y, z = voxel_sizes(image.canonical_affine).tolist()
-    counts_voxels = _in_slices(case.image) and case.spacing_mm is None
     return Scan(
-        subject=case.subject,
+        subject=subject,
         image=to_canonical(image.values, image.affine),
-        lesion=lesion,
-        brain=brain,
-        ignore=ignore,
-        spacing_mm=None if counts_voxels else (x, y, z),
+        lesion=None,
+        brain=None,
+        ignore=None,
+        spacing_mm=(x, y, z) if sized else None,
         affine=image.canonical_affine,
         source=image.name,
         source_shape=image.shape,
         source_affine=image.affine,
-        notes=tuple(notes),
+        notes=image.notes,
     )
 
 
@@ -86,7 +94,7 @@ def _read(files: Files, case: Case, root: Path, channel: int | None = None, like
     return read_pictures(files, root, case.spacing_mm, channel, like)
 
 
-def _check_values(image: Stored) -> None:
+def check_values(image: Stored) -> None:
     """Raise CaseError where an image holds nothing, or values that are no numbers."""
     finite = np.isfinite(image.values)
     if not finite.all():

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, Literal
 
 from adbench.contracts.dataset import DataRuntime, Dataset, Findings, Problem
-from adbench.contracts.scans import ScanView
+from adbench.contracts.scans import NewScan, Preparation, PreparedScan, ScanView, Traits
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import DataError, counted
 from adbench_datasets.imaging import preprocessing, slice_cache
@@ -35,11 +35,14 @@ from adbench_datasets.imaging.scan_facts import facts, strata_facts
 from adbench_datasets.imaging.scan_views import views
 from adbench_datasets.imaging.slice_cache import SliceCache
 from adbench_datasets.imaging.slice_jobs import Job, key_of
-from adbench_datasets.layouts import skipped
+from adbench_datasets.imaging.traits import traits_of
+from adbench_datasets.layouts import new_scans, skipped
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
 from adbench_datasets.layouts.subjects import MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
 
 PARTS = ("image", "lesion", "brain")
+TRAITED = 12
+"""Scans that are read to say what those of a split are like."""
 
 
 class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
@@ -50,6 +53,11 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
     """False for a set that is only tested on: `load` and `load_healthy` then say to use --train-on."""
     last_trained: ClassVar[Literal["train", "test"]] = "train"
     """"test" for a set without lesions, which is never tested on: all but the validation subjects are trained on."""
+    channel: int | None = None
+    """Which channel of colour pictures is read; None: they must be grey."""
+    bids_suffix: str = "FLAIR"
+    bids_entity: str | None = None
+    """Which images of a BIDS folder of new scans are meant."""
     presets = PRESETS
 
     def __init__(self, config: ConfigT, data_root: Path | None = None, runtime: DataRuntime | None = None) -> None:
@@ -78,7 +86,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def read(self, case: Case) -> Scan:
         """Read one case; runs in a worker process. Raises CaseError."""
-        return read_case(case, self._root())
+        return read_case(case, self._root(), self.channel)
 
     def load(self) -> Splits:
         """Return the set's own split. Raises DataError where it has none, or where a part of it is empty."""
@@ -122,6 +130,26 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             return self.read(cases[source]), self.units(cases[source])
 
         return views(split, cache.plans(), read, sized)
+
+    def preparation(self) -> Preparation:
+        """Say how slices are made of scans."""
+        return new_scans.preparation(self.config, self.info.version, self.modality)
+
+    def find_scans(self, paths: Sequence[Path]) -> Sequence[NewScan]:
+        """Find NIfTI, pictures, DICOM series and BIDS images. Raises DataError where a path holds none."""
+        return new_scans.find(paths, self.bids_suffix, self.bids_entity)
+
+    def prepare_scan(self, scan: NewScan, force: bool = False) -> PreparedScan:
+        """Read a new scan and cut it as those of the set. Raises DataError."""
+        reader = new_scans.Reader(self.modality, self.info.modality, self.channel, self.units)
+        return reader.prepared(scan, self.config, force)
+
+    def traits(self, split: Split) -> Sequence[Traits]:
+        """What some scans of a split are like, spread over its scans; they are read for it."""
+        root, sources = self._root(), sorted({source.rpartition("[")[0] for source in split.sources})
+        cases = {_relative(refs_of(case.image)[0], root): case for case in self.cases(root)}
+        taken = [cases[source] for source in sources[:: -(-len(sources) // TRAITED) or 1]]
+        return [traits_of(self.read(case), self.units(case)) for case in taken]
 
     def inspect(self) -> Findings:
         """Say what is in the folder and what a run would use; all scans are read and prepared."""

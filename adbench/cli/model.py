@@ -1,0 +1,115 @@
+"""`adbench model`: trained models as files."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adbench.cli import console
+from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, SpreadCommand
+from adbench.config.options import MAX_SEED, RunOptions, default_cache
+from adbench.config.presets import check_preset
+from adbench.contracts import registry
+
+if TYPE_CHECKING:
+    from adbench.prediction.card import ModelCard
+
+app = typer.Typer(help="Trained models as files, to be used on new scans.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder with the records.")]
+
+
+@app.command(cls=SpreadCommand)
+def export(
+    method: Annotated[str, typer.Option(help="The method.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="The dataset that it is trained on.", show_default=False)],
+    path: Annotated[Path, typer.Option("-o", help="The file to write.", show_default=False)],
+    data_root: DataRoot = None,
+    preset: Preset = "small",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")] = 0,
+    device: Device = "auto",
+    precision: PrecisionChoice = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
+    ] = None,
+    out: Out = Path("leaderboards"),
+    cache: Cache = None,
+) -> None:
+    """Write a trained method as one file; what is not trained yet is trained. Needs healthy images alone."""
+    registry.find(registry.DETECTORS, method)
+    registry.find(registry.DATASETS, dataset)
+    check_preset(preset)
+    options = RunOptions(
+        preset=preset,
+        seed=seed,
+        device=device,
+        precision=precision,
+        settings=tuple(settings or ()),
+        out=out,
+        data_root=data_root,
+        cache=cache or default_cache(),
+    )
+    from adbench.cli import progress
+    from adbench.prediction.export import export as write
+
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        card = write(method, dataset, options, reporter, path)
+    console.say(f"{path}: {card.method} trained on {card.trained_on.name}, {path.stat().st_size / 2**20:.1f} MiB")
+
+
+@app.command("list")
+def list_models(out: Out = Path("leaderboards"), cache: Cache = None) -> None:
+    """Show the trained cells that can be exported, and whether their parts are in the cache."""
+    from adbench.results.record import read_records
+    from adbench.storage.store import ArtifactStore
+
+    root = ArtifactStore.below(cache or default_cache()).root
+    rows = []
+    for record in read_records(out):
+        if record.status != "ok":
+            continue
+        keys = record.detector.artifacts.values()
+        here = sum((root / key / "part.json").is_file() for key in keys)
+        parts = "none needed" if not keys else "in the cache" if here == len(keys) else f"{here} of {len(keys)} here"
+        trained_on = (record.dataset.train_on or record.dataset).name
+        rows.append((record.detector.name, trained_on, record.detector.preset, str(record.seed), parts))
+    console.show_models(list(dict.fromkeys(rows)))
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="File of 'adbench model export'.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole card as JSON.")] = False,
+) -> None:
+    """Show what a model file is; all of it is checked."""
+    from adbench.prediction.model_file import read_model
+
+    model = read_model(file)
+    if as_json:
+        console.say_json({**model.card.model_dump(mode="json"), "sha256": model.sha256})
+    else:
+        console.show_rows(str(file), [*_rows(model.card), ("SHA-256", model.sha256)])
+
+
+def _rows(card: ModelCard) -> list[tuple[str, str]]:
+    of = card.trained_on
+    rows = [
+        ("method", f"{card.method}, preset {card.preset}, seed {card.seed} ({card.distribution})"),
+        ("trained on", f"{of.name}: {of.images} images of {of.subjects} subjects, fingerprint {of.fingerprint}"),
+        ("modality", of.modality),
+        ("licence of the data", of.licence),
+        ("parameters", f"{card.parameters:,}"),
+        ("parts", ", ".join(card.parts.values()) or "none"),
+        *((f"step {i}", text) for i, text in enumerate(card.preparation.steps, start=1)),
+        ("region", str(card.protocol["region"])),
+    ]
+    for point in card.points:
+        missing = f" (not supported: {point.missing})" if point.missing else ""
+        rows.append((f"--at {point.rate:g}", f"scores above {point.threshold:.6g}{missing}"))
+    rows += [(key, "not defined" if value is None else f"{value:.4g}") for key, value in card.metrics.items()]
+    return [*rows, ("versions", ", ".join(f"{name} {v}" for name, v in card.packages.items())), ("", card.notice)]

@@ -1,0 +1,135 @@
+"""The card of a model file: what it is, what it was trained on, and what must be the same where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from adbench.config.options import Precision
+from adbench.results.record import Model
+from adbench.storage.spec import canonical_hash
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT: Literal[1] = 1
+"""Raised when a card loses or changes a field."""
+NOTICE = (
+    "Not a medical device: for research alone. Scores say what differs from the images trained on, not what is ill; "
+    "nothing here may guide diagnosis or treatment."
+)
+
+
+class TensorCard(Model):
+    dtype: str
+    """As safetensors calls it, such as F32."""
+    shape: tuple[int, ...]
+    sha256: str
+    """Of its bytes."""
+
+
+class TrainingSet(Model):
+    """The dataset that was trained on."""
+
+    name: str
+    registered: str
+    """The name by which its plugin is found."""
+    distribution: str
+    version: str
+    config: dict[str, Any]
+    modality: str
+    spacing_mm: float | None
+    """Where the set has one."""
+    licence: str
+    citation: str
+    fingerprint: str
+    """Of the images that were trained on."""
+    validation_fingerprint: str
+    """Of the healthy images that were not."""
+    images: int
+    subjects: int
+
+
+class PreparationCard(Model):
+    """How images were made of scans."""
+
+    version: str
+    steps: tuple[str, ...]
+
+
+class PointCard(Model):
+    """An operating point: pixels whose score is greater than the threshold are flagged."""
+
+    key: str
+    rate: float
+    """Fraction of healthy pixels flagged at most, subjects weighted equally."""
+    threshold: float
+    """Of maps on the grid of a scan."""
+    missing: str | None
+    """Why the healthy images do not support the point."""
+    threshold_at_network_size: float
+    """Of maps at the size of the images trained on, as in the record."""
+
+
+class HealthyCard(Model):
+    """What healthy images that were not trained on are like."""
+
+    histogram: tuple[float, ...]
+    """Fraction of the brain's pixels below each of so many equal steps from 0 to 1, mean over subjects."""
+    distances: tuple[float, ...]
+    """Of other healthy subjects to that histogram, ascending: how far a healthy one lies by chance."""
+    numbers: dict[str, tuple[float, float]]
+    """Trait -> smallest and largest, of scans trained on."""
+    words: dict[str, tuple[str, ...]]
+    """Trait -> what occurs."""
+
+
+class ModelCard(Model):
+    """All that stands in a model file beside the tensors."""
+
+    format: Literal[1] = FORMAT
+    notice: str = NOTICE
+    method: str
+    distribution: str
+    code_version: str
+    """The detector's own `info.version`."""
+    preset: str
+    seed: int
+    config: dict[str, Any]
+    parameters: int
+    parts: dict[str, str]
+    """Name -> key of the trained parts, hashes of all that they were made from."""
+    made_with: dict[str, dict[str, str]]
+    """Key of a part -> kind of device and precision that made it."""
+    tensors: dict[str, TensorCard]
+    trained_on: TrainingSet
+    preparation: PreparationCard
+    image_size: tuple[int, int]
+    protocol: dict[str, Any]
+    points: tuple[PointCard, ...]
+    measured_in: str
+    """Kind of device and precision of the maps that the thresholds come from."""
+    healthy: HealthyCard
+    metrics: dict[str, float | None]
+    """Of the record of this cell; empty where there is none."""
+    config_hash: str | None
+    """Of that record."""
+    created: str | None
+    """When that record was measured: two exports of the same parts are the same file."""
+    packages: dict[str, str]
+
+    def sealed(self) -> dict[str, Any]:
+        """The card as JSON with its own hash, by which a change shows."""
+        content = self.model_dump(mode="json")
+        return {**content, "sha256": canonical_hash(content)}
+
+
+def described(device: torch.device, precision: Precision) -> str:
+    """Kind of device and precision, as cards say them."""
+    return f"{device.type} in {precision}"
+
+
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Whether a card's content is what was sealed."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    return canonical_hash(rest) == content.get("sha256")

@@ -1,0 +1,193 @@
+"""Predictions of many scans in a folder: resumed where they were cut off, and no broken scan stops the others.
+
+<out>/predictions.csv                one row a scan
+<out>/<scan>/scores.nii.gz           the score map on the scan's own grid
+<out>/<scan>/lesions-<point>.nii.gz  what an operating point flags
+<out>/<scan>/sheet.png               slices to look at
+<out>/<scan>/prediction.json         written last
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from adbench.config.options import Reporter
+from adbench.contracts.scans import NewScan
+from adbench.errors import AdbenchError, ConfigError, ModelError
+from adbench.prediction.model import Model, Prediction
+from adbench.prediction.report import ScanReport
+from adbench.results.record import Model as Part
+from adbench.storage.files import write_atomic
+
+REPORT, TABLE = "prediction.json", "predictions.csv"
+CHUNK = 1 << 20
+
+
+class Made(Part):
+    """From what a prediction was made: one of the same is not made again."""
+
+    input_sha256: str
+    points: tuple[str, ...]
+    device: str
+    precision: str
+    force: bool
+
+
+class PredictionFile(Part):
+    """The file `prediction.json`."""
+
+    report: ScanReport
+    made: Made
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that could not be predicted."""
+
+    name: str
+    reason: str
+
+
+def predict_all(
+    model: Model, scans: Sequence[NewScan], out: Path, at: Sequence[float], force: bool, reporter: Reporter
+) -> list[Failure]:
+    """Predict scans and write what is said of them below `out`; return those that failed, with the reason.
+
+    Raises:
+        ConfigError: a point is unknown.
+        ModelError: the folder cannot be written.
+    """
+    points = tuple(point.key for point in model.points(at))
+    rows: dict[str, ScanReport | None] = {}
+    failures: list[Failure] = []
+    reporter.progress("scans", 0, len(scans))
+    for done, scan in enumerate(scans, start=1):
+        try:
+            rows[scan.name] = _one(model, scan, out, at, points, force, reporter)
+        except (ConfigError, ModelError):
+            raise
+        except Exception as error:  # of whatever kind: the other scans go on
+            said = str(error) if isinstance(error, AdbenchError) else f"{type(error).__name__}: {error}"
+            failures.append(Failure(scan.name, " ".join(said.split())))
+            rows[scan.name] = None
+            reporter.message(f"{scan.name}: {failures[-1].reason}")
+        _write(out / TABLE, _table(rows, points).encode())
+        reporter.progress("scans", done, len(scans))
+    return failures
+
+
+def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> None:
+    """Raise ConfigError where results would lie among the scans: nothing is written into someone's data."""
+    place = out.resolve()
+    inside = any(path.is_dir() and place.is_relative_to(path.resolve()) for path in paths)
+    if inside or any(file.resolve().is_relative_to(place) for scan in scans for file in scan.files):
+        raise ConfigError(
+            f"Predictions have a folder of their own, but {out} lies among the scans: name another by -o."
+        )
+
+
+def _one(
+    model: Model,
+    scan: NewScan,
+    out: Path,
+    at: Sequence[float],
+    points: tuple[str, ...],
+    force: bool,
+    reporter: Reporter,
+) -> ScanReport:
+    made = Made(
+        input_sha256=_content(scan.files),
+        points=points,
+        device=model.device.type,
+        precision=model.precision,
+        force=force,
+    )
+    folder = out / scan.name
+    if (report := _done(folder, made, model.sha256)) is not None:
+        reporter.message(f"{scan.name}: done before with this model and these settings")
+        return report
+    if (folder / REPORT).is_file():
+        reporter.message(f"{scan.name}: what lies in {folder} is of another scan, model or setting: it is replaced")
+    prediction = model.predict_scan(scan, at, force)
+    _write_prediction(folder, prediction, made)
+    for warning in prediction.report.warnings:
+        reporter.message(f"{scan.name}: warning: {warning}")
+    return prediction.report
+
+
+def _content(files: Sequence[Path]) -> str:
+    """SHA-256 of what the files hold, whatever they are called."""
+    digest = hashlib.sha256()
+    for path in files:
+        one = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                one.update(chunk)
+        digest.update(one.digest())
+    return digest.hexdigest()
+
+
+def _done(folder: Path, made: Made, sha256: str) -> ScanReport | None:
+    """What was written before, where it is whole and of the same."""
+    try:
+        found = PredictionFile.model_validate_json((folder / REPORT).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    whole = all((folder / name).is_file() for name in _names(made.points))
+    return found.report if whole and found.made == made and found.report.model.sha256 == sha256 else None
+
+
+def _names(points: Sequence[str]) -> list[str]:
+    return ["scores.nii.gz", "sheet.png", *(f"lesions-{key}.nii.gz" for key in points)]
+
+
+def _write_prediction(folder: Path, prediction: Prediction, made: Made) -> None:
+    (folder / REPORT).unlink(missing_ok=True)
+    images = {"scores.nii.gz": prediction.scores}
+    images |= {f"lesions-{key}.nii.gz": mask for key, mask in prediction.lesions.items()}
+    for name, image in images.items():
+        _write(folder / name, gzip.compress(image.to_bytes(), 1, mtime=0))
+    buffer = io.BytesIO()
+    prediction.sheet.save(buffer, "PNG")
+    _write(folder / "sheet.png", buffer.getvalue())
+    content = PredictionFile(report=prediction.report, made=made).model_dump(mode="json")
+    _write(folder / REPORT, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise ModelError(
+            f"Predictions must be written, but {path.parent} cannot be ({error.strerror}). Name another folder with -o."
+        ) from error
+
+
+def _table(rows: dict[str, ScanReport | None], points: Sequence[str]) -> str:
+    """predictions.csv; a scan that failed has its name and that it failed, since reasons may name files."""
+    of_points = [f"{key}:{name}" for key in points for name in ("voxels", "ml", "components")]
+    columns = ["scan", "status", "mean", "percentile_99", "highest", *of_points, "histogram_distance", "warnings"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for name, report in rows.items():
+        writer.writerow({"scan": name, "status": "failed"} if report is None else _row(report))
+    return text.getvalue()
+
+
+def _row(report: ScanReport) -> dict[str, Any]:
+    row: dict[str, Any] = {"scan": report.name, "status": "ok", **report.scores.model_dump()}
+    for point in report.points:
+        row |= {f"{point.key}:voxels": point.voxels, f"{point.key}:ml": point.ml}
+        row[f"{point.key}:components"] = point.n_components
+    return {**row, "histogram_distance": report.likeness.histogram_distance, "warnings": len(report.warnings)}

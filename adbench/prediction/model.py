@@ -1,0 +1,211 @@
+"""A trained model in use: from a model file to the prediction of a scan, all in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from adbench.config.options import AskedPrecision, Precision, default_cache
+from adbench.contracts.dataset import DataRuntime, Dataset
+from adbench.contracts.detector import Detector, Runtime
+from adbench.contracts.registry import load_dataset, load_detector
+from adbench.contracts.scans import NewScan, PreparedScan
+from adbench.devices.device import computing, pick_device
+from adbench.devices.precision import decide
+from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
+from adbench.prediction.card import ModelCard, PointCard, described
+from adbench.prediction.model_file import ModelFile, read_model
+from adbench.prediction.report import ScanReport, report_of
+from adbench.prediction.sheet import draw
+from adbench.protocol.data import instance
+from adbench.protocol.protocol import MeasurementProtocol
+from adbench.protocol.scoring import map_scores, median_of
+
+Floats = NDArray[np.float32]
+DEFAULT_AT = (0.01,)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a scan; images are nibabel's, on the grid of the scan's own file."""
+
+    report: ScanReport
+    scores: Any
+    """float32; what no slice shows is 0, or the lowest score where that is negative."""
+    lesions: dict[str, Any]
+    """Key of an operating point -> uint8 mask of what is flagged."""
+    sheet: Any
+    """A PIL image: slices with an outline, and their score maps."""
+
+
+class Model:
+    """A model that can be used on new scans."""
+
+    def __init__(
+        self, file: ModelFile, device: str = "auto", precision: AskedPrecision = "auto", cache: Path | None = None
+    ) -> None:
+        """Raises ModelError where this installation would score or prepare scans in another way."""
+        self.card, self.sha256 = file.card, file.sha256
+        self.device = pick_device(device)
+        self.precision: Precision = decide(self.device, precision, cache or default_cache(), lambda message: None)
+        self.protocol = _valid(MeasurementProtocol, self.card.protocol, "protocol")
+        self.detector = _detector(file, self.device)
+        self.dataset = _dataset(self.card)
+
+    def points(self, at: Sequence[float]) -> list[PointCard]:
+        """The operating points of some rates. Raises ConfigError where one is unknown, or was not supported."""
+        known = {point.rate: point for point in self.card.points}
+        for rate in at:
+            if rate not in known:
+                rates = ", ".join(f"{each:g}" for each in known)
+                raise ConfigError(f"The operating points of this model are {rates}, not {rate:g}: choose by --at.")
+            if missing := known[rate].missing:
+                raise ConfigError(
+                    f"The point {rate:g} is not supported by this model's healthy images: it {missing}. Choose another "
+                    "by --at, or train on more."
+                )
+        return [known[rate] for rate in sorted(set(at), reverse=True)]
+
+    def find(self, paths: Sequence[Path]) -> list[NewScan]:
+        """The scans below some paths. Raises DataError where a path holds none."""
+        return list(self.dataset.find_scans(paths))
+
+    def predict(self, image: Any, at: Sequence[float] = DEFAULT_AT, force: bool = False) -> Prediction:
+        """Score one scan: a path, or an image of nibabel.
+
+        Raises DataError where it is no single scan or cannot be scored, ConfigError for an unknown point.
+        """
+        if isinstance(image, str | Path):
+            found = self.find([Path(image)])
+            if len(found) != 1:
+                raise DataError(f"One scan is predicted at a time, but {image} holds {len(found)}: name one of them.")
+            return self.predict_scan(found[0], at, force)
+        if not hasattr(image, "to_filename"):
+            raise DataError(f"A scan is a path or an image of nibabel, not {type(image).__name__}.")
+        with tempfile.TemporaryDirectory(prefix="adbench-") as folder:
+            path = Path(folder) / "image.nii"
+            image.to_filename(path)
+            return self.predict_scan(self.find([path])[0], at, force)
+
+    def predict_scan(self, scan: NewScan, at: Sequence[float] = DEFAULT_AT, force: bool = False) -> Prediction:
+        """Score a scan that `find` found. Raises as `predict`."""
+        points = self.points(at)
+        prepared = self.dataset.prepare_scan(scan, force)
+        if not len(prepared.images):
+            raise DataError(f"A scan needs a slice with a brain or head, but {scan.name} has none.")
+        scores = self._on_grid(prepared, self.maps(prepared.images))
+        seen = np.isfinite(scores)
+        flagged = {point.key: scores > point.threshold for point in points}
+        report = report_of(self.card, self.sha256, scan.name, prepared, scores, points, self._elsewhere())
+        unseen = np.float32(min(0.0, float(scores[seen].min())))
+        sheet = draw(prepared, scores, flagged[points[-1].key], report, points[-1])
+        return Prediction(
+            report=report,
+            scores=_marked(prepared.stored(np.where(seen, scores, unseen))),
+            lesions={key: _marked(prepared.stored(mask)) for key, mask in flagged.items()},
+            sheet=sheet,
+        )
+
+    def maps(self, images: Floats) -> Floats:
+        """Score maps of prepared slices (n, 1, H, W), batch by batch as a run scores them. Raises ScoreError."""
+        size = self.protocol.batch_size
+        with computing(self.device, self.precision):
+            maps = [
+                map_scores(
+                    self.detector, torch.from_numpy(np.array(images[i : i + size])).to(self.device), self.card.method
+                )
+                for i in range(0, len(images), size)
+            ]
+        if self.protocol.postprocess == "median":
+            maps = [median_of(each, self.protocol.median_px) for each in maps]
+        return np.concatenate(maps)
+
+    def _elsewhere(self) -> list[str]:
+        """Say where scores are computed in another way than those that the thresholds come from."""
+        here = described(self.device, self.precision)
+        if here == self.card.measured_in:
+            return []
+        return [f"scores are computed on {here}, thresholds come from {self.card.measured_in}: maps differ a little"]
+
+    def _on_grid(self, prepared: PreparedScan, maps: Floats) -> Floats:
+        """Scores of voxels, -inf where none is measured."""
+        scores = prepared.view.back(maps)
+        if self.protocol.region == "brain":
+            brain = prepared.view.truth(with_brain=True).brain
+            scores[~brain if brain is not None else False] = -np.inf
+        if not np.isfinite(scores).any():
+            raise DataError("No voxel of the scan is measured: its brain or head lies outside of what slices show.")
+        return scores
+
+
+def load_model(
+    path: str | Path, device: str = "auto", precision: AskedPrecision = "auto", cache: Path | None = None
+) -> Model:
+    """Read a model file for use on a device; the precision that was measured to be faster is kept in the cache.
+
+    Raises ModelError, DeviceError, UnknownPluginError.
+    """
+    return Model(read_model(Path(path)), device, precision, cache)
+
+
+def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:
+    card = file.card
+    plugin = load_detector(card.method)
+    if plugin.cls.info.version != card.code_version:
+        raise ModelError(
+            f"The model was made by version {card.code_version} of {card.method}, and this installation has version "
+            f"{plugin.cls.info.version}, which scores in another way. Install {card.distribution}, or train anew."
+        )
+    config = _valid(plugin.cls.Config, card.config, f"settings of {card.method}")
+    detector = plugin.cls(config, Runtime(device=device, seed=card.seed))
+    try:
+        detector.load_state(file.tensors)
+    except AdbenchError:
+        raise
+    except Exception as error:  # of whatever network: names or shapes that do not fit
+        raise ModelError(
+            f"The tensors of the model must fit {card.method}, but do not ({' '.join(str(error).split())[:200]}): "
+            "it is of other code. Train and export it anew."
+        ) from error
+    return detector
+
+
+def _dataset(card: ModelCard) -> Dataset[Any]:
+    of = card.trained_on
+    plugin = load_dataset(of.registered)
+    config = _valid(plugin.cls.Config, of.config, f"settings of {of.registered}")
+    dataset = instance(plugin.cls, config, None, DataRuntime())
+    dataset.name = dataset.name or of.registered
+    now = dataset.preparation().version
+    if now != card.preparation.version:
+        raise ModelError(
+            f"The model needs scans prepared by version {card.preparation.version} of {of.registered}, and this "
+            f"installation prepares by version {now}. Install {of.distribution}, or train anew."
+        )
+    return dataset
+
+
+def _valid(model: type[BaseModel], values: dict[str, Any], what: str) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"The {what} of the model are not valid here: {where}: {first['msg']}. It was made by other code: "
+            "train and export it anew."
+        ) from error
+
+
+def _marked(image: Any) -> Any:
+    image.header["descrip"] = b"adbench: research only, no medical device"
+    image.header.set_xyzt_units("mm")
+    return image

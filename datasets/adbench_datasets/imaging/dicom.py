@@ -1,0 +1,218 @@
+"""DICOM series of MR and CT by pydicom, as volumes in HU or in the scanner's own units.
+
+Files of one folder are parted into series by what makes them one volume: UID, kind of image, orientation, echo,
+acquisition and moment. Slices are put in order by their positions along the normal, never by number or name, and the
+distance of slices comes from the positions. Refused, since a volume would be wrong in silence: gaps, two slices at one
+place, a tilted gantry, enhanced multi-frame files, inverted grey (MONOCHROME1), colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench.errors import DataError
+from adbench_datasets.imaging.files import MAX_BYTES, CaseError
+from adbench_datasets.imaging.grids import Stored
+
+MAGIC_AT, MAGIC = 128, b"DICM"
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+MAX_UNEVEN = 0.05
+"""Largest deviation of a distance between slices from their median, as a fraction."""
+MIN_APART_MM = 1e-3
+MAX_TILT = 0.01
+"""Largest sideways shift of a slice against the one below, as a fraction of their distance: half a degree."""
+MODALITIES = {"MR": "MRI", "CT": "CT"}
+HEADER = (
+    *("Modality", "SeriesInstanceUID", "ImageType", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
+    *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
+    *("NumberOfFrames", "PhotometricInterpretation", "SamplesPerPixel", "SeriesDescription", "SliceThickness"),
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Files that make up one volume, in no order."""
+
+    files: tuple[Path, ...]
+    modality: str
+    told: str
+    """What it is, in words, without anything of the person."""
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC
+    except OSError:
+        return False
+
+
+def find_series(paths: Iterable[Path]) -> list[Series]:
+    """Part files into series, in the order of the first of each; files without an image are none.
+
+    Raises DataError where pydicom is not installed, and CaseError for a file that it cannot read.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[Path, Any]]] = {}
+    for path in paths:
+        header = _read(path, header_only=True)
+        if "Rows" in header:
+            groups.setdefault(_group(header), []).append((path, header))
+    return [
+        Series(tuple(path for path, _ in members), _modality(members[0][1]), _told([header for _, header in members]))
+        for members in groups.values()
+    ]
+
+
+def read_series(series: Series) -> Stored:
+    """Read a series as one volume (columns, rows, slices), rescaled slice by slice. Raises CaseError."""
+    first = series.files[0]
+    headers = [_read(path, header_only=True) for path in series.files]
+    for path, header in zip(series.files, headers, strict=True):
+        _check(path, header)
+    rows, columns, n = int(headers[0].Rows), int(headers[0].Columns), len(headers)
+    if rows * columns * n * 4 > MAX_BYTES:
+        raise CaseError(first, f"{columns} x {rows} x {n} voxels are more than the limit of {MAX_BYTES} bytes.")
+    affine, order = _place(first, headers)
+    volume = np.empty((columns, rows, n), np.float32, order="F")
+    for k, i in enumerate(order):
+        volume[..., k] = _pixels(series.files[i], rows, columns).T
+    return Stored(str(first), volume, affine, volume.shape)
+
+
+def _read(path: Path, header_only: bool) -> Any:
+    try:
+        from pydicom import dcmread
+    except ImportError as error:
+        raise DataError(
+            "DICOM is read by pydicom, which is not installed: pip install 'brain-adbench[dicom]', or convert the "
+            "series to NIfTI, as dcm2niix does."
+        ) from error
+    try:
+        return dcmread(path, stop_before_pixels=header_only, specific_tags=list(HEADER) if header_only else None)
+    except Exception as error:  # of damaged files pydicom raises anything
+        raise CaseError(path, f"cannot be read as DICOM ({error}): it is damaged or cut short.") from error
+
+
+def _group(header: Any) -> tuple[Any, ...]:
+    """What the slices of one volume share."""
+    orientation = header.get("ImageOrientationPatient")
+    echo = (header.get("EchoNumbers"), header.get("EchoTime"))
+    moment = (header.get("AcquisitionNumber"), header.get("TemporalPositionIdentifier"))
+    around = None if orientation is None else tuple(round(float(value), 2) + 0.0 for value in orientation)
+    kind = tuple(header.get("ImageType") or ())
+    frames = header.get("NumberOfFrames")
+    return (header.get("SeriesInstanceUID"), header.get("Modality"), kind, around, *map(str, (*echo, *moment)), frames)
+
+
+def _modality(header: Any) -> str:
+    return str(header.get("Modality", ""))
+
+
+def _told(headers: Sequence[Any]) -> str:
+    first = headers[0]
+    kind = "DERIVED" if "DERIVED" in (first.get("ImageType") or ()) else "original"
+    parts = [_modality(first) or "no modality", str(first.get("SeriesDescription", "")), _plane(first), kind]
+    parts += [f"{len(headers)} of {first.Columns} x {first.Rows}"]
+    parts += [f"{name} {first[tag].value}" for name, tag in (("echo time", "EchoTime"),) if first.get(tag)]
+    return ", ".join(part for part in parts if part)
+
+
+def _plane(header: Any) -> str:
+    orientation = header.get("ImageOrientationPatient")
+    if orientation is None:
+        return ""
+    normal = np.abs(_normal(orientation))
+    return ("sagittal", "coronal", "axial")[int(normal.argmax())]
+
+
+def _normal(orientation: Sequence[float]) -> NDArray[np.float64]:
+    along = np.asarray(orientation, np.float64)
+    return np.cross(along[:3], along[3:])
+
+
+def _check(path: Path, header: Any) -> None:
+    """Raise CaseError for what would be read with other values, or in another place."""
+    if header.get("Modality") not in MODALITIES:
+        raise CaseError(path, f"a series must be MR or CT, not {header.get('Modality')!r}. Choose another series.")
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        raise CaseError(path, "enhanced multi-frame DICOM is not read. Convert it to NIfTI, as dcm2niix does.")
+    grey = header.get("PhotometricInterpretation")
+    if int(header.get("SamplesPerPixel", 1)) != 1 or grey != "MONOCHROME2":
+        raise CaseError(
+            path, f"grey with 0 as black (MONOCHROME2) is needed, not {grey}. Convert it, or choose another."
+        )
+    for tag in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+        if not header.get(tag):
+            raise CaseError(path, f"a slice must say where it lies, but {tag} is missing. Choose another series.")
+
+
+def _place(first: Path, headers: Sequence[Any]) -> tuple[NDArray[np.float64], list[int]]:
+    """The affine, index -> mm in RAS+, and the slices in the order of their positions."""
+    sizes = {(int(h.Rows), int(h.Columns), *(round(float(mm), 4) for mm in h.PixelSpacing)) for h in headers}
+    if len(sizes) != 1:
+        raise CaseError(first, f"all slices of a series must have one size, but there are {sorted(sizes)}.")
+    along = np.asarray(headers[0].ImageOrientationPatient, np.float64)
+    if (
+        abs(np.linalg.norm(along[:3]) - 1) > 0.01
+        or abs(np.linalg.norm(along[3:]) - 1) > 0.01
+        or (abs(along[:3] @ along[3:]) > 0.01)
+    ):
+        raise CaseError(first, f"rows and columns must stand at right angles, but ImageOrientationPatient is {along}.")
+    normal = _normal(along)
+    positions = np.array([h.ImagePositionPatient for h in headers], np.float64)
+    order = np.argsort(positions @ normal, kind="stable")
+    step = _step(first, positions[order], normal, headers[0])
+    down, across = (float(mm) for mm in headers[0].PixelSpacing)  # of rows, then of columns
+    affine = np.eye(4)
+    affine[:3, :3] = LPS_TO_RAS @ np.stack([along[:3] * across, along[3:] * down, step], axis=1)
+    affine[:3, 3] = LPS_TO_RAS @ positions[order[0]]
+    return affine, [int(i) for i in order]
+
+
+def _step(first: Path, positions: NDArray[np.float64], normal: NDArray[np.float64], header: Any) -> NDArray[np.float64]:
+    """From a slice to the next, (3,). Raises CaseError where they are not evenly stacked along the normal."""
+    if len(positions) == 1:
+        return normal * float(header.get("SliceThickness") or 1.0)
+    steps = np.diff(positions, axis=0)
+    apart = steps @ normal
+    middle = float(np.median(apart))
+    if apart.min() < MIN_APART_MM:
+        raise CaseError(first, "two slices of the series lie at one place: it holds two acquisitions, or files twice.")
+    if (np.abs(apart - middle) > MAX_UNEVEN * middle).any():
+        raise CaseError(
+            first,
+            f"slices must lie evenly, but their distances run from {apart.min():.4g} to {apart.max():.4g} mm: files "
+            "are missing. Complete the series.",
+        )
+    sideways = np.linalg.norm(steps - np.outer(apart, normal), axis=1)
+    if (sideways > MAX_TILT * middle).any():
+        angle = np.degrees(np.arctan(sideways.max() / middle))
+        raise CaseError(
+            first,
+            f"slices must lie straight above each other, but each is moved sideways: the gantry was tilted by "
+            f"{angle:.1f} degrees. Resample the series to a grid with right angles.",
+        )
+    mean: NDArray[np.float64] = normal * float(apart.mean())
+    return mean
+
+
+def _pixels(path: Path, rows: int, columns: int) -> NDArray[np.float32]:
+    """(rows, columns), rescaled as this very slice says."""
+    data = _read(path, header_only=False)
+    try:
+        stored = np.asarray(data.pixel_array)
+    except Exception as error:  # too short, or compressed in a way that is not known here
+        raise CaseError(
+            path, f"the pixels cannot be read ({error}). Convert the series to NIfTI, or fetch it again."
+        ) from error
+    if stored.shape != (rows, columns):
+        raise CaseError(path, f"a slice of {columns} x {rows} pixels is needed, but the shape is {stored.shape}.")
+    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+    return (stored * slope + intercept).astype(np.float32)

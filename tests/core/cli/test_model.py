@@ -1,0 +1,104 @@
+"""`adbench model` and `adbench predict` from the command line: exit codes, lists and words."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import pytest
+from dicom_files import write_series
+from heads import affine, head, image, write_patient, write_set
+
+MODEL = ("--method", "healthy-zscore", "--dataset", "folder", "--preset", "smoke")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("place")
+    write_set(root / "set", people=4)
+    write_patient(root)
+    return root
+
+
+@pytest.fixture
+def exported(place, command, monkeypatch):
+    """The path of a model; every command runs on the same cache."""
+    monkeypatch.setenv("ADBENCH_CACHE", str(place / "cache"))
+    monkeypatch.chdir(place)
+    path = place / "m.adbench"
+    if not path.is_file():
+        code, out, err = command("model", "export", *MODEL, "--data-root", str(place / "set"), "-o", str(path))
+        assert code == 0, err
+        assert "healthy-zscore trained on folder" in out
+    return path
+
+
+def test_a_card_is_shown_for_people_and_as_json(exported, command):
+    code, out, _ = command("model", "show", str(exported))
+    assert code == 0
+    assert all(word in out for word in ("licence of the data", "--at 0.01", "medical device", "SHA-256"))
+    code, out, _ = command("model", "show", str(exported), "--json")
+    assert json.loads(out)["method"] == "healthy-zscore"
+
+
+def test_a_file_that_is_no_model_ends_with_2(exported, command, place):
+    (place / "bad.adbench").write_bytes(b"no model at all")
+    for words in (("model", "show", "bad.adbench"), ("predict", "bad.adbench", "patient.nii.gz", "-o", "out")):
+        code, _, err = command(*words)
+        assert code == 2
+        assert "is no such file" in err
+
+
+def test_one_broken_scan_ends_with_1_and_a_list_and_the_others_are_there(exported, command, place, tmp_path):
+    (tmp_path / "broken.nii.gz").write_bytes(b"x")
+    out = tmp_path / "out"
+    words = ("predict", str(exported), str(place / "patient.nii.gz"), str(tmp_path / "broken.nii.gz"), "-o", str(out))
+    code, said, err = command(*words)
+    assert code == 1
+    assert "1 of 2 scans predicted" in said
+    assert "medical device" in said
+    assert "failed: broken: " in err
+    assert (out / "patient" / "scores.nii.gz").is_file()
+
+
+def test_a_point_that_is_none_and_a_folder_among_the_scans_end_with_2(exported, command, place):
+    code, _, err = command("predict", str(exported), "patient.nii.gz", "-o", "out", "--at", "0.3")
+    assert (code, "not 0.3" in err) == (2, True)
+    code, _, err = command("predict", str(exported), "patient.nii.gz", "-o", str(place))
+    assert (code, "lies among the scans" in err) == (2, True)
+
+
+def test_of_several_series_one_is_named(exported, command, tmp_path):
+    for uid, folder in (("1.1", "a"), ("1.2", "b")):
+        write_series(tmp_path / "in" / folder, head(1), affine(), uid=uid)
+    words = ("predict", str(exported), str(tmp_path / "in"), "-o", str(tmp_path / "out"))
+    code, _, err = command(*words)
+    assert code == 2
+    assert "1: MR" in err
+    assert "2: MR" in err
+    assert command(*words, "--series", "7")[0] == 2
+    assert command(*words, "--series", "2")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv", "series-2"]
+
+
+def test_help_says_that_it_is_no_medical_device_and_that_sheets_show_faces(command):
+    _, out, _ = command("predict", "--help")
+    assert "Not a medical device" in out
+    assert "faces" in out
+
+
+def test_cells_of_records_are_listed(exported, command, place, tmp_path):
+    code, out, _ = command("model", "list", "--out", str(tmp_path))
+    assert code == 0
+    assert "trained on" in out
+
+
+def test_bids_images_are_found_by_suffix_with_their_brain_masks(exported, command, tmp_path):
+    anat = tmp_path / "raw" / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    for suffix in ("FLAIR", "T1w"):
+        nib.save(image(head(3)), anat / f"sub-01_{suffix}.nii.gz")
+    code, out, err = command("predict", str(exported), str(tmp_path / "raw"), "-o", str(tmp_path / "out"))
+    assert code == 0, err
+    assert (tmp_path / "out" / "sub-01_FLAIR" / "scores.nii.gz").is_file()
+    assert "1 of 1 scan predicted" in out

@@ -1,0 +1,211 @@
+"""Predictions are those of a run, on the scan's own grid, and hold nothing of the person."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import PERSON, PERSON_ID, write_by_itk, write_series
+from heads import affine, head, image, write_set
+from prediction_options import options
+from scipy import ndimage
+
+import adbench
+from adbench.config.options import Silent
+from adbench.errors import ConfigError, DataError
+from adbench.prediction.export import export
+from adbench.prediction.many import check_apart, predict_all
+from adbench.prediction.model import load_model
+from adbench.protocol import harness
+from adbench.protocol.cell import build_cells
+from adbench.protocol.fitting import fit
+from adbench.protocol.scoring import Scorer
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A set with test scans, its cell, its record, and the model of it."""
+    root = tmp_path_factory.mktemp("ran")
+    write_set(root / "set")
+    for seed in (50, 51):
+        for folder, values in (("images", head(seed, lesion=True)), ("lesions", head(seed, lesion=True) > 1000)):
+            (root / "set" / "test" / folder).mkdir(parents=True, exist_ok=True)
+            nib.save(image(values.astype(np.int16)), root / "set" / "test" / folder / f"p{seed}.nii.gz")
+    chosen = options(root, settings=("protocol.timing_budget_s=0.1", "protocol.timing_slices=2"))
+    (record,) = harness.run(["healthy-zscore"], "folder", chosen, Silent())
+    card = export("healthy-zscore", "folder", chosen, Silent(), root / "model.adbench")
+    (cell,) = build_cells(["healthy-zscore"], "folder", chosen)
+    return root, record, card, cell
+
+
+def test_maps_are_those_of_a_run_to_the_bit_in_the_slices_and_on_the_grid_of_the_scan(ran):
+    root, _, _, cell = ran
+    model = load_model(root / "model.adbench", "cpu", "float32")
+    scorer = Scorer(cell, fit(cell, Silent()).detector, cell.store(), Silent())
+    for view in cell.data.dataset.scans(cell.data.splits.test):
+        places = [int(cell.data.splits.test.sources[i].rpartition("[")[2][:-1]) for i in view.images]
+        upwards = np.argsort(places)  # a split has its slices with a lesion last
+        split = cell.data.splits.test.take(view.images[upwards])
+        maps = np.stack(list(scorer.maps(split, "test")))
+        scan = model.find([root / "set" / view.source])[0]
+        prepared = model.dataset.prepare_scan(scan)
+        assert np.array_equal(prepared.images, split.images)
+        assert np.array_equal(model.maps(prepared.images), maps)
+        expected, found = (
+            view.back(maps[np.argsort(upwards)]),
+            model.predict_scan(scan).scores.get_fdata(dtype=np.float32),
+        )
+        seen = np.isfinite(expected)
+        assert np.array_equal(found[seen], expected[seen])
+        assert (found[~seen] == min(0, expected[seen].min())).all()
+
+
+def test_thresholds_and_metrics_are_those_of_the_record(ran):
+    _, record, card, _ = ran
+    at_size = {point.key: point.threshold for point in record.measurement.points}
+    on_grid = {volumes.point: volumes.threshold for volumes in record.measurement.scans.volumes}
+    assert {point.key: point.threshold_at_network_size for point in card.points} == at_size
+    assert {point.key: point.threshold for point in card.points} == on_grid
+    assert card.metrics == {key: estimate.value for key, estimate in record.metrics.items()}
+    assert (card.config_hash, card.created) == (record.config_hash, record.created)
+
+
+def test_the_lesion_is_found_where_it_is_in_ml_and_mm(model, trained):
+    found = model.predict(trained.patient, at=(0.05, 0.01))
+    original = nib.load(trained.patient)
+    mask = found.lesions["1pct"]
+    assert mask.shape == original.shape
+    assert np.array_equal(mask.affine, original.affine)
+    point = found.report.points[1]
+    assert point.key == "1pct"
+    assert point.voxels == int(np.asanyarray(mask.dataobj).sum())
+    assert point.ml == pytest.approx(point.voxels * np.prod(original.header.get_zooms()) / 1000)
+    labels, n = ndimage.label(np.asanyarray(mask.dataobj), np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel())[1:]
+    centre = ndimage.center_of_mass(labels == 1 + sizes.argmax())
+    assert point.n_components == n
+    assert np.allclose(point.components[0].centre_mm_ras, nib.affines.apply_affine(original.affine, centre), atol=0.01)
+    drawn = head(100, lesion=True) > 1000
+    assert np.asanyarray(mask.dataobj)[drawn].mean() > 0.5 > 10 * np.asanyarray(mask.dataobj)[~drawn].mean()
+
+
+@pytest.mark.parametrize("axes", [("L", "P", "S"), ("A", "S", "R"), ("P", "I", "R")])
+def test_the_way_that_a_file_stores_its_axes_changes_no_score(axes, model, trained, tmp_path):
+    original = nib.load(trained.patient)
+    turned = original.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(original.affine), nib.orientations.axcodes2ornt(axes))
+    )
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    found = model.predict(tmp_path / "turned.nii.gz").scores
+    assert np.array_equal(found.affine, turned.affine)
+    straight = nib.as_closest_canonical(found).get_fdata()
+    assert np.array_equal(straight, model.predict(trained.patient).scores.get_fdata())
+
+
+def test_a_path_and_an_image_give_the_same(trained):
+    model = adbench.load_model(trained.path, device="cpu", precision="float32")
+    of_path, of_image = (model.predict(given).scores for given in (trained.patient, nib.load(trained.patient)))
+    assert np.array_equal(of_path.get_fdata(), of_image.get_fdata())
+
+
+@pytest.mark.parametrize("written_by", ["pydicom", "SimpleITK"])
+def test_a_dicom_series_gives_the_map_of_its_nifti_form(written_by, model, trained, tmp_path):
+    folder = tmp_path / "series"
+    if written_by == "pydicom":
+        write_series(folder, head(100, lesion=True), affine())
+    else:
+        write_by_itk(folder, trained.patient)
+    found, expected = model.predict(folder).scores, model.predict(trained.patient).scores
+    assert np.allclose(nib.as_closest_canonical(found).affine, expected.affine, atol=1e-4)
+    assert np.array_equal(nib.as_closest_canonical(found).get_fdata(), expected.get_fdata())
+
+
+def tree(folder: Path) -> bytes:
+    """All names and contents below a folder, unpacked."""
+    text = b""
+    for path in sorted(folder.rglob("*")):
+        text += str(path.relative_to(folder)).encode()
+        if path.is_file():
+            data = path.read_bytes()
+            text += gzip.decompress(data) if path.suffix == ".gz" else data
+    return text
+
+
+def test_no_name_no_number_and_no_path_of_a_person_reaches_an_output(model, tmp_path):
+    folder = write_series(tmp_path / "Jane_Doe_1960" / "s", head(100, lesion=True), affine())
+    failures = predict_all(model, model.find([folder]), tmp_path / "out", (0.01,), False, Silent())
+    assert not failures
+    written = tree(tmp_path / "out")
+    for secret in (PERSON, "Jane", PERSON_ID, str(tmp_path)):
+        assert secret.encode() not in written
+
+
+def test_a_broken_scan_stops_no_other_and_what_is_done_is_not_done_again(model, trained, tmp_path):
+    broken = tmp_path / "in" / "broken.nii.gz"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no scan")
+    scans = model.find([broken, trained.patient])
+    out = tmp_path / "out"
+    failures = predict_all(model, scans, out, (0.01,), False, Silent())
+    assert [failure.name for failure in failures] == ["broken"]
+    rows = (out / "predictions.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["broken", "failed"], ["patient", "ok"]]
+    before = {path: path.stat().st_mtime_ns for path in (out / "patient").iterdir()}
+    assert {path.name for path in before} == {"scores.nii.gz", "lesions-1pct.nii.gz", "prediction.json", "sheet.png"}
+    predict_all(model, scans, out, (0.01,), False, Silent())
+    assert {path: path.stat().st_mtime_ns for path in (out / "patient").iterdir()} == before
+    (out / "patient" / "sheet.png").unlink()
+    predict_all(model, scans, out, (0.01,), False, Silent())
+    assert (out / "patient" / "sheet.png").is_file()
+    written = json.loads((out / "patient" / "prediction.json").read_text())
+    assert "medical device" in written["report"]["notice"]
+    assert written["report"]["model"]["sha256"] == model.sha256
+
+
+def test_a_scan_unlike_those_trained_on_is_named_so_in_words(model, trained, tmp_path):
+    alike = model.predict(image(head(200))).report
+    assert not [text for text in alike.warnings if "intensities" in text or "in mm" in text]
+    nib.save(nib.Nifti1Image(head(200), np.diag([2.0, 2, 4, 1])), tmp_path / "child_T1w.nii.gz")
+    child = " ".join(model.predict(tmp_path / "child_T1w.nii.gz").report.warnings)
+    assert "pixel in mm: 2" in child
+    strange = head(200).astype(np.float32)
+    strange[strange > 0] = np.where(np.random.default_rng(0).random((strange > 0).sum()) < 0.5, 100, 900)
+    report = model.predict(image(strange)).report
+    assert report.likeness.histogram_distance > report.likeness.healthy_furthest > 0
+    assert any("intensities are unlike" in text for text in report.warnings)
+
+
+def test_a_healthy_person_is_as_near_as_held_out_ones_and_few_pixels_are_flagged(model):
+    reports = [model.predict(image(head(seed))).report for seed in range(300, 304)]
+    assert np.median([report.likeness.histogram_distance for report in reports]) < 0.1
+    assert max(report.points[0].voxels for report in reports) < 0.1 * np.prod(head(0).shape)
+
+
+def test_results_are_not_written_among_the_scans(model, trained, tmp_path):
+    scans = model.find([trained.patient])
+    for out in (trained.patient.parent, trained.patient.parents[1]):
+        with pytest.raises(ConfigError, match="lies among the scans"):
+            check_apart(out, [trained.patient.parent], scans)
+    with pytest.raises(ConfigError, match="lies among the scans"):
+        check_apart(trained.patient.parent / "out", [trained.patient.parent], scans)
+    check_apart(tmp_path, [trained.patient.parent], scans)
+
+
+def test_unknown_and_unsupported_points_are_refused(model, trained):
+    with pytest.raises(ConfigError, match=r"0\.05, 0\.01, 0\.001, not 0\.02"):
+        model.predict(trained.patient, at=(0.02,))
+    with pytest.raises(ConfigError, match="needs 20 healthy subjects"):
+        model.predict(trained.patient, at=(0.001,))
+
+
+def test_one_scan_at_a_time_and_only_what_is_one(model, trained, tmp_path):
+    for seed in (1, 2):
+        nib.save(image(head(seed)), tmp_path / f"{seed}.nii.gz")
+    with pytest.raises(DataError, match="holds 2"):
+        model.predict(tmp_path)
+    with pytest.raises(DataError, match="a path or an image of nibabel, not ndarray"):
+        model.predict(head(1))
