@@ -82,7 +82,7 @@ def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[st
 
 def show_models(rows: Sequence[tuple[str, ...]]) -> None:
     """Print the cells that can be exported."""
-    table = _table("method", "trained on", "preset", "seed", "parts", left=5)
+    table = grid("method", "trained on", "preset", "seed", "parts", left=5)
     for row in rows:
         table.add_row(*row)
     out().print(table)
@@ -90,7 +90,7 @@ def show_models(rows: Sequence[tuple[str, ...]]) -> None:
 
 def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print names with what they are."""
-    table = _table("", "", left=2, title=title)
+    table = grid("", "", left=2, title=title)
     for row in rows:
         table.add_row(*row)
     out().print(table)
