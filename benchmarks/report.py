@@ -2,8 +2,8 @@
 
     python benchmarks/report.py [--records 10000] [--sets 20] [--seeds 20]
 
-The published records below leaderboards/ are varied: other names of datasets and methods, seeds, metrics moved by noise, and
-times. They are written into a temporary folder, with the files of subjects and counts and the pictures of the
+The published records below leaderboards/ are varied: other names of datasets and methods, seeds, metrics moved by noise,
+and times. They are written into a temporary folder, with the files of subjects and counts and the pictures of the
 originals beside them; making them is not timed.
 
 Exit code 1 where frame, pages and report together take 60 s or more, or the process 2 GB or more.

@@ -25,6 +25,7 @@ EXACT = 14
 """Subjects up to which every one of the 2^n flips is taken."""
 _TIE = 1e-12  # flips that give the same mean may differ by rounding
 _EDGE = 1e-6
+_AT_A_TIME = 1 << 14  # flips in memory as floats
 
 
 def sign_flip_p(differences: Floats, flips: int, seed: int = 0) -> float:
@@ -33,14 +34,23 @@ def sign_flip_p(differences: Floats, flips: int, seed: int = 0) -> float:
     All flips for up to `EXACT` subjects; `flips` random ones and the observed one for more (Phipson and Smyth 2010, so
     that p is never 0).
     """
-    n = len(differences)
-    observed = abs(differences.sum()) - _TIE
+    return _share(_flipped(differences[None], flips, seed)[0], float(differences.sum()), len(differences) <= EXACT)
+
+
+def _flipped(values: Floats, flips: int, seed: int = 0) -> Floats:
+    """Sums over subjects of values (methods, n) under each flip of signs, alike for all methods: (methods, flips)."""
+    n = values.shape[1]
     if n <= EXACT:
-        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-        return float(np.mean(np.abs(signs @ differences) >= observed))
+        return np.asarray(values @ (1 - 2 * (np.arange(2**n) >> np.arange(n)[:, None] & 1)))
     drawn = np.random.default_rng(seed).integers(0, 2, (flips, n), dtype=np.int8)
-    sums = differences.sum() - 2 * (drawn @ differences)
-    return float((1 + np.count_nonzero(np.abs(sums) >= observed)) / (1 + flips))
+    pieces = [values @ part.T for part in np.array_split(drawn, -(-flips // _AT_A_TIME))]
+    return np.asarray(values.sum(axis=1)[:, None] - 2 * np.concatenate(pieces, axis=1))
+
+
+def _share(sums: Floats, observed: float, exact: bool) -> float:
+    """The share of the flips whose sum is no smaller than the one observed; with that one where they were drawn."""
+    as_large = np.count_nonzero(np.abs(sums) >= abs(observed) - _TIE)
+    return float(as_large / len(sums) if exact else (1 + as_large) / (1 + len(sums)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -89,7 +99,8 @@ def compare(values: Floats, seeds: Sequence[Floats] | None = None) -> Comparison
     """
     pairs = list(combinations(range(len(values)), 2))
     flips = int(np.ceil(10 * len(pairs) / ALPHA))
-    p = [sign_flip_p(values[i] - values[j], flips) for i, j in pairs]
+    sums, observed, exact = _flipped(values, flips), values.sum(axis=1), values.shape[1] <= EXACT
+    p = [_share(sums[i] - sums[j], float(observed[i] - observed[j]), exact) for i, j in pairs]
     if seeds is not None:
         p = [max(q, _seeds_p(values[i] - values[j], (seeds[i], seeds[j]))) for q, (i, j) in zip(p, pairs, strict=True)]
     adjusted = dict(zip(pairs, holm(p), strict=True))
