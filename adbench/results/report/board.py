@@ -99,7 +99,7 @@ def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[li
         Heading("core minutes", "processor minutes of training.", False, True),
     ]
     known = times[times["timed_on"] == device]
-    seconds = {(r.dataset, r.config_hash): float(r.s_per_100_slices) for r in known.itertuples()}  # type: ignore[arg-type]
+    seconds = {(r.dataset, r.config_hash): float(r.s_per_100_slices) for r in known.itertuples()}
     rows = [row for table in tables for row in _rows(table, numeric, reported, seconds)]
     return headings, rows
 

@@ -31,6 +31,6 @@ class Chart:
     missing: str = ""
 
 
-def rounded(value: float | None) -> float | None:
-    """To four digits after the point; None where it is missing, so that JSON can hold it."""
-    return None if value is None or formats.is_missing(value) else round(float(value), 4)
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """To some digits after the point; None where it is missing, so that JSON can hold it."""
+    return None if value is None or formats.is_missing(value) else round(float(value), digits)

@@ -32,7 +32,7 @@ def _base() -> alt.Chart:
     return alt.Chart(alt.NamedData(name=DATA))
 
 
-def _methods(chart: alt.Chart | alt.LayerChart, shown: Sequence[str]) -> Any:
+def _methods(chart: alt.Chart | alt.LayerChart | alt.FacetChart, shown: Sequence[str]) -> Any:
     """Let the page choose the methods that are drawn, and the one that stands out."""
     return chart.add_params(alt.param(name="shown", value=list(shown)), alt.param(name="focus", value=""))
 

@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import Comparison, compare, enough
 from adbench.metrics.estimate import Estimate
-from adbench.results.standing import PRIMARY
 
 
 @dataclass(frozen=True)
@@ -51,19 +49,19 @@ class Paired:
         return [name for j, name in enumerate(self.names) if j != i and not self.differ(i, j)]
 
 
-def paired(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame]) -> Paired | None:
+def paired(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> Paired | None:
     """Compare the pooled rows of a table; None for one method, or where subjects are not known of all.
 
-    subjects: path of a record -> its rows by subject. Methods come best first by their mean over these subjects.
+    known: path of a record -> subject -> value, of those that have one. Methods come best first by their mean over the
+    subjects that all have.
     """
     records = [record for of in rows["records"] for record in of]
-    if len(rows) < 2 or any(record not in subjects for record in records):
+    if len(rows) < 2 or any(record not in known for record in records):
         return None
-    columns = {record: subjects[record].set_index("subject")[METRICS[PRIMARY].by_subject] for record in records}
-    common = pd.concat(columns, axis=1).dropna()
+    common = sorted(set.intersection(*(set(known[record]) for record in records)))
     if len(common) < 2:
         return None
-    seeds = [common[of].to_numpy(np.float64).T for of in rows["records"]]
+    seeds = [np.array([[known[record][subject] for subject in common] for record in of]) for of in rows["records"]]
     values = np.stack([of.mean(axis=0) for of in seeds])
     order = np.argsort(-values.mean(axis=1), kind="stable")
     comparison = compare(values[order], [seeds[i].mean(axis=1) for i in order])

@@ -11,6 +11,7 @@ import pandas as pd
 
 from adbench.results.pictures import picture_path, read_picture
 from adbench.results.record import Record
+from adbench.results.report.chart import rounded
 
 
 def shown(label: str, record: Record, out: Path, subjects: pd.DataFrame | None) -> dict[str, Any] | None:
@@ -24,7 +25,7 @@ def shown(label: str, record: Record, out: Path, subjects: pd.DataFrame | None) 
         return None
     picture = read_picture(path)
     known = {} if subjects is None else dict(zip(subjects["subject"], subjects["auprc"], strict=True))
-    values = [None if pd.isna(value := known.get(name)) else round(float(value), 3) for name in picture.subjects]
+    values = [rounded(known.get(name), 3) for name in picture.subjects]
     return {
         "method": label,
         "png": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(),

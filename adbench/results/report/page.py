@@ -54,13 +54,14 @@ def table_page(table: Table, sources: Sources, device: str, notice: str | None) 
     """
     rows, times = table.compared, sources.times
     times = times[times["dataset"] == table.dataset]
-    subjects = {
-        record: file for of in rows["records"] for record in of if (file := sources.subjects(record)) is not None
-    }
-    pairs = paired(rows, subjects)
+    all_records = [record for of in rows["records"] for record in of]
+    known = {record: found for record in all_records if (found := sources.values(record)) is not None}
+    pairs = paired(rows, known)
     names = list(rows["label"])
     checked = names[:CHECKED]
     medians = {row["label"]: median_record(row, sources.records) for row in rows_of(rows)}
+    drawn = [record.path.as_posix() for record in medians.values()]
+    subjects = {record: file for record in drawn if (file := sources.subjects(record)) is not None}
     single = bool(((rows["parameters"] > 0) & (rows["records"].map(len) == 1)).any())
     pictures = [] if notice is None else _pictures(medians, sources, subjects)
     return TablePage(

@@ -67,7 +67,7 @@ def _assets(folder: Path) -> None:
 @cache
 def _drawing_library() -> str:
     """Vega, Vega-Lite and what embeds them, as one script; it takes some seconds."""
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle(None)
 
 
 def _environment() -> Environment:

@@ -32,20 +32,13 @@ def pareto(rows: pd.DataFrame, times: pd.DataFrame, metrics: Sequence[str]) -> l
     On the front is what no other method beats in one without being worse in the other.
     """
     found: list[dict[str, Any]] = []
-    merged = rows.drop(columns=[KEY, "timed_on"], errors="ignore").merge(times, on=["dataset", "config_hash"])
+    merged = rows[["label", "dataset", "config_hash", *metrics]].merge(times, on=["dataset", "config_hash"])
     for metric in metrics:
         for device, same in merged.dropna(subset=[metric]).groupby("timed_on"):
             best = float("-inf")
-            for row in same.sort_values([KEY, metric], ascending=[True, False]).to_dict("records"):
-                found.append(
-                    {
-                        "method": row["label"],
-                        "metric": metric,
-                        "device": device,
-                        "x": float(f"{row[KEY]:.4g}"),
-                        "y": round(row[metric], 4),
-                        "front": row[metric] > best,
-                    }
-                )
-                best = max(best, row[metric])
+            same = same.sort_values([KEY, metric], ascending=[True, False])
+            for label, seconds, value in zip(same["label"], same[KEY], same[metric], strict=True):
+                place = {"x": float(f"{seconds:.4g}"), "y": round(float(value), 4), "front": bool(value > best)}
+                found.append({"method": label, "metric": metric, "device": device, **place})
+                best = max(best, value)
     return found

@@ -34,14 +34,14 @@ def judged(files: Iterable[pd.DataFrame]) -> list[str]:
 def strips(shown: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Label -> its rows by subject, as long rows: method, measure (the column), subject and value."""
     found: list[dict[str, Any]] = []
-    for column in judged(shown.values()):
-        for label, file in shown.items():
+    ordered = {label: file.sort_values("subject") for label, file in shown.items()}
+    for column in judged(ordered.values()):
+        for label, file in ordered.items():
             if column not in file:
                 continue
-            values = file[["subject", column]].dropna().sort_values("subject")
-            step = max(1, -(-len(values) // MOST))
+            values = [(s, v) for s, v in zip(file["subject"].tolist(), file[column].tolist(), strict=True) if v == v]
             found += [
                 {"method": label, "measure": column, "subject": subject, "value": round(float(value), 4)}
-                for subject, value in values.iloc[::step].itertuples(index=False, name=None)
+                for subject, value in values[:: max(1, -(-len(values) // MOST))]
             ]
     return found

@@ -50,8 +50,8 @@ def preparation(config: PreprocessingConfig, version: str, modality: str) -> Pre
     scale = f"percentiles {config.lower_percentile:g} and {config.upper_percentile:g} of the region become 0 and 1"
     if modality == "CT":
         scale = f"window {config.window_centre_hu:g} +- {config.window_width_hu / 2:g} HU becomes 0 to 1"
-    pixel = config.spacing_mm
-    pixel = f"{config.fov_mm:g} mm to {config.size} pixels" if pixel == "fit" else pixel
+    fit = f"{config.fov_mm:g} mm to {config.size} pixels"
+    pixel = fit if config.spacing_mm == "fit" else config.spacing_mm
     step = "each one" if config.slice_step_mm is None else f"one about every {config.slice_step_mm:g} mm"
     return Preparation(
         version=f"{version}.{preprocessing.VERSION}",

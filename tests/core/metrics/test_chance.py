@@ -168,3 +168,11 @@ def test_with_subjects_that_all_agree_p_is_that_of_welch_over_seeds():
     values = np.stack([np.full(30, of.mean()) for of in seeds])
     expected = stats.ttest_ind(*seeds, equal_var=False).pvalue
     assert compare(values, seeds).pairs[0, 1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [10, 40])
+def test_all_pairs_together_have_the_p_of_each_pair_alone(n):
+    values = np.random.default_rng(0).normal(0, 1, (4, n)) + np.arange(4)[:, None] / 3
+    pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+    alone = holm([sign_flip_p(values[i] - values[j], 1200) for i, j in pairs])
+    assert [compare(values).pairs[pair] for pair in pairs] == pytest.approx(alone)

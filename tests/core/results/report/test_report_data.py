@@ -25,6 +25,7 @@ from adbench.results.report.differences import paired
 from adbench.results.report.limits import COMPARED, ROWS
 from adbench.results.report.site import write_report
 from adbench.results.report.sources import Sources
+from adbench.results.subjects import read_values
 
 
 def pixels() -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +131,8 @@ def sources(folder: Path) -> Sources:
 def test_the_matrix_is_antisymmetric_and_marks_what_is_more_than_chance(tmp_path):
     found = sources(tmp_path)
     table = next(table for table in tables.tables(found.frame) if table.dataset == "toy")
-    subjects = {path: found.subjects(path) for of in table.rows["records"] for path in of}
-    pairs = paired(table.rows, subjects)
+    known = {path: found.values(path) for of in table.rows["records"] for path in of}
+    pairs = paired(table.rows, known)
     matrix = overview.matrix(pairs)
     for i, (_, cells) in enumerate(matrix):
         assert cells[i] is None
@@ -280,3 +281,18 @@ def test_records_alone_make_a_report_that_says_what_is_missing(tmp_path):
     assert len(pages) == 4
     for reason in ("no curves", "No times are kept", "No pictures are kept", "No numbers by subject", "no FROC"):
         assert reason in text
+
+
+def test_values_of_subjects_are_those_of_the_whole_file(tmp_path):
+    found = sources(tmp_path)
+    for path in found.records:
+        file = found.subjects(path)
+        if file is not None:
+            known = file.dropna(subset="auprc")
+            assert found.values(path) == dict(zip(known["subject"], known["auprc"], strict=True))
+
+
+def test_a_damaged_file_of_subjects_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("subject,auprc\ns1,high\n")
+    with pytest.raises(RecordError, match=r"a\.csv must hold one row a subject"):
+        read_values(tmp_path / "a.csv", "auprc")
