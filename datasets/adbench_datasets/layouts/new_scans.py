@@ -187,7 +187,12 @@ class Reader:
         if isinstance(new.source, Series):
             image = read_series(new.source)
             check_values(image)
-            return as_scan(image, new.name), "hu" if self.modality == "CT" else "mri"
+            units = self.units(Case(new.name, FileRef(new.source.files[0]), lesion_free=True))
+            if units == "grey":
+                raise CaseError(
+                    image.name, "the model is of windowed grey values, and DICOM is in HU. Window it."
+                )
+            return as_scan(image, new.name), units
         case: Case = new.source
         root = _root_of(new.files)
         first = case.image if isinstance(case.image, FileRef) else case.image[0]
