@@ -63,7 +63,7 @@ def _chosen(seen: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> list[int]:
 
 def _box(seen: NDArray[np.bool_]) -> tuple[slice, slice]:
     """Rows and columns of slices, as they are shown, that hold all that is seen."""
-    shown = np.asarray(seen.any(axis=2))[::-1, ::-1].T
+    shown = np.any(seen, axis=2, keepdims=True)[::-1, ::-1, 0].T
     bounds = [np.flatnonzero(shown.any(axis=axis))[[0, -1]] for axis in (1, 0)]
     rows, columns = (slice(int(a), int(b) + 1) for a, b in bounds)
     return rows, columns

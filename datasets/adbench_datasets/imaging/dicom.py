@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from adbench.errors import DataError
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError
@@ -132,7 +132,7 @@ def _plane(header: Any) -> str:
     return ("sagittal", "coronal", "axial")[int(normal.argmax())]
 
 
-def _normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal(orientation: ArrayLike) -> NDArray[np.float64]:
     along = np.asarray(orientation, np.float64)
     return np.cross(along[:3], along[3:])
 

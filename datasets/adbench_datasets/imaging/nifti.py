@@ -22,8 +22,10 @@ MAX_DEFLATE = 1032
 NO_PLACE = "neither sform nor qform is set: which side is left is not known, and is taken as nibabel does (LAS)"
 
 
-def read_nifti(ref: FileRef, root: Path) -> Stored:
+def read_nifti(ref: FileRef, root: Path, first_volume: bool = False) -> Stored:
     """Read a volume, or a single slice, as float32, scaled as its header says. Gzip is known by content, not by name.
+
+    With `first_volume` the first of several volumes is read, which a note says.
 
     Raises CaseError where the file is not NIfTI, damaged, too large, of several volumes, of a type other than real
     numbers, or where its header contradicts itself about where voxels lie (`header_place`).
@@ -34,7 +36,7 @@ def read_nifti(ref: FileRef, root: Path) -> Stored:
         stream: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
         header = _header(ref, stream)
         try:
-            shape = _shape(ref, header, size * MAX_DEFLATE if packed else size)
+            shape = _shape(ref, header, size * MAX_DEFLATE if packed else size, first_volume)
             affine = place_of(ref, header)
             proxy = ArrayProxy(stream, header, mmap=False)
         except (HeaderDataError, ValueError, OverflowError) as error:  # ValueError: of NaN where a number is needed
@@ -42,8 +44,12 @@ def read_nifti(ref: FileRef, root: Path) -> Stored:
         with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is an error later
             values = np.asarray(proxy, dtype=np.float32)
         _read_to_end(ref, stream)
-    notes = () if is_placed(header) else (NO_PLACE,)
-    return Stored(str(ref), values.reshape(shape, order="F"), affine, header.get_data_shape(), bool(not notes), notes)
+    stored_shape, placed = header.get_data_shape(), is_placed(header)
+    notes = () if placed else (NO_PLACE,)
+    if (volumes := math.prod(stored_shape[3:])) != 1:
+        values, stored_shape = values.reshape((*shape, volumes), order="F")[..., 0], shape
+        notes += (f"forced: of {volumes} volumes the first is taken",)
+    return Stored(str(ref), values.reshape(shape, order="F"), affine, stored_shape, placed, notes)
 
 
 def _header(ref: FileRef, stream: IO[bytes]) -> Header:
@@ -58,12 +64,12 @@ def _header(ref: FileRef, stream: IO[bytes]) -> Header:
     raise CaseError(ref, "is not a NIfTI file (no NIfTI header found). Convert it to .nii.gz, or fetch it again.")
 
 
-def _shape(ref: FileRef, header: Header, available: int) -> tuple[int, int, int]:
+def _shape(ref: FileRef, header: Header, available: int, first_volume: bool) -> tuple[int, int, int]:
     """Return the shape as (X, Y, Z) after checking that the file can hold it; nothing has been reserved yet."""
     shape = header.get_data_shape()
     if len(shape) < 2 or min(shape) < 1:
         raise CaseError(ref, f"a volume or a slice is needed, but the header says shape {shape}. Leave out the case.")
-    if math.prod(shape[3:]) != 1:
+    if math.prod(shape[3:]) != 1 and not first_volume:
         raise CaseError(
             ref, f"one volume is needed, but shape {shape} has {math.prod(shape[3:])}. Extract the one to use."
         )

@@ -29,13 +29,14 @@ GREY_BRAIN = 128
 Files = FileRef | Sequence[FileRef | None]
 
 
-def read_case(case: Case, root: Path, channel: int | None = None) -> Scan:
+def read_case(case: Case, root: Path, channel: int | None = None, first_volume: bool = False) -> Scan:
     """Read one case. `root` is the data folder: no file outside of it is opened.
 
-    `channel` chooses one of the image's channels where pictures are in colour. Arrays of the scan may be views with
+    `channel` chooses one of the image's channels where pictures are in colour; with `first_volume` the first of an
+    image's several volumes is read. Arrays of the scan may be views with
     negative strides: `np.ascontiguousarray` makes one that PyTorch takes. Raises CaseError for any fault of the case.
     """
-    image = _read(case.image, case, root, channel=channel)
+    image = _read(case.image, case, root, channel=channel, first_volume=first_volume)
     check_values(image)
     lesion = ignore = brain = None
     notes = list(image.notes)
@@ -86,10 +87,17 @@ def _in_slices(files: Files) -> bool:
     return is_picture(files) if isinstance(files, FileRef) else True
 
 
-def _read(files: Files, case: Case, root: Path, channel: int | None = None, like: Stored | None = None) -> Stored:
+def _read(
+    files: Files,
+    case: Case,
+    root: Path,
+    channel: int | None = None,
+    like: Stored | None = None,
+    first_volume: bool = False,
+) -> Stored:
     if isinstance(files, FileRef):
         if not is_picture(files):
-            return read_nifti(files, root)
+            return read_nifti(files, root, first_volume)
         files = [files]
     return read_pictures(files, root, case.spacing_mm, channel, like)
 

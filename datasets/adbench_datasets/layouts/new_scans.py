@@ -50,8 +50,8 @@ def preparation(config: PreprocessingConfig, version: str, modality: str) -> Pre
     scale = f"percentiles {config.lower_percentile:g} and {config.upper_percentile:g} of the region become 0 and 1"
     if modality == "CT":
         scale = f"window {config.window_centre_hu:g} +- {config.window_width_hu / 2:g} HU becomes 0 to 1"
-    fit = f"{config.fov_mm:g} mm to {config.size} pixels"
-    pixel = fit if config.spacing_mm == "fit" else config.spacing_mm
+    fit = f"{config.fov_mm:g} mm to {config.size} pixels, or the whole slice where its pixels have no known size"
+    pixel = {"fit": fit, "keep": "as stored"}.get(str(config.spacing_mm), f"{config.spacing_mm} mm")
     step = "each one" if config.slice_step_mm is None else f"one about every {config.slice_step_mm:g} mm"
     return Preparation(
         version=f"{version}.{preprocessing.VERSION}",
@@ -60,7 +60,7 @@ def preparation(config: PreprocessingConfig, version: str, modality: str) -> Pre
             "region: the brain or head, by its mask or found against the air",
             f"intensities: {scale}; 0 outside the region",
             f"slices: axial, {step}, with {config.min_area_fraction:g} of the largest slice's region or more",
-            f"pixels: {pixel}, bilinear, cropped or padded to {config.size} x {config.size} about the region",
+            f"pixels: {pixel}; bilinear, cropped or padded to {config.size} x {config.size} about the region",
         ),
     )
 
@@ -156,7 +156,7 @@ class Reader:
 
     def prepared(self, new: NewScan, config: PreprocessingConfig, force: bool) -> PreparedScan:
         """Read a scan and cut it into slices. Raises DataError; what `force` lets through is a caution."""
-        scan, units = self._read(new)
+        scan, units = self._read(new, force)
         forced: list[str] = []
         try:
             self._check_modality(new, scan)
@@ -183,16 +183,19 @@ class Reader:
             cautions=[*forced, *self._contrast(new), *scan.notes],
         )
 
-    def _read(self, new: NewScan) -> tuple[Scan, Units]:
+    def _read(self, new: NewScan, force: bool) -> tuple[Scan, Units]:
         if isinstance(new.source, Series):
             image = read_series(new.source)
             check_values(image)
-            return as_scan(image, new.name), "hu" if self.modality == "CT" else "mri"
+            units = self.units(Case(new.name, FileRef(new.source.files[0]), lesion_free=True))
+            if units == "grey":
+                raise CaseError(image.name, "the model is of windowed grey values, and DICOM is in HU. Window it.")
+            return as_scan(image, new.name), units
         case: Case = new.source
         root = _root_of(new.files)
         first = case.image if isinstance(case.image, FileRef) else case.image[0]
         coloured = is_picture(first) and many_channels(first, root)
-        return read_case(case, root, self.channel if coloured else None), self.units(case)
+        return read_case(case, root, self.channel if coloured else None, first_volume=force), self.units(case)
 
     def _check_modality(self, new: NewScan, scan: Scan) -> None:
         """Raise DataError where the file says another modality, or the image is a map of labels."""

@@ -163,6 +163,13 @@ def test_what_another_modality_shows_is_scored_when_forced_and_says_so(model, tm
     assert str(tmp_path) not in " ".join(warnings)
 
 
+def test_of_several_volumes_the_first_is_scored_when_forced_and_says_so(model, tmp_path):
+    several = nifti(np.stack([head(1), head(2)], axis=-1))(tmp_path)
+    found, expected = model.predict(several, force=True), model.predict(image(head(1)))
+    assert np.array_equal(found.scores.get_fdata(), expected.scores.get_fdata())
+    assert "forced: of 2 volumes the first is taken" in found.report.warnings
+
+
 def test_a_series_is_parted_by_echo_orientation_acquisition_and_moment(model, tmp_path):
     def change(k: int, made: Any) -> None:
         made.EchoNumbers, made.AcquisitionNumber, made.TemporalPositionIdentifier = k % 2, 1, 1

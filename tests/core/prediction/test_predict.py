@@ -209,3 +209,32 @@ def test_one_scan_at_a_time_and_only_what_is_one(model, trained, tmp_path):
         model.predict(tmp_path)
     with pytest.raises(DataError, match="a path or an image of nibabel, not ndarray"):
         model.predict(head(1))
+
+
+def test_a_model_of_ct_takes_dicom_in_hu_and_refuses_mri(tmp_path):
+    """Bone is bright, air is -1000, and the window decides what is seen."""
+
+    def hounsfield(seed: int) -> np.ndarray:
+        values = head(seed, lesion=seed == 9)
+        inner = ndimage.binary_erosion(values > 0, np.ones((3, 3, 1)))
+        return np.where(inner, values // 10, np.where(values > 0, 900, -1000)).astype(np.int16)
+
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    for seed in range(4):
+        nib.save(image(hounsfield(seed)), tmp_path / "set" / "train" / f"p{seed}.nii.gz")
+    chosen = options(tmp_path, settings=("data.modality=CT",))
+    export("healthy-zscore", "folder", chosen, Silent(), tmp_path / "ct.adbench")
+    model = load_model(tmp_path / "ct.adbench", "cpu", "float32")
+    nib.save(image(hounsfield(9)), tmp_path / "ct.nii.gz")
+
+    def is_ct(k: int, made) -> None:
+        made.Modality = "CT"
+
+    series = write_series(tmp_path / "series", hounsfield(9), affine(), is_ct)
+    found, expected = (model.predict(path).scores for path in (series, tmp_path / "ct.nii.gz"))
+    assert np.array_equal(nib.as_closest_canonical(found).get_fdata(), expected.get_fdata())
+    with pytest.raises(DataError, match="of CT, but this series is MRI"):
+        model.predict(write_series(tmp_path / "mr", head(1), affine()))
+    nib.save(image(head(1)), tmp_path / "mr.nii.gz")
+    with pytest.raises(DataError, match="CT must be in HU"):
+        model.predict(tmp_path / "mr.nii.gz")
