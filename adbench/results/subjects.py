@@ -36,7 +36,7 @@ def read_subjects(path: Path) -> pd.DataFrame:
 def read_values(path: Path, column: str) -> dict[str, float]:
     """Subject -> one of its numbers, where it has one; ten times as fast as all rows. Raises as `read_subjects`."""
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             return {row["subject"]: float(row[column]) for row in csv.DictReader(file) if row[column]}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RecordError(f"{path} must hold one row a subject as CSV, but cannot be read ({error}).") from error

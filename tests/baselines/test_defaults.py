@@ -40,7 +40,7 @@ def defaults(model: type[BaseModel]) -> dict[str, Any]:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_default_changes_only_with_the_version_of_its_part(part: str) -> None:
     version, model = PARTS[part]
-    known: Mapping[str, Any] = json.loads(KNOWN.read_text())
+    known: Mapping[str, Any] = json.loads(KNOWN.read_text("utf-8"))
     name = f"{part} {version}"
     assert name in known, f"{KNOWN.name} has no {name}: add its defaults, {json.dumps(defaults(model))}"
     present = defaults(model)

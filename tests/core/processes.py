@@ -70,11 +70,11 @@ class Process:
 
     @property
     def err(self) -> str:
-        return self._err.read_text()
+        return self._err.read_text("utf-8")
 
     @property
     def out(self) -> str:
-        return self._out.read_text()
+        return self._out.read_text("utf-8")
 
     def says(self, text: str) -> bool:
         assert self.process.is_alive() or text in self.err, f"ended without saying {text!r}: {self.err}"

@@ -17,7 +17,7 @@ from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Detector
 
 ROOT = Path(__file__).parents[2]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 BASES = {"adbench.detectors": Detector, "adbench.datasets": Dataset}
 PLUGINS = [(group, name) for group in BASES for name in PROJECT["entry-points"][group]]
 
@@ -93,7 +93,7 @@ def canonical(requirement: str) -> str:
 
 
 def pins() -> list[str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 

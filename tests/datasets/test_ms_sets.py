@@ -122,7 +122,7 @@ def test_without_the_table_of_ixi_only_the_scanner_is_known_and_that_is_said(tmp
 def test_a_sex_that_the_table_of_ixi_does_not_know_is_refused_with_its_row(tmp_path, cell):
     layouts_ms.make_ixi(tmp_path)
     table = tmp_path / "IXI.csv"
-    table.write_text(table.read_text().replace("12,1,", f"12,{cell},"))
+    table.write_text(table.read_text("utf-8").replace("12,1,", f"12,{cell},"))
     with pytest.raises(DataError, match=r"IXI\.csv, row 3"):
         make(IXI, tmp_path).cases(tmp_path)
 

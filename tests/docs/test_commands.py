@@ -93,10 +93,10 @@ def check_settings(options: dict[str, Any]) -> None:
 def test_any_other_command_names_a_target_a_script_or_a_tool_of_the_project(command: Command) -> None:
     head, *rest = command.words
     if head == "make":
-        targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         assert {word for word in rest if "=" not in word} <= set(targets)
         variables = {word.partition("=")[0] for word in rest if "=" in word}
-        assert all(f"\n{name} ?= " in (ROOT / "Makefile").read_text() for name in variables)
+        assert all(f"\n{name} ?= " in (ROOT / "Makefile").read_text("utf-8") for name in variables)
     elif head in ("python", "python3", "bash"):
         assert rest[0] == "-m" or (ROOT / rest[0]).is_file()
     else:

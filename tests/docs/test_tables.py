@@ -11,7 +11,7 @@ from pages import ROOT, blocks
 
 from adbench.cli import new
 
-ENTRY_POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+ENTRY_POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
 
 
 def rows(text: str, heading: str) -> list[dict[str, str]]:

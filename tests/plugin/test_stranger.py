@@ -62,7 +62,7 @@ def test_the_stranger_s_method_runs_on_the_stranger_s_dataset(site, tmp_path):
     assert record["dataset"]["split_sizes"] == {"train": 20, "validation": 12, "test": 8}
     assert record["metrics"]["auprc"]["value"] > 0.9
     (file,) = (out / "records" / "stranger-data" / "stranger").glob("*-seed0.json")
-    assert json.loads(file.read_text()) == record
+    assert json.loads(file.read_text("utf-8")) == record
     assert (out / record["dataset"]["manifest"]).is_file()
     assert "stranger" in (out / "stranger-data.md").read_text("utf-8")
     assert "stranger-data" in (out / "README.md").read_text("utf-8")

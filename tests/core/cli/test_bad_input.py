@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_is_refused_before_the_run_with_its_option(adben
     assert "cannot be" in answer
     assert str(tmp_path / "file") in answer
     assert f"name another folder with {option}" in answer
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text("utf-8") == "mine"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
@@ -300,7 +300,7 @@ def test_a_faulty_detector_fails_with_its_reason_on_the_page_and_the_others_go_o
     assert err.splitlines()[-1].startswith(f"failed: {method} on toy: ")
     assert reason in err.splitlines()[-1]
     assert "1.000" in out
-    assert reason in (adbench.out / "toy.md").read_text()
+    assert reason in (adbench.out / "toy.md").read_text("utf-8")
 
 
 def test_a_damaged_record_of_another_run_is_named_and_this_runs_record_is_kept(adbench):

@@ -48,17 +48,16 @@ def test_a_toy_metric_reaches_record_terminal_page_glossary_and_csv(folders, com
     asked = ["--metric", "toy_mean", "--format", "markdown", "--out", str(tmp_path / "out")]
     _, terminal, _ = command("table", *asked)
     (path,) = (tmp_path / "out/records/toy/toy-brightness").glob("*-seed0.json")
-    value = json.loads(path.read_text())["metrics"]["toy_mean"]["value"]
+    value = json.loads(path.read_text("utf-8"))["metrics"]["toy_mean"]["value"]
     assert value > 0
     assert "| method | toy mean % |" in terminal
     assert f"| `toy-brightness` | {value:.3f} [12.500, 87.500] |" in terminal
-    page = (tmp_path / "out/toy.md").read_text()
+    page = (tmp_path / "out/toy.md").read_text("utf-8")
     header, _, row = page.split("<summary>All metrics")[1].split("\n\n")[1].splitlines()
     assert row.split(" | ")[header.split(" | ").index("toy mean %")] == f"{value:.3f} [12.500, 87.500]"
-    assert (
-        "- **toy mean %** (pixels, lower is better; interval over nothing): mean score of lesion pixels."
-        in (tmp_path / "out/GLOSSARY.md").read_text()
-    )
+    assert "- **toy mean %** (pixels, lower is better; interval over nothing): mean score of lesion pixels." in (
+        tmp_path / "out/GLOSSARY.md"
+    ).read_text("utf-8")
     _, text, _ = command("table", "--out", str(tmp_path / "out"))
     (result,) = csv.DictReader(io.StringIO(text))
     shown = [result[key] for key in ("toy_mean", "toy_mean_low", "toy_mean_high", "toy_mean_reported")]

@@ -46,21 +46,23 @@ def results(tmp_path, monkeypatch) -> Path:
 
 def pictured(folder: Path) -> set[str]:
     return {
-        path.stem for path in folder.glob("*.html") if path.stem != "index" and "data:image/png" in path.read_text()
+        path.stem
+        for path in folder.glob("*.html")
+        if path.stem != "index" and "data:image/png" in path.read_text("utf-8")
     }
 
 
 def test_only_sets_that_let_their_images_be_published_have_pictures(results, tmp_path):
     assert str(tmp_path / "report" / "index.html") in adbench("-o", tmp_path / "report", "--out", results)
     assert pictured(tmp_path / "report") == {"open"}
-    assert "By the heads, CC0." in (tmp_path / "report" / "open.html").read_text()
-    assert "do not let its images be passed on" in (tmp_path / "report" / "closed.html").read_text()
+    assert "By the heads, CC0." in (tmp_path / "report" / "open.html").read_text("utf-8")
+    assert "do not let its images be passed on" in (tmp_path / "report" / "closed.html").read_text("utf-8")
 
 
 def test_restricted_pictures_are_shown_where_asked_for_with_a_warning(results, tmp_path):
     adbench("-o", tmp_path / "report", "--out", results, "--include-restricted")
     assert pictured(tmp_path / "report") == {"open", "closed", "unknown"}
-    assert "keep this page to yourself" in (tmp_path / "report" / "closed.html").read_text()
+    assert "keep this page to yourself" in (tmp_path / "report" / "closed.html").read_text("utf-8")
 
 
 def test_a_folder_of_something_else_is_refused_in_one_sentence(tmp_path):

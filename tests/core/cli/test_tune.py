@@ -63,7 +63,7 @@ def test_a_page_is_written_with_its_figures():
     ]  # fmt: skip
     for path in paths[1:]:
         assert Image.open(path).size > (200, 200)
-    text = Path("pages/s.md").read_text()
+    text = Path("pages/s.md").read_text("utf-8")
     assert "# Study s" in text
     assert "No test image and no test label was seen" in text
     assert "| `level` |" in text
@@ -86,7 +86,7 @@ def test_the_page_of_two_objectives_shows_the_pareto_front(tmp_path):
 def test_the_page_of_a_short_study_has_no_importance(tmp_path):
     given = options(tmp_path, trials=1)
     workers.tune(given, Silent())
-    assert "importance" not in write_report("s", None, given.cache, tmp_path / "pages")[0].read_text()
+    assert "importance" not in write_report("s", None, given.cache, tmp_path / "pages")[0].read_text("utf-8")
 
 
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path):

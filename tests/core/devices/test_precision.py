@@ -90,7 +90,7 @@ def test_a_damaged_measurement_is_said_and_made_again(trials, tmp_path, said, co
     path.write_text(content)
     assert decide(CPU, "auto", tmp_path, said.append) == "bf16"
     assert f"{path} is damaged" in said[1]
-    assert json.loads(path.read_text())["float32_s"] == 0.2
+    assert json.loads(path.read_text("utf-8"))["float32_s"] == 0.2
 
 
 def test_what_cannot_be_kept_or_does_not_exist_is_refused(trials, tmp_path, said):

@@ -152,7 +152,7 @@ def test_a_broken_scan_stops_no_other_and_what_is_done_is_not_done_again(model, 
     out = tmp_path / "out"
     failures = predict_all(model, scans, out, (0.01,), False, Silent())
     assert [failure.name for failure in failures] == ["broken"]
-    rows = (out / "predictions.csv").read_text().splitlines()
+    rows = (out / "predictions.csv").read_text("utf-8").splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [["broken", "failed"], ["patient", "ok"]]
     before = {path: path.stat().st_mtime_ns for path in (out / "patient").iterdir()}
     assert {path.name for path in before} == {"scores.nii.gz", "lesions-1pct.nii.gz", "prediction.json", "sheet.png"}
@@ -161,7 +161,7 @@ def test_a_broken_scan_stops_no_other_and_what_is_done_is_not_done_again(model, 
     (out / "patient" / "sheet.png").unlink()
     predict_all(model, scans, out, (0.01,), False, Silent())
     assert (out / "patient" / "sheet.png").is_file()
-    written = json.loads((out / "patient" / "prediction.json").read_text())
+    written = json.loads((out / "patient" / "prediction.json").read_text("utf-8"))
     assert "medical device" in written["report"]["notice"]
     assert written["report"]["model"]["sha256"] == model.sha256
 

@@ -55,7 +55,7 @@ def test_a_record_says_what_was_run_on_what_and_is_where_it_belongs(tmp_path):
     assert time.timing.slices == 2
     assert time.timing.fit_s > 0
     assert record.environment.packages["torch"]
-    assert "NaN" not in path.read_text()
+    assert "NaN" not in path.read_text("utf-8")
 
 
 def test_variants_take_their_overrides_presets_and_settings_in_this_order(tmp_path):
@@ -77,7 +77,7 @@ def test_a_setting_goes_to_every_method_that_has_it(tmp_path):
 
 def test_the_manifest_covers_every_image_and_is_named_in_the_record(tmp_path):
     (record,) = run(tmp_path, "toy-brightness")
-    manifest = json.loads((tmp_path / "out" / record.dataset.manifest).read_text())
+    manifest = json.loads((tmp_path / "out" / record.dataset.manifest).read_text("utf-8"))
     assert record.dataset.fingerprint in record.dataset.manifest
     assert {name: len(images) for name, images in manifest.items()} == record.dataset.split_sizes
     digests = [digest for images in manifest.values() for digest in images.values()]
@@ -136,7 +136,7 @@ def test_a_fault_of_a_detector_is_a_failed_record_with_its_reason_and_the_others
 def test_failed_runs_are_on_the_page_with_their_reason(tmp_path):
     run(tmp_path, "toy-raising", "toy-short", "toy-brightness")
     pages.write_pages(tmp_path / "out")
-    page = (tmp_path / "out/toy.md").read_text()
+    page = (tmp_path / "out/toy.md").read_text("utf-8")
     assert "ValueError: the toy broke" in page
     assert "Image scores must have the shape" in page
 
@@ -382,7 +382,7 @@ def test_a_record_says_the_processor_minutes_of_its_parts_as_far_as_they_are_kno
     assert record.core_minutes is not None
     assert 0 < record.core_minutes < 1
     part = tmp_path / "cache/artifacts" / record.detector.artifacts["toy"] / "part.json"
-    index = json.loads(part.read_text())
+    index = json.loads(part.read_text("utf-8"))
     del index["meta"]["core_s"]  # as a part from before the count
     index["meta_sha256"] = canonical_hash(index["meta"])
     part.write_text(json.dumps(index))

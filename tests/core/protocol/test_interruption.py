@@ -70,10 +70,10 @@ def check_nothing_is_half_written(folder: Path) -> None:
         reader = next(read for ending, read in READERS.items() if ending in path.name)
         reader(path)
     for path in (folder / "out").glob("records/*/[!.]*.json"):
-        assert set(json.loads(path.read_text())) == {"train", "validation", "test"}
+        assert set(json.loads(path.read_text("utf-8"))) == {"train", "validation", "test"}
     for path in (folder / "out").glob("[!.]*.md"):
-        assert path.read_text().startswith(f"<!-- {MARKER}")
-        assert path.read_text().endswith("\n")
+        assert path.read_text("utf-8").startswith(f"<!-- {MARKER}")
+        assert path.read_text("utf-8").endswith("\n")
     for index in (folder / "cache/artifacts").glob("*/[!.]*.json"):
         Saved(index.parent, index.stem).read()
 
@@ -258,7 +258,7 @@ def truncate(path: Path) -> None:
 
 def replace_text(old: str, new: str):
     def change(path: Path) -> None:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         assert old in text
         path.write_text(text.replace(old, new))
 
@@ -369,7 +369,7 @@ def test_a_damaged_record_is_found_said_and_made_again(tmp_path, change, expecte
 def test_the_record_of_another_run_is_not_taken_for_this_ones(tmp_path):
     finish(tmp_path, toys.Diary())
     (path,) = (tmp_path / "out").glob("records/*/*/*-seed0.json")
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    path.write_text(path.read_text("utf-8").replace('"seed": 0', '"seed": 1'))
     diary = toys.Diary()
     finish(tmp_path, diary)
     assert "is the record of another run" in diary.text
@@ -379,11 +379,11 @@ def test_the_record_of_another_run_is_not_taken_for_this_ones(tmp_path):
 def test_a_damaged_manifest_is_written_again(tmp_path):
     finish(tmp_path, toys.Diary())
     (path,) = (tmp_path / "out").glob("records/*/manifest-*.json")
-    text = path.read_text()
+    text = path.read_text("utf-8")
     truncate(path)
     options = toys.options(tmp_path, *IN_PAIRS, force=True)
     harness.run(["toy-trained"], "toy", options, toys.Diary())
-    assert path.read_text() == text
+    assert path.read_text("utf-8") == text
 
 
 def test_a_run_that_is_cut_off_before_its_record_scores_nothing_again(tmp_path, monkeypatch, expected):

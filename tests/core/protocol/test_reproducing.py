@@ -53,7 +53,7 @@ def test_an_interrupted_reproduction_goes_on(tmp_path):
 def test_a_number_that_was_changed_by_hand_does_not_come_out_again(tmp_path):
     record = made(tmp_path)
     path = tmp_path / "out" / record.path
-    text = json.loads(path.read_text())
+    text = json.loads(path.read_text("utf-8"))
     value = text["metrics"]["auprc"]["value"]
     text["metrics"]["auprc"]["value"] = value / 2
     path.write_text(json.dumps(text))

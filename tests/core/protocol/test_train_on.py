@@ -74,7 +74,7 @@ def test_the_record_says_what_was_trained_on_and_the_manifest_holds_both(tmp_pat
     assert trained.config == {"n_train": 5, "n_validation": 8, "n_test": 8}, "a setting reaches every set that has it"
     assert record.dataset.config["n_test"] == 8
     assert record.dataset.split_sizes == {"train": 5, "validation": 8, "test": 8}
-    manifest = json.loads((tmp_path / "out" / record.dataset.manifest).read_text())
+    manifest = json.loads((tmp_path / "out" / record.dataset.manifest).read_text("utf-8"))
     assert "train-0" in manifest["train"]
     assert "sick-0" in manifest["test"]
     path = tmp_path / "out/records/toy-sick/toy-trained" / f"{record.config_hash}-seed0.json"
@@ -267,7 +267,7 @@ def test_pages_say_what_was_trained_on_and_keep_it_apart(tmp_path):
     run(tmp_path, "toy-sick")
     run(tmp_path, "toy-sick", train_on="toy-old")
     pages.write_pages(tmp_path / "out")
-    page, index = ((tmp_path / "out" / name).read_text() for name in ("toy-sick.md", "README.md"))
+    page, index = ((tmp_path / "out" / name).read_text("utf-8") for name in ("toy-sick.md", "README.md"))
     assert page.count("| method | ⌈DICE⌉ |") == 2
     assert "<summary>Variant, not to be compared with the rows above: trained on toy" in page
     assert "| trained on | `toy` 1 (toys), settings n_test=6, n_train=6, n_validation=8 |" in page
@@ -280,7 +280,7 @@ def test_a_failed_record_of_a_run_trained_elsewhere_keeps_the_reason(tmp_path):
     assert (record.status, record.reason) == ("failed", "ValueError: the toy broke")
     assert record.dataset.train_on.name == "toy"
     pages.write_pages(tmp_path / "out")
-    assert "`toy-raising`, trained on `toy`" in (tmp_path / "out/toy-sick.md").read_text()
+    assert "`toy-raising`, trained on `toy`" in (tmp_path / "out/toy-sick.md").read_text("utf-8")
 
 
 def test_from_python_one_dataset_gives_a_record_and_several_a_list(tmp_path):

@@ -47,7 +47,7 @@ def beside(ending: str, out: Path, method: str = METHODS[0]) -> Path:
 
 
 def edit(change: Callable[[dict], object], path: Path) -> None:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text("utf-8"))
     change(content)
     path.write_text(json.dumps(content))
 
@@ -106,7 +106,7 @@ def exchange_times(out: Path) -> None:
 
 def edit_subjects(out: Path) -> None:
     path = beside(".subjects.csv", out)
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     lines.pop()
     path.write_text("\n".join(lines) + "\n")
 

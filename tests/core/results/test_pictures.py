@@ -131,7 +131,7 @@ def leaderboards(tmp_path: Path) -> Path:
 
 
 def test_pages_show_their_figure(leaderboards):
-    assert "](figures/toy.png)" in (leaderboards / "toy.md").read_text()
+    assert "](figures/toy.png)" in (leaderboards / "toy.md").read_text("utf-8")
     assert key_of(leaderboards / "figures/toy.png")
     assert check_pages(leaderboards) == []
     before = (leaderboards / "figures/toy.png").stat().st_mtime_ns
@@ -154,7 +154,7 @@ def test_a_figure_goes_with_its_pictures_but_not_those_of_others(leaderboards):
     assert set(check_pages(leaderboards)) == {leaderboards / "toy.md", leaderboards / "figures/toy.png"}
     write_pages(leaderboards)
     assert [path.name for path in (leaderboards / "figures").iterdir()] == ["own.png"]
-    assert "figures/" not in (leaderboards / "toy.md").read_text()
+    assert "figures/" not in (leaderboards / "toy.md").read_text("utf-8")
 
 
 def test_only_what_shares_a_table_shares_a_figure(tmp_path):

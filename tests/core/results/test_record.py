@@ -55,7 +55,7 @@ def test_the_records_of_this_repository_are_read():
 
 def test_undefined_values_are_null_in_the_file(tmp_path):
     path = write_record(make(metrics=metrics(best_dice=None)), tmp_path)
-    assert json.loads(path.read_text())["metrics"]["best_dice"] == {"value": None, "low": None, "high": None}
+    assert json.loads(path.read_text("utf-8"))["metrics"]["best_dice"] == {"value": None, "low": None, "high": None}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -85,7 +85,7 @@ def test_a_truncated_record_is_named(tmp_path, keep):
 @pytest.mark.parametrize("version", [1, 99, "two"])
 def test_a_record_of_another_schema_version_is_refused_in_one_sentence(tmp_path, version):
     path = write_record(make(), tmp_path)
-    path.write_text(path.read_text().replace('"schema_version": 2', f'"schema_version": {json.dumps(version)}'))
+    path.write_text(path.read_text("utf-8").replace('"schema_version": 2', f'"schema_version": {json.dumps(version)}'))
     message = rf"must be of schema version 2, but \S+seed0\.json is of version {version}: remove the file, or"
     with pytest.raises(RecordError, match=message):
         read_records(tmp_path)

@@ -45,7 +45,7 @@ def test_times_on_a_gpu_do_not_depend_on_the_threads_of_the_processor(tmp_path):
 
 def test_a_file_of_times_of_another_schema_version_is_refused(tmp_path):
     path = write_timing(timed(make()), tmp_path)
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    path.write_text(path.read_text("utf-8").replace('"schema_version": 2', '"schema_version": 1'))
     with pytest.raises(RecordError, match=r"A file of times must be of schema version 2, but \S+ is of version 1"):
         read_timing(path)
 

@@ -129,7 +129,7 @@ def test_a_checkpoint_that_outlived_its_part_is_removed(store):
 
 def test_an_index_names_its_file_with_size_and_both_hashes(store):
     store.get(SPEC, lambda checkpoint: TENSORS)
-    index = json.loads((store.folder(SPEC) / "part.json").read_text())
+    index = json.loads((store.folder(SPEC) / "part.json").read_text("utf-8"))
     assert index["meta"]["spec"]["config"] == {"width": 8, "inner": {"a": 1, "b": [1, 2]}}
     assert index["file"] == f"part-{index['sha256'][:16]}.safetensors"
     assert index["bytes"] == (store.folder(SPEC) / index["file"]).stat().st_size
@@ -320,7 +320,7 @@ def test_a_training_that_was_cut_off_does_not_go_on_in_another_precision(store, 
 def test_a_checkpoint_that_does_not_say_its_precision_is_of_float32_which_is_said(store, said):
     cut_off(store)
     index = store.folder(SPEC) / "checkpoint.json"
-    content = json.loads(index.read_text())
+    content = json.loads(index.read_text("utf-8"))
     del content["meta"]["precision"]
     content["meta_sha256"] = canonical_hash(content["meta"])
     index.write_text(json.dumps(content))
@@ -381,7 +381,7 @@ def test_a_damaged_file_is_named_with_its_part_and_made_again(store, said, chang
 def test_a_file_with_the_right_hash_that_holds_no_tensors_is_damaged(store, said):
     store.get(SPEC, lambda checkpoint: TENSORS)
     index_file = store.folder(SPEC) / "part.json"
-    index = json.loads(index_file.read_text())
+    index = json.loads(index_file.read_text("utf-8"))
     data = b"not safetensors"
     (store.folder(SPEC) / index["file"]).write_bytes(data)
     index |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -393,7 +393,7 @@ def test_a_file_with_the_right_hash_that_holds_no_tensors_is_damaged(store, said
 def test_a_part_of_before_sizes_were_written_is_used(store):
     store.get(SPEC, lambda checkpoint: TENSORS)
     index_file = store.folder(SPEC) / "part.json"
-    index = json.loads(index_file.read_text())
+    index = json.loads(index_file.read_text("utf-8"))
     del index["bytes"]
     index_file.write_text(json.dumps(index))
     assert equal(store.get(SPEC, never))

@@ -45,7 +45,7 @@ def fitted(store: ArtifactStore | None = None, **changes) -> LearnedMean:
 
 
 def test_a_stranger_needs_at_most_six_names_of_adbench():
-    nodes = ast.walk(ast.parse(Path(toy_trained.__file__).read_text()))
+    nodes = ast.walk(ast.parse(Path(toy_trained.__file__).read_text("utf-8")))
     imported = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module.startswith("adbench")]
     names = [alias.name for node in imported for alias in node.names]
     assert 0 < len(names) <= 6, names

@@ -217,7 +217,7 @@ def written(tmp_path: Path, notice: str | None = "CC0") -> dict[str, str]:
     out, folder = write_folder(tmp_path / "results"), tmp_path / "report"
     pages = write_report(out, folder, lambda record: notice)
     assert pages[0] == folder / "index.html"
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in pages}
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in pages}
 
 
 def test_names_and_settings_from_records_do_no_harm(pages):
@@ -257,7 +257,7 @@ def test_a_folder_with_something_else_is_not_touched(tmp_path):
     (tmp_path / "mine" / "index.html").write_text("mine")
     with pytest.raises(RecordError, match="holds something else"):
         write_report(out, tmp_path / "mine", lambda record: None)
-    assert (tmp_path / "mine" / "index.html").read_text() == "mine"
+    assert (tmp_path / "mine" / "index.html").read_text("utf-8") == "mine"
 
 
 def test_a_report_replaces_an_earlier_one(tmp_path):
@@ -277,7 +277,7 @@ def test_records_alone_make_a_report_that_says_what_is_missing(tmp_path):
     for name in ("a", "b"):
         write_record(make(name, metrics=metrics(0.9), dataset=dataset(prevalence=None)), tmp_path / "results")
     pages = write_report(tmp_path / "results", tmp_path / "report", lambda record: "CC0")
-    text = (tmp_path / "report" / "toy.html").read_text()
+    text = (tmp_path / "report" / "toy.html").read_text("utf-8")
     assert len(pages) == 4
     for reason in ("no curves", "No times are kept", "No pictures are kept", "No numbers by subject", "no FROC"):
         assert reason in text
