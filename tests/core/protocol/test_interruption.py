@@ -12,6 +12,7 @@ import toys
 from processes import Moment, Process, run, until
 
 from adbench.protocol import harness
+from adbench.results.card import read_cards
 from adbench.results.counts import read_counts
 from adbench.results.pages import MARKER
 from adbench.results.pictures import read_picture
@@ -69,7 +70,8 @@ def check_nothing_is_half_written(folder: Path) -> None:
     for path in (folder / "out").glob("records/*/*/[!.]*"):
         reader = next(read for ending, read in READERS.items() if ending in path.name)
         reader(path)
-    for path in (folder / "out").glob("records/*/[!.]*.json"):
+    read_cards(folder / "out")
+    for path in (folder / "out").glob("records/*/manifest-*.json"):
         assert set(json.loads(path.read_text("utf-8"))) == {"train", "validation", "test"}
     for path in (folder / "out").glob("[!.]*.md"):
         assert path.read_text("utf-8").startswith(f"<!-- {MARKER}")
