@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from adbench.cli import cache, console, data, model, new
 from adbench.cli.arguments import SpreadCommand, at_home
+from adbench.cli.calibrate import calibrate
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
 from adbench.cli.plugins import info, list_plugins
@@ -79,6 +80,7 @@ app.command()(show)
 app.command()(verify)
 app.command()(reproduce)
 app.command()(predict)
+app.command()(calibrate)
 app.command(cls=SpreadCommand)(compare)
 app.command()(report)
 

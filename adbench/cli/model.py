@@ -111,5 +111,7 @@ def _rows(card: ModelCard) -> list[tuple[str, str]]:
     for point in card.points:
         missing = f" (not supported: {point.missing})" if point.missing else ""
         rows.append((f"--at {point.rate:g}", f"scores above {point.threshold:.6g}{missing}"))
+    if card.calibration:
+        rows.append(("points from", f"{card.calibration.scans} healthy scans by 'adbench calibrate'"))
     rows += [(key, "not defined" if value is None else f"{value:.4g}") for key, value in card.metrics.items()]
     return [*rows, ("versions", ", ".join(f"{name} {v}" for name, v in card.packages.items())), ("", card.notice)]

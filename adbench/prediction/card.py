@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from adbench.config.options import Precision
+from adbench.metrics.estimate import Estimate
 from adbench.results.record import Model
 from adbench.storage.spec import canonical_hash
 
@@ -84,6 +85,14 @@ class HealthyCard(Model):
     """Trait -> what occurs."""
 
 
+class CalibrationCard(Model):
+    """The healthy scans of a site that the points come from."""
+
+    scans: int
+    held_out: dict[str, Estimate]
+    """Key of a point -> the rate in scans left out, with its 95 % interval."""
+
+
 class ModelCard(Model):
     """All that stands in a model file beside the tensors."""
 
@@ -107,6 +116,8 @@ class ModelCard(Model):
     image_size: tuple[int, int]
     protocol: dict[str, Any]
     points: tuple[PointCard, ...]
+    calibration: CalibrationCard | None = None
+    """None where the points come from the training set's own healthy people, as in the record."""
     measured_in: str
     """Kind of device and precision of the maps that the thresholds come from."""
     healthy: HealthyCard

@@ -114,6 +114,14 @@ class Model:
             sheet=sheet,
         )
 
+    def measured(self, scan: NewScan) -> tuple[Floats, Floats]:
+        """The scores of a healthy scan that thresholds are taken from: of its voxels, and of pixels at network size."""
+        prepared = self.dataset.prepare_scan(scan)
+        maps = self.maps(prepared.images)
+        scores = self._on_grid(prepared, maps)
+        pixels = maps[prepared.brains] if self.protocol.region == "brain" else maps.ravel()
+        return scores[np.isfinite(scores)], pixels
+
     def maps(self, images: Floats) -> Floats:
         """Score maps of prepared slices (n, 1, H, W), batch by batch as a run scores them. Raises ScoreError."""
         size = self.protocol.batch_size

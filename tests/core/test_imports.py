@@ -27,6 +27,7 @@ FOR_PLUGINS = {"errors", "storage", "devices", "contracts", "training"}
 LIGHT = (
     *("cli.app", "cli.arguments", "cli.console", "cli.data", "cli.leaderboard", "cli.plugins", "cli.progress"),
     *(
+        "cli.calibrate",
         "cli.model",
         "cli.new",
         "cli.predict",

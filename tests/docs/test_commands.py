@@ -117,6 +117,7 @@ def is_cheap(command: Command) -> bool:
         "table": str(options.get("out")) != "leaderboards",
         "leaderboard": str(options.get("out")) != "leaderboards",
         "predict": True,
+        "calibrate": True,
         "model show": True,
         "model export": methods <= CHEAP,
         "run": on_phantom and methods <= CHEAP,
@@ -162,7 +163,7 @@ def test_the_cheap_commands_of_a_page_run_one_after_another(page: Path, session:
 def test_enough_is_run_to_trust_the_pages() -> None:
     verbs = {parsed(command)[0] for page in PAGES for command in cheap_ones(page)}
     assert verbs >= {"list", "info", "run", "tune", "leaderboard", "data check", "data prepare", "data preview"}
-    assert verbs >= {"model export", "model show", "predict"}
+    assert verbs >= {"model export", "model show", "predict", "calibrate"}
     assert verbs >= {"new detector", "new dataset"}
 
 

@@ -45,11 +45,11 @@ def read_nifti(ref: FileRef, root: Path, first_volume: bool = False) -> Stored:
             values = np.asarray(proxy, dtype=np.float32)
         _read_to_end(ref, stream)
     stored_shape, placed = header.get_data_shape(), is_placed(header)
-    notes = () if placed else (NO_PLACE,)
+    notes = [] if placed else [NO_PLACE]
     if (volumes := math.prod(stored_shape[3:])) != 1:
         values, stored_shape = values.reshape((*shape, volumes), order="F")[..., 0], shape
-        notes += (f"forced: of {volumes} volumes the first is taken",)
-    return Stored(str(ref), values.reshape(shape, order="F"), affine, stored_shape, placed, notes)
+        notes.append(f"forced: of {volumes} volumes the first is taken")
+    return Stored(str(ref), values.reshape(shape, order="F"), affine, stored_shape, placed, tuple(notes))
 
 
 def _header(ref: FileRef, stream: IO[bytes]) -> Header:

@@ -67,16 +67,22 @@ def preparation(config: PreprocessingConfig, version: str, modality: str) -> Pre
 
 def find(paths: Sequence[Path], suffix: str, entity: str | None) -> list[NewScan]:
     """The scans below some paths, each with a name of its own. Raises DataError where a path holds none."""
+    loose = [path for path in paths if isfile(path) and not _is_named(path) and is_dicom(path)]
     found: list[NewScan] = []
     for path in paths:
-        here = list(_below(path, suffix, entity))
-        if not here:
+        here = [] if path in loose else list(_below(path, suffix, entity))
+        if not here and path not in loose:
             raise DataError(
                 f"A scan is NIfTI, a picture ({', '.join(SUFFIXES)}), DICOM, or a folder of these, but {path} is none "
                 "and holds none. Name the scan itself."
             )
         found += here
-    return _named(found)
+    return _named([*found, *map(_series, find_series(loose))])
+
+
+def _is_named(path: Path) -> bool:
+    """Whether a file is NIfTI or a picture by its name."""
+    return path.name.lower().endswith((*NIFTI, *SUFFIXES))
 
 
 def _below(path: Path, suffix: str, entity: str | None) -> Iterator[NewScan]:
@@ -95,12 +101,10 @@ def _below(path: Path, suffix: str, entity: str | None) -> Iterator[NewScan]:
 
 
 def _file(path: Path) -> Iterator[NewScan]:
-    if path.name.lower().endswith((*NIFTI, *SUFFIXES)):
+    if _is_named(path):
         ref = FileRef(path)
         image = [ref] if is_picture(ref) else ref
         yield NewScan(stem(path), [path], Case(stem(path), image, lesion_free=True))
-    elif is_dicom(path):
-        yield from (_series(series) for series in find_series([path]))
 
 
 def _folder(path: Path) -> Iterator[NewScan]:
@@ -110,10 +114,8 @@ def _folder(path: Path) -> Iterator[NewScan]:
             yield from _file(volume)
         if pictures := files(folder, SUFFIXES):
             yield NewScan("pictures", pictures, Case("pictures", [FileRef(p) for p in pictures], lesion_free=True))
-        others = (p for p in files(folder, ("",)) if not p.name.lower().endswith((*NIFTI, *SUFFIXES)))
-        dicom += [p for p in others if is_dicom(p)]
-    series = [_series(each) for each in find_series(dicom)]
-    yield from series
+        dicom += [p for p in files(folder, ("",)) if not _is_named(p) and is_dicom(p)]
+    yield from map(_series, find_series(dicom))
 
 
 def _folders(path: Path, depth: int) -> Iterator[Path]:

@@ -176,6 +176,7 @@ def test_a_series_is_parted_by_echo_orientation_acquisition_and_moment(model, tm
 
     write_series(tmp_path / "echoes", head(1), affine(), change)
     assert sorted(len(scan.files) for scan in model.find([tmp_path])) == [5, 5]
+    assert len(model.find(sorted((tmp_path / "echoes").iterdir()))) == 2  # as a shell names them, one by one
     write_series(tmp_path / "derived", head(1), affine(), at(-1, ImageType=["DERIVED", "PRIMARY"]), uid="9.9")
     found = model.find([tmp_path])
     assert [scan.name for scan in found] == ["series-1", "series-2", "series-3"]

@@ -1,0 +1,103 @@
+"""Thresholds for one site: a model's operating points anew, from healthy scans of one's own, without training.
+
+Each scan counts as one person. How well the points hold is estimated on scans that were left out: for each, thresholds
+come from all others, and the rate is that of its own voxels above them.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adbench.config.options import Reporter
+from adbench.contracts.scans import NewScan
+from adbench.errors import ConfigError
+from adbench.metrics.estimate import Estimate
+from adbench.metrics.maps import Maps
+from adbench.metrics.points import POINTS
+from adbench.metrics.thresholds import healthy_thresholds
+from adbench.prediction.card import CalibrationCard, ModelCard, PointCard, described
+from adbench.prediction.model import Model
+from adbench.prediction.model_file import ModelFile, write_model
+
+LEAST = 3
+RATES = [point.rate for point in POINTS]
+GRID, PIXELS = "grid", "pixels"
+"""Scores on a scan's own grid, and at network size."""
+
+
+def calibrate(file: ModelFile, model: Model, scans: Sequence[NewScan], path: Path, reporter: Reporter) -> ModelCard:
+    """Write the model with operating points of these healthy scans, and return its card.
+
+    Raises:
+        ConfigError: there are fewer than 3 scans.
+        DataError: a scan cannot be scored.
+    """
+    if len(scans) < LEAST:
+        raise ConfigError(f"Thresholds need healthy scans of {LEAST} people or more, got {len(scans)}: name more.")
+    with tempfile.TemporaryDirectory(prefix="adbench-") as folder:
+        place = Path(folder)
+        for done, scan in enumerate(scans):
+            reporter.progress("healthy scans", done, len(scans))
+            for name, scores in zip((GRID, PIXELS), model.measured(scan), strict=True):
+                np.save(place / f"{done}-{name}.npy", scores)
+        reporter.progress("healthy scans", len(scans), len(scans))
+        points = _points(place, len(scans))
+        held_out = _held_out(place, len(scans))
+    card = file.card.model_copy(
+        update={
+            "points": points,
+            "calibration": CalibrationCard(scans=len(scans), held_out=held_out),
+            "measured_in": described(model.device, model.precision),
+        }
+    )
+    write_model(path, card, file.tensors)
+    return card
+
+
+def scans_needed(rate: float, found: Estimate, scans: int) -> int | None:
+    """About how many scans give an interval no wider than the rate itself; None where it is not known."""
+    if found.low is None or found.high is None:
+        return None
+    return max(scans, math.ceil(scans * ((found.high - found.low) / rate) ** 2))
+
+
+def _points(place: Path, n: int) -> tuple[PointCard, ...]:
+    grid, pixels = (healthy_thresholds(partial(_maps, place, range(n), name), RATES) for name in (GRID, PIXELS))
+    return tuple(
+        PointCard(
+            key=point.key,
+            rate=point.rate,
+            threshold=on_grid.threshold,
+            missing=point.missing(on_grid),
+            threshold_at_network_size=at_size.threshold,
+        )
+        for point, on_grid, at_size in zip(POINTS, grid, pixels, strict=True)
+    )
+
+
+def _held_out(place: Path, n: int) -> dict[str, Estimate]:
+    """Of each point: the rate in scans that its thresholds do not come from, with its interval over scans."""
+    rates: list[list[float]] = []
+    for left_out in range(n):
+        others = [i for i in range(n) if i != left_out]
+        own = _read(place, left_out, GRID)
+        found = healthy_thresholds(partial(_maps, place, others, GRID), RATES)
+        rates.append([float(np.mean(own > each.threshold)) for each in found])
+    return {point.key: Estimate.of_mean([of[k] for of in rates]) for k, point in enumerate(POINTS)}
+
+
+def _maps(place: Path, which: Iterable[int], name: str) -> Iterator[Maps]:
+    for i in which:
+        scores = _read(place, i, name)
+        yield str(i), scores, np.zeros(scores.shape, bool), None
+
+
+def _read(place: Path, i: int, name: str) -> NDArray[np.float32]:
+    return np.asarray(np.load(place / f"{i}-{name}.npy"))
