@@ -82,7 +82,7 @@ class HealthyCard(Model):
     numbers: dict[str, tuple[float, float]]
     """Trait -> smallest and largest, of scans trained on."""
     words: dict[str, tuple[str, ...]]
-    """Trait -> what occurs."""
+    """Trait -> what a quarter of the scans or more have."""
 
 
 class CalibrationCard(Model):

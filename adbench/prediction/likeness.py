@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ MOST_IMAGES = 1000
 """Healthy images of which a histogram is taken, spread over subjects."""
 FAR = 1.5
 """A scan is far where its distance is more than so many times the largest of a held-out healthy subject."""
+COMMON = 0.25
+"""A word is one of those trained on where so many of the scans have it, as a fraction."""
 WIDER = 0.25
 """A number is unlike those trained on where it lies further outside of them than this fraction."""
 
@@ -47,13 +50,18 @@ def healthy_card(calibration: Split, reference: Split, traits: Sequence[Traits])
     names = sorted({name for of in traits for name in of})
     values = {name: [of[name] for of in traits if name in of] for name in names}
     numbers = {name: [float(v) for v in of if not isinstance(v, str)] for name, of in values.items()}
-    words = {name: sorted({v for v in of if isinstance(v, str)}) for name, of in values.items()}
+    words = {name: _common([v for v in of if isinstance(v, str)]) for name, of in values.items()}
     return HealthyCard(
         histogram=tuple(mean.tolist()),
         distances=tuple(distances),
         numbers={name: (min(of), max(of)) for name, of in numbers.items() if of},
         words={name: tuple(of) for name, of in words.items() if of},
     )
+
+
+def _common(words: Sequence[str]) -> list[str]:
+    """Those of a good part of the scans: one that was judged wrongly hides nothing."""
+    return sorted(word for word, times in Counter(words).items() if times >= COMMON * len(words))
 
 
 def likeness(images: Images, brains: NDArray[np.bool_], healthy: HealthyCard) -> Likeness:
