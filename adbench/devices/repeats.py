@@ -140,4 +140,5 @@ class Stopwatch:
     def _once(self, run: Run) -> Once:
         self.clock.reset()
         seconds = elapsed(run, self.device)
-        return Once(seconds, self.clock.seconds, self.clock.passes)
+        # copied: a call that is not timed goes on counting into the same mappings
+        return Once(seconds, dict(self.clock.seconds), dict(self.clock.passes))

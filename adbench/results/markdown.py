@@ -1,4 +1,4 @@
-"""Markdown: a table, and text that does not break it."""
+"""Markdown: a table, text that does not break it, and text without it."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> st
 def escape(text: str) -> str:
     """One line that neither ends a table cell nor starts an HTML tag."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def plain(text: str) -> str:
+    """A phrase without the marks of code and of bold."""
+    return text.replace("`", "").replace("**", "")

@@ -60,15 +60,24 @@ def summary(
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
-    """Method, and in brackets what tells it from other rows: preset, settings, and the trainings where rows differ."""
+    """Method, and in brackets what tells it from other rows: preset, settings, and the trainings where rows differ.
+
+    Rows that only versions of the code tell apart have their hash.
+    """
     differ = _settings_that_differ(rows)
     presets, counts = rows["preset"].nunique() > 1, rows[rows["parameters"] > 0]["records"].map(len).nunique() > 1
-    found = []
-    for row, settings in zip(rows_of(rows[["method", "preset", "parameters", "records"]]), differ, strict=True):
+    columns = rows[["method", "preset", "parameters", "records"]]
+    abouts = []
+    for row, settings in zip(rows_of(columns), differ, strict=True):
         about = [row["preset"]] * presets + [settings] * bool(settings)
-        about += [counted(len(row["records"]), "training")] * (counts and row["parameters"] > 0)
-        found.append(f"`{row['method']}`" + (f" ({', '.join(about)})" if about else ""))
-    return found
+        abouts.append(about + [counted(len(row["records"]), "training")] * (counts and row["parameters"] > 0))
+    named = pd.DataFrame({"method": list(rows["method"]), "about": [", ".join(about) for about in abouts]})
+    for i in named.index[named.duplicated(keep=False)]:
+        abouts[i].append(rows["config_hash"].iloc[i][:6])
+    return [
+        f"`{method}`" + (f" ({', '.join(about)})" if about else "")
+        for method, about in zip(rows["method"], abouts, strict=True)
+    ]
 
 
 def _settings_that_differ(rows: pd.DataFrame) -> list[str]:

@@ -147,6 +147,7 @@ def contract_of(name: str) -> type[DetectorContract]:
         "settings": settings_of(name),
         "blind_because": blindness_of(name),
         "__module__": __name__,
+        "pytestmark": [pytest.mark.slow] * name.endswith("-f8"),  # others of their class are tested always
     }
     return type("Test_" + name.replace("-", "_"), (OnPhantom,), values)
 

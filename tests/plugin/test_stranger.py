@@ -42,6 +42,7 @@ def test_both_plugins_are_listed_with_their_distribution_and_version(site, tmp_p
     assert len(rows) > 2
 
 
+@pytest.mark.slow
 def test_both_plugins_keep_the_shipped_contracts(site, tmp_path):
     (tmp_path / "test_contracts.py").write_text(CONTRACTS)
     said = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path), path=site, cwd=tmp_path)

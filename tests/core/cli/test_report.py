@@ -17,6 +17,7 @@ from adbench.contracts import registry
 from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import UnknownPluginError
 from adbench.results.record import write_record
+from adbench.results.report import site
 
 RESTRICTED = DatasetInfo("heads", "by agreement", "none", "CT", "ask", "1")
 
@@ -37,6 +38,7 @@ def results(tmp_path, monkeypatch) -> Path:
         return SimpleNamespace(cls=SimpleNamespace(info=infos[name]))
 
     monkeypatch.setattr(registry, "load_dataset", load)
+    monkeypatch.setattr(site, "_drawing_library", str)  # nothing is drawn here
     command._notice.cache_clear()
     for i, name in enumerate(("open", "closed", "unknown")):
         of = dataset(name=name, fingerprint=f"{i}" * 16, manifest=f"records/{name}/m.json")

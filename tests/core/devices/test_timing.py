@@ -176,6 +176,20 @@ def test_stages_are_those_of_the_run_in_the_middle(monkeypatch):
     assert found.stages_s == pytest.approx({"encode": 1.0})
 
 
+def test_calls_that_are_not_timed_add_nothing_to_the_run_in_the_middle(monkeypatch):
+    class LastIsInTheMiddle(Work):
+        def score(self, images: torch.Tensor, passes: int | None = None) -> torch.Tensor:
+            self._stages["encode"] = {2: 0.01, 3: 0.01, 4: 0.03, 5: 0.03}.get(len(self.sizes), 0.02)
+            return super().score(images, passes)
+
+        def image_scores(self, images: torch.Tensor) -> torch.Tensor:
+            return self.score(images).mean((1, 2, 3))
+
+    found = LastIsInTheMiddle({"encode": 0.02}).measure(monkeypatch, repeats=5)
+    assert (found.repeats, found.median_s) == (5, pytest.approx(2.0))
+    assert found.stages_s == pytest.approx({"encode": 2.0})
+
+
 def test_memory_is_never_sampled_inside_a_timed_call(monkeypatch):
     inside: list[bool] = []
     sampling = [False]

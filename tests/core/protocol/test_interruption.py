@@ -187,6 +187,7 @@ def test_a_waiting_run_takes_over_from_one_that_is_killed_and_goes_on_at_its_che
     assert second.steps("toy training") == [2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waiting", [False, True], ids=["training", "waiting for another run"])
 def test_control_c_ends_with_130_and_one_line(tmp_path, waiting):
     first = Process(tmp_path / "logs/1", toy(tmp_path), Moment("toy training", 2, wait_for=tmp_path / "never"))

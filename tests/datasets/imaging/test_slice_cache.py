@@ -169,6 +169,7 @@ def test_nothing_ignored_is_no_stack(tmp_path, calls):
     assert cache.split(*EVERYTHING, True).ignores is None
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_files_as_one(tmp_path, eager):
     one, two = get(tmp_path / "one"), get(tmp_path / "two", workers=2)
     for path in one.folder.iterdir():
@@ -197,6 +198,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(tmp_path, calls):
     check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Kind.UNCLEAR), True)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_an_error_and_its_work_is_done_the_next_time(tmp_path, calls, eager):
     with pytest.raises(DataError, match=r"one was ended, most likely for lack of memory.*fewer workers"):
         get(tmp_path, partial(dying, calls), workers=2)

@@ -20,12 +20,20 @@ from adbench.errors import RecordError
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.results.frame import frame
 from adbench.results.record import write_record
-from adbench.results.report import charts, curves, gallery, overview, speed, strips, tables, words
+from adbench.results.report import charts, curves, gallery, overview, site, speed, strips, tables, words
 from adbench.results.report.differences import paired
 from adbench.results.report.limits import COMPARED, ROWS
 from adbench.results.report.site import write_report
 from adbench.results.report.sources import Sources
 from adbench.results.subjects import read_values
+from adbench.results.variants import variants
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_is_drawn():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site, "_drawing_library", str)
+        yield
 
 
 def pixels() -> tuple[np.ndarray, np.ndarray]:
@@ -98,11 +106,13 @@ def test_the_best_slice_is_no_worse_than_the_median_and_that_no_worse_than_the_w
         assert of == {}
 
 
-def test_tables_of_one_dataset_are_told_apart_by_what_differs_alone():
+def test_tables_of_one_dataset_are_those_of_its_page():
     plain, other = ({"version": 2, "region": "image", "postprocess": how} for how in ("none", "median"))
-    records = [make("a", protocol=plain), make("a", config_hash="1" * 12, protocol=other)]
-    found = tables.tables(frame(records))
-    assert sorted(table.variant for table in found) == ["postprocess median", "postprocess none"]
+    records = [make("a", protocol=plain), make("b", protocol=plain), make("a", config_hash="1" * 12, protocol=other)]
+    results = frame(records)
+    found = tables.tables(results)
+    assert [table.variant for table in found] == ["", "postprocess=median"]
+    assert [set(table.rows["record"]) for table in found] == [set(v.runs["record"]) for v in variants(results)]
     assert len({table.slug for table in found}) == 2
 
 
@@ -112,9 +122,13 @@ def test_rows_of_one_method_have_labels_of_their_own():
         make("a", config_hash="1" * 12, preset="paper"),
         make("b"),
         make("b", config_hash="2" * 12, config={"steps": 20}),
+        make("c"),
+        make("c", config_hash="3" * 12),
     ]
     (table,) = tables.tables(frame(records))
-    assert set(table.rows["label"]) == {"a (small)", "a (paper)", "b (abcdef)", "b (222222)"}
+    assert len(set(table.rows["label"])) == len(records)
+    of_c = set(table.rows["label"][table.rows["method"] == "c"])
+    assert of_c == {"c (small, abcdef)", "c (small, 333333)"}, "told apart by their hashes, for nothing else differs"
 
 
 def test_of_very_many_rows_the_best_are_kept_and_counted():
