@@ -33,6 +33,9 @@ DENOISES = {
 NAMES = [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
 
 AE = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}
+PIXEL = {
+    "channels": (8, 16), "patch_px": 2, "batch_size": 8, "steps": 60, "learning_rate": 5e-3, "ema_decay": 0.8,
+}  # fmt: skip
 TOKENS = {
     "vqvae": {**VQVAE_SETTINGS, "steps": 120},
     "transformer": {
@@ -60,6 +63,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
+    "fpi": {**PIXEL, "steps": 150},
     "fanogan": {
         "wgan": {
             "width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 30, "batch_size": 8, "learning_rate": 1e-3,
