@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adbench_baselines import autoencoder, dae, fanogan, fpi, patchcore
+from adbench_baselines import autoencoder, dae, disyre, fanogan, fpi, patchcore
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
 from adbench_baselines.networks.wgan_networks import WGANConfig
@@ -30,6 +30,7 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "ae": (autoencoder.AE.part_version, autoencoder.AEConfig),
     "vae": (autoencoder.VAE.part_version, autoencoder.VAEConfig),
     "dae": (dae.DAE.part_version, dae.DAEConfig),
+    "disyre": (disyre.DISYRE.part_version, disyre.DISYREConfig),
     "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
 }
 

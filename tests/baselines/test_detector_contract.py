@@ -63,6 +63,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
+    "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
     "fpi": {**PIXEL, "steps": 150},
     "fanogan": {
         "wgan": {

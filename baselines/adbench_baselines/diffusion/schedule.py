@@ -36,8 +36,17 @@ class Schedule:
     @classmethod
     def scaled_linear(cls, steps: int, first: float, last: float) -> Schedule:
         """beta_t linear in its square root from `first` to `last` (Rombach et al. 2021)."""
-        root = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64)
-        beta = torch.cat([torch.zeros(1, dtype=torch.float64), root**2])
+        return cls.of(torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2)
+
+    @classmethod
+    def linear(cls, steps: int, first: float, last: float) -> Schedule:
+        """beta_t linear from `first` to `last` (Ho et al. 2020)."""
+        return cls.of(torch.linspace(first, last, steps, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, beta: Tensor) -> Schedule:
+        """The tables of beta_t for t = 1..T."""
+        beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta])
         return cls(beta, 1 - beta, (1 - beta).cumprod(0))
 
     @property

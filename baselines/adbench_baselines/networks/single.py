@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -95,6 +96,12 @@ class SingleNetwork(TrainedDetector[ConfigT]):
 
         passes = dict(self.passes)
         return replace(shared, passes=passes, image_passes=sum(passes.values()), forward=forward)
+
+    def with_settings(self, **settings: object) -> Self:
+        """This fitted detector with other settings, which are not checked."""
+        other = copy(self)
+        other.config = self.config.model_copy(update=settings)
+        return other
 
     def _check_size(self, size: Size) -> None:
         height, width = size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines.synthetic.patches import blended, foreign, shapes, squares
+from adbench_baselines.synthetic.patches import blended, foreign, shapes, shifted, squares
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -65,3 +65,13 @@ def test_the_stream_decides_the_shapes():
     first, again, other = (shapes(3, SIZE, 0.1, 0.2, 1.0, stream("shapes", key)) for key in (2, 2, 3))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_shifted_image_is_the_image_rolled_by_itself_and_no_further_than_asked():
+    images = torch.rand(20, 1, 16, 24, generator=stream("images", 0))
+    found = set()
+    for image, moved in zip(images, shifted(images, 0.25, stream("shift", 0)), strict=True):
+        shifts = [(d, r) for d in range(-4, 5) for r in range(-6, 7) if torch.equal(image.roll((d, r), (1, 2)), moved)]
+        assert len(shifts) == 1
+        found |= set(shifts)
+    assert len(found) > 10
