@@ -38,8 +38,7 @@ from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.training.part import Size
 from adbench_baselines.diffusion.schedule import Schedule, descent, spaced
-from adbench_baselines.networks.pixel import PixelConfig, PixelUNet
-from adbench_baselines.networks.single import SingleNetwork
+from adbench_baselines.networks.pixel import PixelConfig, PixelUNet, TimedNetwork
 from adbench_baselines.synthetic.patches import blended, foreign, shapes, shifted
 
 FURTHEST = 0.25
@@ -49,7 +48,7 @@ SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rat
 """Of the presets for CPUs."""
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "ema_decay": 0.99},
+    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
     "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
     "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
     "paper": {},
@@ -109,7 +108,7 @@ def corrupted(images: Tensor, alpha: Tensor, config: DISYREConfig, generator: to
     return blended(images, x_fp, (alpha[:, None, None, None] * m).to(images.device))
 
 
-class DISYRE(SingleNetwork[DISYREConfig]):
+class DISYRE(TimedNetwork[DISYREConfig]):
     """DISYRE: residual to what a network trained to undo synthetic corruption makes of the image."""
 
     Config = DISYREConfig
@@ -124,12 +123,8 @@ class DISYRE(SingleNetwork[DISYREConfig]):
     presets = SIZES
     search_space: ClassVar[SearchSpace] = SearchSpace(
         inference={"restoration": Choice(("single", "multiple")), "timesteps": Integer(1, 100, log=True)},
-        training={"learning_rate": Real(1e-4, 3e-3, log=True), "radius_last": Real(0.1, 0.4)},
+        training={"learning_rate": Real(1e-4, 5e-3, log=True), "radius_last": Real(0.1, 0.4)},
     )
-
-    @property
-    def factor(self) -> int:
-        return self.config.factor
 
     @property
     def times(self) -> Sequence[int]:
@@ -147,9 +142,6 @@ class DISYRE(SingleNetwork[DISYREConfig]):
 
     def network(self, size: Size) -> nn.Module:
         return Restorer(self.config)
-
-    def one_pass(self, net: Restorer, images: Tensor) -> Tensor:
-        return net(images, torch.ones(len(images), device=images.device))
 
     def shortened(self, passes: int) -> Self:
         return self.with_settings(timesteps=min(passes, self.config.timesteps))

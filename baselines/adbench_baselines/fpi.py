@@ -44,7 +44,7 @@ SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rat
 """Of the presets for CPUs."""
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "ema_decay": 0.99},
+    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
     "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
     "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
     "paper": {},
@@ -101,7 +101,7 @@ class FPI(SingleNetwork[FPIConfig]):
     kind = "fpi"
     presets = SIZES
     search_space: ClassVar[SearchSpace] = SearchSpace(
-        training={"learning_rate": Real(1e-4, 3e-3, log=True), "side_last": Real(0.1, 0.6)},
+        training={"learning_rate": Real(1e-4, 5e-3, log=True), "side_last": Real(0.1, 0.6)},
     )
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adbench_baselines import autoencoder, dae, disyre, fanogan, fpi, patchcore
+from adbench_baselines import andi, anoddpm, autoencoder, dae, disyre, fanogan, fpi, patchcore, pddpm
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
 from adbench_baselines.networks.wgan_networks import WGANConfig
@@ -31,6 +31,9 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "vae": (autoencoder.VAE.part_version, autoencoder.VAEConfig),
     "dae": (dae.DAE.part_version, dae.DAEConfig),
     "disyre": (disyre.DISYRE.part_version, disyre.DISYREConfig),
+    "anoddpm": (anoddpm.AnoDDPM.part_version, anoddpm.AnoDDPMConfig),
+    "pddpm": (pddpm.PDDPM.part_version, pddpm.PDDPMConfig),
+    "andi": (andi.ANDi.part_version, andi.ANDiConfig),
     "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
 }
 

@@ -63,6 +63,9 @@ OWN: dict[str, Mapping[str, Any]] = {
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
+    "anoddpm": {**PIXEL, "steps": 150, "start_t": 200, "t_last": 300, "reverse_steps": 5},
+    "pddpm": {**PIXEL, "steps": 150},
+    "andi": {**PIXEL, "steps": 150, "t_last": 300, "timesteps": 5, "median_px": 3},
     "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
     "fpi": {**PIXEL, "steps": 150},
     "fanogan": {

@@ -44,6 +44,13 @@ class Schedule:
         return cls.of(torch.linspace(first, last, steps, dtype=torch.float64))
 
     @classmethod
+    def cosine(cls, steps: int) -> Schedule:
+        """alpha_bar_t ~ cos^2((t / T + 0.008) / 1.008 pi / 2), beta_t at most 0.999 (Nichol and Dhariwal 2021)."""
+        angle = (torch.linspace(0, 1, steps + 1, dtype=torch.float64) + 0.008) / 1.008 * torch.pi / 2
+        alpha_bar = angle.cos().square()
+        return cls.of((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999))
+
+    @classmethod
     def of(cls, beta: Tensor) -> Schedule:
         """The tables of beta_t for t = 1..T."""
         beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta])

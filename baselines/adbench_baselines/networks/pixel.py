@@ -10,6 +10,7 @@ channels. The last convolution starts at 0. A network with p = 2 works on half t
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from adbench.devices.device import autocast
-from adbench_baselines.networks.single import NetworkConfig
+from adbench_baselines.networks.single import NetworkConfig, SingleNetwork
 
 WAVES = 32
 """Sines of t, and as many cosines."""
@@ -93,3 +94,18 @@ def waves(t: Tensor) -> Tensor:
     rate = torch.exp(-math.log(10_000) * torch.arange(WAVES, device=t.device) / WAVES)
     angle = t[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+ConfigT = TypeVar("ConfigT", bound=PixelConfig)
+
+
+class TimedNetwork(SingleNetwork[ConfigT]):
+    """Base of detectors whose one network takes images and steps t, as `PixelUNet` does."""
+
+    @property
+    def factor(self) -> int:
+        return self.config.factor
+
+    def one_pass(self, net: Any, images: Tensor) -> Tensor:
+        out: Tensor = net(images, torch.ones(len(images), device=images.device))
+        return out

@@ -161,3 +161,13 @@ def test_a_descent_leads_from_its_start_to_0_without_a_gap(start, n):
     assert all(before[1] == after[0] for before, after in itertools.pairwise(path))
     strides = {t - s for t, s in path}
     assert max(strides) - min(strides) <= 1
+
+
+def test_the_linear_and_the_cosine_schedule_are_monais_one_step_later():
+    linear, cosine = Schedule.linear(1000, 1e-4, 0.02), Schedule.cosine(1000)
+    theirs = DDPMScheduler(1000, "linear_beta", beta_start=1e-4, beta_end=0.02)
+    torch.testing.assert_close(linear.alpha_bar[1:].float(), theirs.alphas_cumprod, rtol=1e-4, atol=1e-7)
+    assert float(cosine.alpha_bar[500]) == pytest.approx(0.5, abs=0.01)
+    assert float(cosine.beta.max()) == 0.999
+    theirs = DDPMScheduler(1000, "cosine")
+    torch.testing.assert_close(cosine.alpha_bar[1:999].float(), theirs.alphas_cumprod[:998], rtol=2e-3, atol=1e-5)
