@@ -68,9 +68,10 @@ class PixelUNet(nn.Module):
         self.down = nn.ModuleList(Block(i, o, time) for i, o in zip((widths[0], *widths), widths, strict=False))
         pairs = zip(widths[:0:-1], widths[-2::-1], strict=True)
         self.up = nn.ModuleList(Block(i + o, o, time) for i, o in pairs)
-        self.last = nn.Sequential(norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], self.patch**2, 3, padding=1))
-        nn.init.zeros_(self.last[-1].weight)
-        nn.init.zeros_(self.last[-1].bias)
+        last = nn.Conv2d(widths[0], self.patch**2, 3, padding=1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.last = nn.Sequential(norm(widths[0]), nn.SiLU(), last)
         # in one layout always: another one is another order of sums, and a loaded network would give other scores
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
