@@ -10,13 +10,13 @@ octaves of persistence 0.8, the first of 64 px for images of 256 px: a quarter o
 Its standard deviation is not 1, as of white noise, but that of the authors' noise, which is taken as it comes:
 OpenSimplex noise in three dimensions has 0.314 (by the integral of its kernel), so these octaves 0.505 (`noise_std`).
 `noise=gaussian` is the paper's comparison. Read off the authors' code (github.com/Julian-Wyatt/AnoDDPM, `simplex.py`,
-`GaussianDiffusion.py`): octaves, persistence, wavelength, betas linear from 0.0001 to 0.02, L_simple. The t of 250 and
-the square are the paper's.
+`GaussianDiffusion.py`): octaves, persistence, wavelength, betas linear from 0.0001 to 0.02, L_simple; in the reverse
+process the estimate of x_0 is kept in [-1, 1]. The t of 250 and the square are the paper's.
 
 Differs from the paper: the noise is two-dimensional, and each training image has its own (there: slices of noise in
-three dimensions, one for a whole batch); the reverse steps have the
-posterior's variance, not beta_t; they may be fewer (`reverse_steps`, with the variance of DDIM at eta = 1); the network
-is a smaller UNet without attention; training images are slightly moved; weights are averaged.
+three dimensions, one for a whole batch); the reverse steps have the posterior's variance, not beta_t; they may be fewer
+(`reverse_steps`, with the variance of DDIM at eta = 1); the network is a smaller UNet without attention; training
+images are slightly moved; weights are averaged.
 
 | code       | paper                                   |
 |------------|-----------------------------------------|
@@ -38,7 +38,7 @@ from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.training.part import Size
 from adbench_baselines.diffusion.pixels import NoiseNet, SimplexConfig, SimplexDiffusion, centred, restored
-from adbench_baselines.diffusion.schedule import ddim_step, descent, q_sample
+from adbench_baselines.diffusion.schedule import ddim_step, descent, predict_eps, predict_x_0, q_sample
 
 SHORT_TRAINING: dict[str, Any] = {
     "patch_px": 2, "batch_size": 16, "learning_rate": 1e-3, "t_last": 300, "reverse_steps": 25,
@@ -117,5 +117,7 @@ class AnoDDPM(SimplexDiffusion[AnoDDPMConfig]):
         x = q_sample(schedule, x_0, start, self.noise_at("start", start, x_0))
         for t, s in self.path:
             eps_theta = net(x, torch.full((len(x),), t, device=x.device))
-            x = ddim_step(schedule, x, t, s, eps_theta, 1.0, self.noise_at("step", t, x))
+            x_0_hat = predict_x_0(schedule, x, t, eps_theta).clamp(-1, 1)
+            eps = predict_eps(schedule, x, t, x_0_hat)
+            x = ddim_step(schedule, x, t, s, eps, 1.0, self.noise_at("step", t, x))
         return x

@@ -15,7 +15,8 @@ Differs from the paper: t is uniform, and every training image is corrupted (the
 part of the images stay as they are; the network's t counts down as alpha rises); m is drawn here and not taken from a
 set of deformed shapes; x_fp is a whole image rolled by up to a quarter of its side, not a crop; v2's further corruption
 (bias of intensity) is left out, and so is the weight of the foreground; f adds to its input, and is a smaller UNet;
-v1's score is that of the last restoration, where the code adds up what every step changes.
+v1's score is that of the last restoration, where the code adds up what every step changes; scores where the image is 0
+are kept (there: set to 0).
 
 | code      | paper                                    |
 |-----------|------------------------------------------|

@@ -6,7 +6,7 @@ import pytest
 import torch
 from adbench_baselines.anoddpm import AnoDDPM, AnoDDPMConfig, AnoNet
 from adbench_baselines.diffusion.pixels import centred, restored
-from adbench_baselines.diffusion.schedule import ddpm_step, q_sample
+from adbench_baselines.diffusion.schedule import posterior_mean, predict_x_0, q_sample
 from tiny_nets import Oracle, fitted, sick
 
 from adbench.contracts.detector import Runtime
@@ -34,11 +34,14 @@ def test_a_network_that_knows_one_healthy_image_leads_every_image_back_to_it(noi
 
 
 def test_with_all_steps_the_reverse_process_is_that_of_ddpm_with_simplex_noise_of_its_own_at_every_step():
+    """Each step draws from the posterior of the estimate of x_0, kept in [-1, 1]."""
     detector, images = fitted(AnoDDPM, {**SHORT, "reverse_steps": 20}), centred(sick())
-    net = detector.net
-    x = q_sample(net.schedule, images, 20, detector.noise_at("start", 20, images))
+    net, tables = detector.net, detector.net.schedule
+    x = q_sample(tables, images, 20, detector.noise_at("start", 20, images))
     for t in range(20, 0, -1):
-        x = ddpm_step(net.schedule, x, t, net(x, torch.full((len(x),), t)), detector.noise_at("step", t, x))
+        x_0 = predict_x_0(tables, x, t, net(x, torch.full((len(x),), t))).clamp(-1, 1)
+        spread = float(tables.beta_tilde[t]) ** 0.5
+        x = posterior_mean(tables, x_0, x, t) + spread * detector.noise_at("step", t, x)
     torch.testing.assert_close(detector.reversed(images), x, atol=1e-4, rtol=1e-3)
     fields = torch.cat([detector.noise_at("step", t, x) for t in range(1, 21)])
     assert not torch.equal(fields[0], fields[1])

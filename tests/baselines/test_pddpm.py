@@ -8,6 +8,7 @@ from adbench_baselines.diffusion.pixels import centred
 from adbench_baselines.pddpm import PDDPM, PatchNet, PDDPMConfig, cells
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 from tiny_nets import fitted, sick
 
 from adbench.contracts.detector import Runtime
@@ -69,16 +70,18 @@ def test_every_patch_of_the_result_comes_from_a_pass_in_which_it_alone_was_noise
 
 
 def test_a_network_that_knows_the_healthy_image_leaves_its_residual(monkeypatch):
-    detector, images = fitted(PDDPM, SHORT), sick()
+    detector, images = fitted(PDDPM, {**SHORT, "median_px": 1}), sick()
     healthy = torch.rand(1, 1, 32, 32, generator=stream("healthy", 0))
     monkeypatch.setattr(detector.net, "forward", lambda x, t: centred(healthy).expand_as(x))
     torch.testing.assert_close(detector.score(images), (images - healthy).abs(), atol=1e-6, rtol=0)
+    filtered = torch.from_numpy(ndimage.median_filter((images - healthy).abs().numpy(), (1, 1, 5, 5), mode="mirror"))
+    torch.testing.assert_close(detector.with_settings(median_px=5).score(images), filtered, atol=1e-6, rtol=0)
 
 
 def test_t_of_scoring_shares_the_trained_network_and_the_grid_does_not():
     runtime = Runtime()
     part = fitted(PDDPM, SHORT, runtime).artifacts()
-    assert fitted(PDDPM, {**SHORT, "test_t": 200}, runtime).artifacts() == part
+    assert fitted(PDDPM, {**SHORT, "test_t": 200, "median_px": 3}, runtime).artifacts() == part
     assert fitted(PDDPM, {**SHORT, "grid": 4}, runtime).artifacts() != part
     assert fitted(PDDPM, {**SHORT, "grid": 4}, runtime).passes == {"restore": 16}
 
@@ -86,3 +89,10 @@ def test_t_of_scoring_shares_the_trained_network_and_the_grid_does_not():
 def test_a_t_that_the_network_does_not_know_is_refused():
     with pytest.raises(ValueError, match="test_t=500 is beyond the steps that the network is trained on, 1 to 400"):
         PDDPMConfig(t_last=400)
+    with pytest.raises(ValueError, match="median_px must be odd, got 4"):
+        PDDPMConfig(median_px=4)
+
+
+def test_the_first_wavelength_is_64_px_of_96():
+    config = PDDPMConfig()
+    assert (config.octaves, config.persistence, config.wavelength * 96) == (6, 0.8, 64)

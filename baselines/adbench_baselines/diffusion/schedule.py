@@ -92,6 +92,12 @@ def predict_x_0(schedule: Schedule, x_t: Tensor, t: Step, eps_theta: Tensor) -> 
     return (x_t - (1 - alpha_bar).sqrt() * eps_theta) / alpha_bar.sqrt()
 
 
+def predict_eps(schedule: Schedule, x_t: Tensor, t: Step, x_0: Tensor) -> Tensor:
+    """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), the inverse of `predict_x_0`."""
+    alpha_bar = schedule.at(schedule.alpha_bar, t, x_t)
+    return (x_t - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()
+
+
 def posterior_mean(schedule: Schedule, x_0: Tensor, x_t: Tensor, t: Step) -> Tensor:
     """mu~ of q(x_{t-1} | x_t, x_0)."""
     previous = t - 1

@@ -13,6 +13,7 @@ from adbench_baselines.diffusion.schedule import (
     descent,
     kl_term,
     posterior_mean,
+    predict_eps,
     predict_x_0,
     q_forward,
     q_sample,
@@ -117,6 +118,7 @@ def test_steps_are_monais_where_monai_steps_by_one(t):
     if t > 1:  # MONAI ends one step before x_0 by default
         torch.testing.assert_close(ddim_step(SCHEDULE, x_t, t, t - 1, eps_theta), theirs, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(predict_x_0(SCHEDULE, x_t, t, eps_theta), x_0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(predict_eps(SCHEDULE, x_t, t, x_0), eps_theta, rtol=1e-3, atol=1e-3)
     ddpm = DDPMScheduler(1000, **monai)
     mean = ddpm._get_mean(t - 1, x_0, x_t)
     torch.testing.assert_close(ddpm_step(SCHEDULE, x_t, t, eps_theta, 0 * zero), mean, rtol=1e-4, atol=1e-4)
