@@ -97,8 +97,8 @@ def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 CARD = (
-    *("summary", "source", "licence", "citation", "modality", "access", "releases", "counts", "unconfirmed"),
-    *("spacing_mm", "version"),
+    *("summary", "source", "knowledge", "licence", "citation", "modality", "access", "releases", "counts"),
+    *("unconfirmed", "spacing_mm", "version"),
 )
 """Fields of a card that are shown, of methods and of datasets."""
 

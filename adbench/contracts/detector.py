@@ -43,6 +43,8 @@ class DetectorInfo:
     """The publication, or "control" for a method that only shows what a score means."""
     version: str
     """Version of the scoring code: raise it when the same parts would give other scores."""
+    knowledge: str = ""
+    """What it learns from beside healthy images, such as "synthetic anomalies"; empty for nothing."""
 
 
 class Images:

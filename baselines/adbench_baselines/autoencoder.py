@@ -38,7 +38,8 @@ from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Integer, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.training.part import Size
-from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet, keep
+from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionNet, keep
+from adbench_baselines.networks.single import NetworkConfig
 
 SLOPE = 0.3
 """Of LeakyReLU: the default of Keras, which the authors used."""
@@ -51,7 +52,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class AEConfig(ReconstructionConfig):
+class AEConfig(NetworkConfig):
     channels: tuple[int, ...] = Field(
         (32, 64, 128, 128), min_length=1, description="channels of every level; each level halves the image"
     )

@@ -39,7 +39,8 @@ from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.devices.device import autocast
 from adbench.training.part import Size
 from adbench_baselines.images.filters import eroded, median
-from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionConfig, ReconstructionNet
+from adbench_baselines.networks.reconstruction import Reconstruction, ReconstructionNet
+from adbench_baselines.networks.single import NetworkConfig
 
 BACKGROUND_IMAGES = 512
 """Training images that the background's level is estimated on, at most."""
@@ -56,7 +57,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class DAEConfig(ReconstructionConfig):
+class DAEConfig(NetworkConfig):
     channels: tuple[int, ...] = Field((64, 128, 256, 512), min_length=1, description="channels of every level")
     noise_std: float = Field(0.2, gt=0, description="sigma, spread of the noise at the points of its grid")
     cell_px: int = Field(8, ge=1, description="side of a cell of the noise's grid in pixels")

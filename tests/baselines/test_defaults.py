@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adbench_baselines import autoencoder, dae, fanogan, patchcore
+from adbench_baselines import andi, anoddpm, autoencoder, dae, disyre, fanogan, fpi, patchcore, pddpm
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
 from adbench_baselines.networks.wgan_networks import WGANConfig
@@ -30,6 +30,11 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "ae": (autoencoder.AE.part_version, autoencoder.AEConfig),
     "vae": (autoencoder.VAE.part_version, autoencoder.VAEConfig),
     "dae": (dae.DAE.part_version, dae.DAEConfig),
+    "disyre": (disyre.DISYRE.part_version, disyre.DISYREConfig),
+    "anoddpm": (anoddpm.AnoDDPM.part_version, anoddpm.AnoDDPMConfig),
+    "pddpm": (pddpm.PDDPM.part_version, pddpm.PDDPMConfig),
+    "andi": (andi.ANDi.part_version, andi.ANDiConfig),
+    "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
 }
 
 

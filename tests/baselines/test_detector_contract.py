@@ -33,6 +33,9 @@ DENOISES = {
 NAMES = [entry.name for entry in registry.names(registry.DETECTORS) if entry.distribution == "brain-adbench"]
 
 AE = {"channels": (8, 16, 16), "steps": 60, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8}
+PIXEL = {
+    "channels": (8, 16), "patch_px": 2, "batch_size": 8, "steps": 60, "learning_rate": 5e-3, "ema_decay": 0.8,
+}  # fmt: skip
 TOKENS = {
     "vqvae": {**VQVAE_SETTINGS, "steps": 120},
     "transformer": {
@@ -60,6 +63,11 @@ OWN: dict[str, Mapping[str, Any]] = {
     "ae": AE,
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
+    "anoddpm": {**PIXEL, "steps": 150, "start_t": 200, "t_last": 300, "reverse_steps": 5},
+    "pddpm": {**PIXEL, "steps": 150},
+    "andi": {**PIXEL, "steps": 150, "t_last": 300, "timesteps": 5, "median_px": 3},
+    "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
+    "fpi": {**PIXEL, "steps": 150},
     "fanogan": {
         "wgan": {
             "width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 30, "batch_size": 8, "learning_rate": 1e-3,

@@ -1,1 +1,1 @@
-"""Denoising diffusion on latents: equations, network, KL maps, healing, and the bases of its methods."""
+"""Denoising diffusion on latents and on pixels: equations, noise, networks, KL maps, healing, bases of its methods."""

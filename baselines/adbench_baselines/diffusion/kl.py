@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,11 +12,18 @@ from torch import Tensor
 
 from adbench.storage.kept import Kept
 from adbench.training.streams import stream
-from adbench_baselines.diffusion.schedule import Variance, kl_term, q_sample
-from adbench_baselines.diffusion.unet import LatentModel
+from adbench_baselines.diffusion.schedule import Schedule, Variance, kl_term, q_sample
 
 TERMS_VERSION = 1
 """Raise it when the same networks would give other terms: those that are kept are of this version."""
+
+
+class NoiseModel(Protocol):
+    """eps_theta(x_t, t) of latents, or of images in [-1, 1], (B, C, h, w) and steps (B,)."""
+
+    schedule: Schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, /) -> Tensor: ...
 
 
 def noise_at(name: str, seed: int, t: int, like: Tensor) -> Tensor:
@@ -25,7 +33,7 @@ def noise_at(name: str, seed: int, t: int, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def kl_terms(
-    model: LatentModel, z: Tensor, timesteps: Sequence[int], seed: int, variance: Variance, network_batch: int
+    model: NoiseModel, z: Tensor, timesteps: Sequence[int], seed: int, variance: Variance, network_batch: int
 ) -> Iterator[Tensor]:
     """Yield L_{t-1} of latents (B, C, h, w) averaged over channels, (n, B, h, w) float32: n values of t at a time.
 
@@ -42,7 +50,7 @@ def kl_terms(
 
 
 def kl_map(
-    model: LatentModel, z: Tensor, timesteps: Sequence[int], seed: int, variance: Variance, network_batch: int
+    model: NoiseModel, z: Tensor, timesteps: Sequence[int], seed: int, variance: Variance, network_batch: int
 ) -> Tensor:
     """Return v, (B, h, w) float32: L_{t-1} of latents (B, C, h, w) averaged over `timesteps` and channels."""
     total = torch.zeros(len(z), *z.shape[2:], device=z.device)
@@ -54,7 +62,7 @@ def kl_map(
 def kept_kl_map(
     kept: Kept,
     key: Sequence[object],
-    model: LatentModel,
+    model: NoiseModel,
     z: Tensor,
     timesteps: Sequence[int],
     seed: int,

@@ -36,8 +36,24 @@ class Schedule:
     @classmethod
     def scaled_linear(cls, steps: int, first: float, last: float) -> Schedule:
         """beta_t linear in its square root from `first` to `last` (Rombach et al. 2021)."""
-        root = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64)
-        beta = torch.cat([torch.zeros(1, dtype=torch.float64), root**2])
+        return cls.of(torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2)
+
+    @classmethod
+    def linear(cls, steps: int, first: float, last: float) -> Schedule:
+        """beta_t linear from `first` to `last` (Ho et al. 2020)."""
+        return cls.of(torch.linspace(first, last, steps, dtype=torch.float64))
+
+    @classmethod
+    def cosine(cls, steps: int) -> Schedule:
+        """alpha_bar_t ~ cos^2((t / T + 0.008) / 1.008 pi / 2), beta_t at most 0.999 (Nichol and Dhariwal 2021)."""
+        angle = (torch.linspace(0, 1, steps + 1, dtype=torch.float64) + 0.008) / 1.008 * torch.pi / 2
+        alpha_bar = angle.cos().square()
+        return cls.of((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999))
+
+    @classmethod
+    def of(cls, beta: Tensor) -> Schedule:
+        """The tables of beta_t for t = 1..T."""
+        beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta])
         return cls(beta, 1 - beta, (1 - beta).cumprod(0))
 
     @property
@@ -74,6 +90,12 @@ def predict_x_0(schedule: Schedule, x_t: Tensor, t: Step, eps_theta: Tensor) -> 
     """x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps_theta) / sqrt(alpha_bar_t)."""
     alpha_bar = schedule.at(schedule.alpha_bar, t, x_t)
     return (x_t - (1 - alpha_bar).sqrt() * eps_theta) / alpha_bar.sqrt()
+
+
+def predict_eps(schedule: Schedule, x_t: Tensor, t: Step, x_0: Tensor) -> Tensor:
+    """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), the inverse of `predict_x_0`."""
+    alpha_bar = schedule.at(schedule.alpha_bar, t, x_t)
+    return (x_t - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()
 
 
 def posterior_mean(schedule: Schedule, x_0: Tensor, x_t: Tensor, t: Step) -> Tensor:

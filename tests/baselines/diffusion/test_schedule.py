@@ -13,6 +13,7 @@ from adbench_baselines.diffusion.schedule import (
     descent,
     kl_term,
     posterior_mean,
+    predict_eps,
     predict_x_0,
     q_forward,
     q_sample,
@@ -117,6 +118,7 @@ def test_steps_are_monais_where_monai_steps_by_one(t):
     if t > 1:  # MONAI ends one step before x_0 by default
         torch.testing.assert_close(ddim_step(SCHEDULE, x_t, t, t - 1, eps_theta), theirs, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(predict_x_0(SCHEDULE, x_t, t, eps_theta), x_0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(predict_eps(SCHEDULE, x_t, t, x_0), eps_theta, rtol=1e-3, atol=1e-3)
     ddpm = DDPMScheduler(1000, **monai)
     mean = ddpm._get_mean(t - 1, x_0, x_t)
     torch.testing.assert_close(ddpm_step(SCHEDULE, x_t, t, eps_theta, 0 * zero), mean, rtol=1e-4, atol=1e-4)
@@ -161,3 +163,13 @@ def test_a_descent_leads_from_its_start_to_0_without_a_gap(start, n):
     assert all(before[1] == after[0] for before, after in itertools.pairwise(path))
     strides = {t - s for t, s in path}
     assert max(strides) - min(strides) <= 1
+
+
+def test_the_linear_and_the_cosine_schedule_are_monais_one_step_later():
+    linear, cosine = Schedule.linear(1000, 1e-4, 0.02), Schedule.cosine(1000)
+    theirs = DDPMScheduler(1000, "linear_beta", beta_start=1e-4, beta_end=0.02)
+    torch.testing.assert_close(linear.alpha_bar[1:].float(), theirs.alphas_cumprod, rtol=1e-4, atol=1e-7)
+    assert float(cosine.alpha_bar[500]) == pytest.approx(0.5, abs=0.01)
+    assert float(cosine.beta.max()) == 0.999
+    theirs = DDPMScheduler(1000, "cosine")
+    torch.testing.assert_close(cosine.alpha_bar[1:999].float(), theirs.alphas_cumprod[:998], rtol=2e-3, atol=1e-5)

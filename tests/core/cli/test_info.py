@@ -78,3 +78,10 @@ def test_the_fields_of_the_protocol_are_shown_with_their_defaults():
     for name, field in MeasurementProtocol.model_fields.items():
         assert f"protocol.{name}" in result.output
         assert str(field.default) in result.output
+
+
+def test_the_card_says_what_a_method_learns_from_beside_healthy_images():
+    shown = {name: CliRunner().invoke(app, ["info", name]).output for name in ("fpi", "dae")}
+    assert "synthetic anomalies" in " ".join(shown["fpi"].split("learning_rate")[0].split())
+    assert "knowledge" in shown["fpi"]
+    assert "knowledge" not in shown["dae"]
