@@ -10,6 +10,7 @@ from rich.text import Text
 
 from adbench.cli import console
 from adbench.results import formats
+from adbench.results.markdown import plain
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 
 def show_results(results: DataFrame, out_folder: Path) -> None:
     """Print the first table of each page, of these runs alone, and below where each record is."""
-    from adbench.results.subjects import subjects_below
+    from adbench.results.subjects import values_below
     from adbench.results.summary import summary
     from adbench.results.variants import trained_on, variants
 
-    subjects = subjects_below(out_folder, results["record"].unique())
+    values = values_below(out_folder, results["record"].unique())
     several = results["dataset"].nunique() > 1
     for name, rows in results.groupby("dataset", sort=False):
         found = variants(rows)
         for variant in found:
             elsewhere = trained_on(variant.facts) if variant.facts["train_on"] else ""
             title = [str(name), variant.differs or elsewhere]
-            shown = summary(variant, subjects)
+            shown = summary(variant, values)
             _show_table(shown.table, ", ".join(filter(None, title)) if several or title[1] or found[1:] else None)
-            console.say(_plain("\n".join(shown.said)))
+            console.say(plain("\n".join(shown.said)))
     for row in results.drop_duplicates("record").to_dict("records"):
         which = f"{row['method']} on {row['dataset']}" if several else row["method"]
         state = "" if row["status"] == "ok" else f"{row['status']}, "
@@ -45,16 +46,11 @@ def show_results(results: DataFrame, out_folder: Path) -> None:
 
 def _show_table(table: Table, title: str | None) -> None:
     """Print a table, its best values bold."""
-    shown = console.grid(*table.header, left=table.left, title=title and _plain(title))
+    shown = console.grid(*table.header, left=table.left, title=title and plain(title))
     for i, row in enumerate(table.rows):
-        cells = [Text(_plain(cell), "bold" if (i, j) in table.best else "") for j, cell in enumerate(row)]
+        cells = [Text(plain(cell), "bold" if (i, j) in table.best else "") for j, cell in enumerate(row)]
         shown.add_row(*cells)
     console.out().print(shown)
-
-
-def _plain(text: str) -> str:
-    """Text without Markdown's marks."""
-    return text.replace("`", "").replace("**", "")
 
 
 def show_comparison(label: str, comparison: Comparison) -> None:

@@ -14,7 +14,7 @@ from adbench.results.columns import metric_columns
 from adbench.results.frame import to_csv
 from adbench.results.record import write_bytes
 from adbench.results.scan_metrics import SCAN_METRICS
-from adbench.results.subjects import subjects_below
+from adbench.results.subjects import values_below
 from adbench.results.summary import QUALITY, Summary, summary
 from adbench.results.variants import trained_on, variants
 
@@ -65,10 +65,10 @@ def _parquet(results: pd.DataFrame) -> bytes:
 
 def _tables(results: pd.DataFrame, form: str, metrics: Sequence[str], out: Path) -> Iterator[str]:
     """A table for each dataset and variant, with what must be known to read it."""
-    subjects = subjects_below(out, results["record"].unique())
+    values = values_below(out, results["record"].unique())
     for name, rows in results.groupby("dataset"):
         for variant in variants(rows):
-            shown = summary(variant, subjects, metrics=metrics or QUALITY)
+            shown = summary(variant, values, metrics=metrics or QUALITY)
             title = ", ".join(filter(None, [f"`{name}`", variant.differs or trained_on(variant.facts)]))
             yield _latex(title, shown) if form == "latex" else _markdown(title, shown)
 

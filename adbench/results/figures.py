@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,18 +61,21 @@ class Figure:
         return buffer.getvalue()
 
 
-def figure_of(methods: Sequence[str], records: Sequence[str], pictures: Mapping[str, Picture]) -> Figure | None:
+def figure_of(
+    methods: Sequence[str], records: Sequence[str], picture_of: Callable[[str], Picture | None]
+) -> Figure | None:
     """The figure of records, best first: one a method, those that show what the best one shows.
 
-    pictures: path of a record -> its picture. None where no record has one.
+    picture_of: path of a record -> its picture, if it has one. None where no record has one.
     """
     chosen: dict[str, Picture] = {}
     for method, record in zip(methods, records, strict=True):
-        picture = pictures.get(record)
-        if picture and method not in chosen and all(_same_slices(picture, other) for other in chosen.values()):
+        if len(chosen) == MOST:
+            break
+        picture = None if method in chosen else picture_of(record)
+        if picture and all(_same_slices(picture, other) for other in chosen.values()):
             chosen[method] = picture
-    names = list(chosen)[:MOST]
-    return Figure(names, [chosen[name] for name in names]) if names else None
+    return Figure(list(chosen), list(chosen.values())) if chosen else None
 
 
 def key_of(path: Path) -> str | None:

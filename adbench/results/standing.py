@@ -16,6 +16,8 @@ from adbench.results.columns import scales
 
 PRIMARY = "subject_auprc"
 """Ranks go by it unless another is asked for: it picks no threshold, and has one value a subject."""
+Values = Mapping[str, Mapping[str, float]]
+"""Path of a record -> subject -> the number that methods are compared by; nothing where there is none."""
 RANK = "Rank: 1 + the number of methods that are better by more than chance."
 
 
@@ -56,25 +58,22 @@ def _over_seeds(rows: pd.DataFrame, of_each: Sequence[NDArray[np.intp]]) -> pd.D
     return pd.DataFrame(found)
 
 
-def standing(
-    rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame], rank_by: str = PRIMARY
-) -> tuple[pd.DataFrame, str]:
+def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tuple[pd.DataFrame, str]:
     """Pooled rows, best first by a metric over subjects, with ranks where these can be given; and what is said of them.
 
-    subjects: path of a record -> its rows by subject. `rank` is 0 where there is none. Undefined values come last, ties
-    in the order of the records.
+    values: of the metric; without those of a record nothing is ranked. `rank` is 0 where there is none. Undefined
+    values come last, ties in the order of the records.
     """
     rows = best_first(rows, rank_by)
-    known = all(record in subjects for records in rows["records"] for record in records)
-    if len(rows) < 2 or not known:
+    seeds = by_subject(rows, values)
+    if len(rows) < 2 or seeds is None:
         return rows, ""
-    seeds = _by_subject(rows, subjects, METRICS[rank_by].by_subject)
-    values = np.stack([of.mean(axis=0) for of in seeds])
-    n, pairs = values.shape[1], len(rows) * (len(rows) - 1) // 2
+    means = np.stack([of.mean(axis=0) for of in seeds])
+    n, pairs = means.shape[1], len(rows) * (len(rows) - 1) // 2
     if not enough(n, pairs):
         few = f"{counted(n, 'test subject')} with lesions {'are' if n != 1 else 'is'} too few for ranks"
         return rows, f"{few}: none of {counted(pairs, 'pair')} could differ by more than chance."
-    comparison = compare(values, [of.mean(axis=1) for of in seeds])
+    comparison = compare(means, [of.mean(axis=1) for of in seeds])
     single = ((rows["parameters"] > 0) & (rows["records"].map(len) == 1)).any()
     if not single:
         rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
@@ -91,13 +90,17 @@ def best_first(rows: pd.DataFrame, key: str = PRIMARY) -> pd.DataFrame:
     return rows.sort_values([key, "record"], ascending=[not METRICS[key].higher_is_better, True])
 
 
-def _by_subject(rows: pd.DataFrame, subjects: Mapping[str, pd.DataFrame], column: str) -> list[NDArray[np.float64]]:
-    """Of each row the values (seeds, subjects), of the subjects for whom all records have one."""
-    columns = {
-        record: subjects[record].set_index("subject")[column] for records in rows["records"] for record in records
-    }
-    table = pd.concat(columns, axis=1).dropna()
-    return [table[records].to_numpy(np.float64).T for records in rows["records"]]
+def by_subject(rows: pd.DataFrame, values: Values) -> list[NDArray[np.float64]] | None:
+    """Of each row the values (seeds, subjects), of the subjects for whom all records have one, in the first's order.
+
+    None where the values of a record are not known.
+    """
+    records = [record for of in rows["records"] for record in of]
+    if not records or any(record not in values for record in records):
+        return None
+    of_all = set.intersection(*(set(values[record]) for record in records))
+    common = [subject for subject in values[records[0]] if subject in of_all]
+    return [np.array([[values[record][subject] for subject in common] for record in of]) for of in rows["records"]]
 
 
 def _leader(names: list[str], comparison: Comparison, single: bool) -> str:

@@ -20,7 +20,7 @@ from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.columns import Row, canonical, rows_of
 from adbench.results.scan_metrics import SCAN_METRICS
-from adbench.results.standing import PRIMARY, pooled, standing
+from adbench.results.standing import PRIMARY, Values, pooled, standing
 from adbench.results.table import Table
 from adbench.results.variants import Variant
 
@@ -42,15 +42,15 @@ class Summary:
 
 def summary(
     variant: Variant,
-    subjects: Mapping[str, pd.DataFrame],
+    values: Values,
     rank_by: str = PRIMARY,
     metrics: Sequence[str] = QUALITY,
 ) -> Summary:
     """Summarise a variant by some metrics, the first of them with its interval and published value.
 
-    subjects: path of a record -> its rows by subject; without them nothing is ranked.
+    values: of the metric that is ranked by, as `values_below` reads them.
     """
-    rows, stands = standing(pooled(variant.runs), subjects, rank_by)
+    rows, stands = standing(pooled(variant.runs), values, rank_by)
     rows = rows.assign(label=labels(rows))
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]

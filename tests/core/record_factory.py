@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+from adbench.results import frame, pages
 from adbench.results.record import Record
 from adbench.results.timing import TimingFile
 
@@ -164,3 +167,9 @@ def timed(record: Record, median_s: float = 2.0, on: dict[str, Any] | None = Non
 
 def failed(method: str = "broken", reason: str = "it broke", **changes: Any) -> Record:
     return make(method, status="failed", reason=reason, metrics={}, measurement=None, **changes)
+
+
+def render(records: Iterable[Record], times: Iterable[TimingFile] = (), *given: Any, **more: Any) -> dict[Path, str]:
+    """The pages of records and their times."""
+    records = list(records)
+    return pages.render(frame.frame(records, times), frame.strata(records), *given, **more)

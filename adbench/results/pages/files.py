@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,15 +11,15 @@ from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.results.card import read_cards
 from adbench.results.figures import FOLDER, figure_of, key_of
-from adbench.results.frame import frame
+from adbench.results.frame import frame, strata
 from adbench.results.pages.published import read_published
 from adbench.results.pages.render import MARKER, Extras, render
-from adbench.results.pictures import picture_path, read_picture
-from adbench.results.record import Record, read_records, write_bytes, write_text
+from adbench.results.pictures import Picture, picture_path, read_picture
+from adbench.results.record import read_records, write_bytes, write_text
 from adbench.results.speed import speed_of
 from adbench.results.standing import PRIMARY, best_first
-from adbench.results.subjects import subjects_below
-from adbench.results.timing import TimingFile, read_timings
+from adbench.results.subjects import values_below
+from adbench.results.timing import read_timings
 from adbench.results.variants import variants
 
 
@@ -71,9 +70,11 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
             f"Methods are ranked by a metric over subjects, got {rank_by!r}: choose one of {', '.join(known)}."
         )
     records, timings = list(read_records(out)), read_timings(out)
-    drawn = _drawings(records, timings, out)
-    subjects = subjects_below(out, [record.path.as_posix() for record in records])
-    pages = render(records, timings, Extras(_notes(out), drawn, subjects, read_cards(out), _published(out)), rank_by)
+    results = frame(records, timings)
+    drawn = _drawings(results, out)
+    values = values_below(out, results["record"].unique(), rank_by)
+    extras = Extras(_notes(out), drawn, values, read_cards(out), _published(out))
+    pages = render(results, strata(records), extras, rank_by)
     return (
         {out / path: text for path, text in pages.items()},
         {out / FOLDER / name: drawing for name, drawing in drawn.items()},
@@ -96,15 +97,18 @@ def _noted(path: Path) -> str:
     return text
 
 
-def _drawings(records: Sequence[Record], timings: Sequence[TimingFile], out: Path) -> dict[str, Drawing]:
+def _drawings(results: pd.DataFrame, out: Path) -> dict[str, Drawing]:
     """Name of the file -> the figure of slices, and of quality by time, of the first table of each dataset."""
-    files = {record.path.as_posix(): picture_path(out / record.path) for record in records}
-    pictures = {record: read_picture(path) for record, path in files.items() if path.is_file()}
+
+    def picture_of(record: str) -> Picture | None:
+        path = picture_path(out / record)
+        return read_picture(path) if path.is_file() else None
+
     drawn: dict[str, Drawing] = {}
-    for name, rows in frame(records, timings).groupby("dataset"):
+    for name, rows in results.groupby("dataset"):
         for variant in variants(rows)[:1]:
             best = best_first(variant.runs)
-            if figure := figure_of(list(best["method"]), list(best["record"]), pictures):
+            if figure := figure_of(list(best["method"]), list(best["record"]), picture_of):
                 drawn[f"{name}.png"] = figure
             if speed := speed_of(variant.rows):
                 drawn[f"{name}-speed.png"] = speed

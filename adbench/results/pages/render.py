@@ -18,15 +18,12 @@ from adbench.metrics.points import POINTS
 from adbench.results.card import DatasetCard
 from adbench.results.columns import in_time_table
 from adbench.results.figures import FOLDER
-from adbench.results.frame import frame, strata
 from adbench.results.pages import tables
 from adbench.results.pages.matrix import matrix
 from adbench.results.pages.published import published
-from adbench.results.record import Record
 from adbench.results.scan_metrics import SCAN_METRICS
-from adbench.results.standing import PRIMARY
+from adbench.results.standing import PRIMARY, Values
 from adbench.results.summary import Summary, summary
-from adbench.results.timing import TimingFile
 from adbench.results.variants import Variant, image_size, trained_on, variants
 
 INDEX, GLOSSARY = Path("README.md"), Path("GLOSSARY.md")
@@ -54,37 +51,37 @@ class Details:
 
 @dataclass(frozen=True)
 class Extras:
-    """What stands beside the records: notes and cards by dataset, names of figures, subjects by path of a record,
-    and tables of publications by the name of their page.
+    """What stands beside the records: notes and cards by dataset, names of figures, the values by subject of the metric
+    that is ranked by, and tables of publications by the name of their page.
     """
 
     notes: Mapping[str, str] = field(default_factory=dict)
     figures: Collection[str] = ()
-    subjects: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     cards: Mapping[str, DatasetCard] = field(default_factory=dict)
     published: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def render(
-    records: Iterable[Record],
-    timings: Iterable[TimingFile] = (),
-    extras: Extras | None = None,
-    rank_by: str = PRIMARY,
+    results: pd.DataFrame, lesions: pd.DataFrame, extras: Extras | None = None, rank_by: str = PRIMARY
 ) -> dict[Path, str]:
-    """Return page name -> text. `rank_by`: key of a metric over subjects, by which methods are ranked."""
-    records, extras = list(records), extras or Extras()
-    results = frame(records, timings).sort_values(["record", "timed_on"])
-    lesions = strata(records)
+    """Return page name -> text.
+
+    results, lesions: `frame` and `strata` of the records; rank_by: key of a metric over subjects, by which methods are
+    ranked.
+    """
+    extras = extras or Extras()
+    results = results.sort_values(["record", "timed_on"])
     pages, found = {}, {}
     for name, rows in results.groupby("dataset"):
-        found[str(name)] = [(v, summary(v, extras.subjects, rank_by)) for v in variants(rows)]
+        found[str(name)] = [(v, summary(v, extras.values, rank_by)) for v in variants(rows)]
         pages[Path(f"{name}.md")] = _dataset(rows, found[str(name)], lesions, extras)
     synthetic = {name: card.synthetic for name, card in extras.cards.items()}
     index = matrix(results, found, synthetic, rank_by)
     pages[INDEX] = _page("Leaderboards", [*index, f"[What the numbers mean]({GLOSSARY})."])
     for name, rows in extras.published.items():
         pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", published(rows, found))
-    if records:
+    if len(results):
         pages[GLOSSARY] = _page("What the numbers mean", _glossary(results))
     return pages
 

@@ -21,8 +21,8 @@ _FOCUS = "focus === '' || datum.method === focus"
 
 
 def filled(chart: alt.Chart | alt.LayerChart, rows: Sequence[Mapping[str, Any]]) -> Spec:
-    """The specification with its data, as wide as its box."""
-    spec: Spec = chart.properties(width="container").to_dict()
+    """The specification with its data, as wide as its box; not held against Vega-Lite's schema, which takes long."""
+    spec: Spec = chart.properties(width="container").to_dict(validate=False)
     spec.pop("config", None)
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     return {**spec, "datasets": {DATA: list(rows)}}

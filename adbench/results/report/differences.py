@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adbench.metrics.chance import Comparison, compare, enough
 from adbench.metrics.estimate import Estimate
+from adbench.results.standing import Values, by_subject
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,16 @@ class Paired:
         return [name for j, name in enumerate(self.names) if j != i and not self.differ(i, j)]
 
 
-def paired(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> Paired | None:
+def paired(rows: pd.DataFrame, values: Values) -> Paired | None:
     """Compare the pooled rows of a table; None for one method, or where subjects are not known of all.
 
-    known: path of a record -> subject -> value, of those that have one. Methods come best first by their mean over the
-    subjects that all have.
+    Methods come best first by their mean over the subjects that all have.
     """
-    records = [record for of in rows["records"] for record in of]
-    if len(rows) < 2 or any(record not in known for record in records):
+    seeds = by_subject(rows, values)
+    if len(rows) < 2 or seeds is None or seeds[0].shape[1] < 2:
         return None
-    common = sorted(set.intersection(*(set(known[record]) for record in records)))
-    if len(common) < 2:
-        return None
-    seeds = [np.array([[known[record][subject] for subject in common] for record in of]) for of in rows["records"]]
-    values = np.stack([of.mean(axis=0) for of in seeds])
-    order = np.argsort(-values.mean(axis=1), kind="stable")
-    comparison = compare(values[order], [seeds[i].mean(axis=1) for i in order])
+    means = np.stack([of.mean(axis=0) for of in seeds])
+    order = np.argsort(-means.mean(axis=1), kind="stable")
+    comparison = compare(means[order], [seeds[i].mean(axis=1) for i in order])
     names = [str(rows["label"].iloc[i]) for i in order]
-    return Paired(names, values[order], comparison, enough(values.shape[1], len(comparison.pairs)))
+    return Paired(names, means[order], comparison, enough(means.shape[1], len(comparison.pairs)))

@@ -54,9 +54,7 @@ def table_page(table: Table, sources: Sources, device: str, notice: str | None) 
     """
     rows, times = table.compared, sources.times
     times = times[times["dataset"] == table.dataset]
-    all_records = [record for of in rows["records"] for record in of]
-    known = {record: found for record in all_records if (found := sources.values(record)) is not None}
-    pairs = paired(rows, known)
+    pairs = paired(rows, sources.values(record for of in rows["records"] for record in of))
     names = list(rows["label"])
     checked = names[:CHECKED]
     medians = {row["label"]: median_record(row, sources.records) for row in rows_of(rows)}

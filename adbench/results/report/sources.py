@@ -10,14 +10,13 @@ from pathlib import Path
 import pandas as pd
 
 from adbench.errors import RecordError
-from adbench.metrics.catalogue import METRICS
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.results.counts import counts_path, read_counts
 from adbench.results.frame import frame
 from adbench.results.record import Record, read_records
 from adbench.results.report.speed import times
-from adbench.results.standing import PRIMARY
-from adbench.results.subjects import read_subjects, read_values, subjects_path
+from adbench.results.standing import Values
+from adbench.results.subjects import read_subjects, subjects_path, values_below
 from adbench.results.timing import TimingFile, read_timings
 
 
@@ -65,10 +64,9 @@ class Sources:
         path = subjects_path(self.out / record)
         return read_subjects(path) if path.is_file() else None
 
-    def values(self, record: str) -> dict[str, float] | None:
-        """Subject -> the number that methods are compared by, of those that have it; None without the file."""
-        path = subjects_path(self.out / record)
-        return read_values(path, METRICS[PRIMARY].by_subject) if path.is_file() else None
+    def values(self, records: Iterable[str]) -> Values:
+        """By which methods are compared."""
+        return values_below(self.out, records)
 
     def counts(self, record: str) -> ScoreHistogram | None:
         """The counts of scores; None where the file is missing."""

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from record_factory import dataset, environment, failed, make, measurement, metrics, strata, timed, trained_on
+from record_factory import dataset, environment, failed, make, measurement, metrics, render, strata, timed, trained_on
 
 from adbench.metrics.catalogue import METRICS
 from adbench.results import columns
 from adbench.results.columns import RUN, TIME, Column, metric_columns
 from adbench.results.frame import frame, read_frame, to_csv
 from adbench.results.frame import strata as strata_frame
-from adbench.results.pages import render
 from adbench.results.record import write_record
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.timing import write_timing

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from record_factory import dataset, environment, failed, make, measurement, metrics, strata, timed, trained_on
+from record_factory import dataset, environment, failed, make, measurement, metrics, render, strata, timed, trained_on
 
 from adbench.errors import RecordError
-from adbench.results.pages import check_pages, render, write_pages
+from adbench.results.pages import check_pages, write_pages
 from adbench.results.pages.render import Extras
 from adbench.results.record import write_record
 

@@ -92,11 +92,11 @@ def test_a_figure_shows_each_method_once_and_only_the_slices_of_the_best():
         r: picture(int(r), slices=2 if m == "other slices" else 1) for r, m in zip(records, methods, strict=True)
     }
     del pictures["3"]
-    made = figure_of(methods, records, pictures)
+    made = figure_of(methods, records, pictures.get)
     assert list(made.names) == ["best", "next", "a", "b"]
     assert len(made.names) == MOST
     assert same(made.pictures[0], pictures["0"])
-    assert figure_of(methods, records, {}) is None
+    assert figure_of(methods, records, {}.get) is None
 
 
 def test_a_figure_is_known_by_what_it_shows():

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from record_factory import make, measurement
+from record_factory import make, measurement, render
 
 from adbench.metrics.points import POINTS
 from adbench.metrics.volumes import VolumeScores
 from adbench.results.frame import frame, to_csv
-from adbench.results.pages import render
 from adbench.results.scan_metrics import FIELDS, SCAN_METRICS
 
 POINT = POINTS[0].key

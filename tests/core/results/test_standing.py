@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from record_factory import make, metrics
+from record_factory import make, metrics, render
 
 from adbench.results.frame import frame
-from adbench.results.pages import render
 from adbench.results.pages.render import Extras
 from adbench.results.standing import pooled, standing
 
@@ -19,22 +17,18 @@ def rows(*records):
     return pooled(frame(records))
 
 
-def subjects(record, values) -> pd.DataFrame:
-    names = pd.array([f"s{i}" for i in range(len(values))], dtype="string")
-    return pd.DataFrame({"subject": names, "auprc": np.asarray(values, float)})
-
-
 def table(shifts: dict[str, float], n: int, seeds: int = 1, parameters: int = 0):
-    """Records of methods and their rows by subject, which differ by a shift and a little noise."""
+    """Records of methods and their values by subject, which differ by a shift and a little noise."""
     rng = np.random.default_rng(0)
     base = rng.random(n) / 2
-    records, files = [], {}
+    records, found = [], {}
     for method, shift in shifts.items():
         for seed in range(seeds):
             record = make(method, seed=seed, metrics=metrics(0.5 + shift), parameters=parameters)
             records.append(record)
-            files[record.path.as_posix()] = subjects(record, base + shift + rng.normal(0, 0.01, n))
-    return records, files
+            noisy = base + shift + rng.normal(0, 0.01, n)
+            found[record.path.as_posix()] = {f"s{i}": value for i, value in enumerate(noisy)}
+    return records, found
 
 
 def test_seeds_of_one_method_are_one_row_with_mean_and_spread():
@@ -51,8 +45,8 @@ def test_other_settings_are_another_row():
 
 
 def test_methods_without_training_are_ranked():
-    records, files = table({"good": 0.2, "same": 0.2, "bad": 0.0}, 30)
-    ranked, said = standing(rows(*records), files)
+    records, values = table({"good": 0.2, "same": 0.2, "bad": 0.0}, 30)
+    ranked, said = standing(rows(*records), values)
     assert dict(zip(ranked["method"], ranked["rank"], strict=True)) == {"good": 1, "same": 1, "bad": 3}
     assert "Rank: 1 + the number of methods that are better by more than chance." in said
     assert "over 30 subjects" in said
@@ -60,43 +54,44 @@ def test_methods_without_training_are_ranked():
 
 
 def test_single_trainings_have_no_rank_but_what_can_be_said_is_said():
-    records, files = table({"good": 0.2, "bad": 0.0}, 30, parameters=10)
-    ranked, said = standing(rows(*records), files)
+    records, values = table({"good": 0.2, "bad": 0.0}, 30, parameters=10)
+    ranked, said = standing(rows(*records), values)
     assert set(ranked["rank"]) == {0}
     assert "`good` is better than all others, by 0.2" in said
     assert "or more, given these trainings." in said
-    records, files = table({"one": 0.2, "two": 0.2}, 30, parameters=10)
-    assert "not separated from" in standing(rows(*records), files)[1]
+    records, values = table({"one": 0.2, "two": 0.2}, 30, parameters=10)
+    assert "not separated from" in standing(rows(*records), values)[1]
 
 
 def test_several_trainings_have_ranks():
-    records, files = table({"good": 0.2, "bad": 0.0}, 30, seeds=3, parameters=10)
-    assert list(standing(rows(*records), files)[0]["rank"]) == [1, 2]
+    records, values = table({"good": 0.2, "bad": 0.0}, 30, seeds=3, parameters=10)
+    assert list(standing(rows(*records), values)[0]["rank"]) == [1, 2]
 
 
 def test_few_subjects_have_no_ranks_and_that_is_said():
-    records, files = table({"good": 0.2, "bad": 0.0}, 5)
-    ranked, said = standing(rows(*records), files)
+    records, values = table({"good": 0.2, "bad": 0.0}, 5)
+    ranked, said = standing(rows(*records), values)
     assert set(ranked["rank"]) == {0}
     assert said.startswith("5 test subjects with lesions are too few for ranks")
 
 
-def test_without_the_files_of_subjects_nothing_is_said():
-    records, files = table({"good": 0.2, "bad": 0.0}, 30)
-    files.popitem()
-    assert standing(rows(*records), files)[1] == ""
+def test_without_the_values_of_subjects_nothing_is_said():
+    records, values = table({"good": 0.2, "bad": 0.0}, 30)
+    values.popitem()
+    assert standing(rows(*records), values)[1] == ""
 
 
 def test_subjects_without_lesions_are_left_out():
-    records, files = table({"good": 0.2, "bad": 0.0}, 30)
-    for each in files.values():
-        each.loc[:9, "auprc"] = np.nan
-    assert "over 20 subjects" in standing(rows(*records), files)[1]
+    records, values = table({"good": 0.2, "bad": 0.0}, 30)
+    for each in values.values():
+        for i in range(10):
+            del each[f"s{i}"]
+    assert "over 20 subjects" in standing(rows(*records), values)[1]
 
 
 def test_the_page_has_ranks_first_and_links_to_the_records_of_all_seeds():
-    records, files = table({"good": 0.2, "bad": 0.0}, 30, seeds=2)
-    page = render(records, extras=Extras(subjects=files))[Path("toy.md")]
+    records, values = table({"good": 0.2, "bad": 0.0}, 30, seeds=2)
+    page = render(records, extras=Extras(values=values))[Path("toy.md")]
     lines = [line for line in page.splitlines() if line.startswith("|")]
     assert lines[0].startswith("| rank | method |")
     assert lines[2].startswith("| 1 | `good` |")

@@ -145,8 +145,7 @@ def sources(folder: Path) -> Sources:
 def test_the_matrix_is_antisymmetric_and_marks_what_is_more_than_chance(tmp_path):
     found = sources(tmp_path)
     table = next(table for table in tables.tables(found.frame) if table.dataset == "toy")
-    known = {path: found.values(path) for of in table.rows["records"] for path in of}
-    pairs = paired(table.rows, known)
+    pairs = paired(table.rows, found.values(path for of in table.rows["records"] for path in of))
     matrix = overview.matrix(pairs)
     for i, (_, cells) in enumerate(matrix):
         assert cells[i] is None
@@ -195,6 +194,7 @@ def fields(spec: object) -> Iterator[str]:
     ],
 )
 def test_a_chart_draws_only_fields_that_its_rows_have(chart, known):
+    chart.to_dict()  # raises where it is not Vega-Lite
     spec = charts.filled(chart, [])
     assert set(fields(spec)) <= known
     assert "config" not in spec, "colours are the style sheet's"
@@ -303,7 +303,7 @@ def test_values_of_subjects_are_those_of_the_whole_file(tmp_path):
         file = found.subjects(path)
         if file is not None:
             known = file.dropna(subset="auprc")
-            assert found.values(path) == dict(zip(known["subject"], known["auprc"], strict=True))
+            assert found.values([path])[path] == dict(zip(known["subject"], known["auprc"], strict=True))
 
 
 def test_a_damaged_file_of_subjects_is_named(tmp_path):
