@@ -83,12 +83,13 @@ def labels(rows: pd.DataFrame) -> list[str]:
 def _settings_that_differ(rows: pd.DataFrame) -> list[str]:
     """Of each row, the settings in which rows of the same method and preset differ."""
     said = pd.Series("", index=rows.index, dtype="object")
-    for _, same in rows.groupby(["method", "preset"]):
+    for _, same in rows[rows.duplicated(["method", "preset"], keep=False)].groupby(["method", "preset"]):
         settings = [flat(json.loads(text)) for text in same["config"]]
-        values = pd.DataFrame([{key: canonical(value) for key, value in each.items()} for each in settings])
-        vary = values.columns[values.fillna("null").nunique() > 1]  # a field that is newer than a record is as null
+        keys = dict.fromkeys(key for each in settings for key in each)
+        # a field that is newer than a record is as null
+        vary = [key for key in keys if len({canonical(each.get(key)) for each in settings}) > 1]
         for index, each in zip(same.index, settings, strict=True):
-            said[index] = formats.settings({key: each.get(key) for key in vary}) if len(vary) else ""
+            said[index] = formats.settings({key: each.get(key) for key in vary}) if vary else ""
     return list(said)
 
 
