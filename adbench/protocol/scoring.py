@@ -24,7 +24,7 @@ from adbench.metrics.maps import check_scores
 from adbench.protocol.cell import Cell
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.spec import PartSpec
-from adbench.storage.store import ArtifactStore
+from adbench.storage.store import SCORES, ArtifactStore
 
 Floats = NDArray[np.float32]
 Score = Callable[[Tensor], Floats]
@@ -80,7 +80,7 @@ class Scorer:
         """A batch whose maps are replaced by their medians, which are kept like the maps themselves."""
         size = self.cell.protocol.median_px
         config = {"what": "median", "px": size, "of": batch.spec.key}
-        spec = PartSpec("scores", 2, config, batch.spec.data, self.cell.options.seed, {})
+        spec = PartSpec(SCORES, 2, config, batch.spec.data, self.cell.options.seed, {})
 
         def make(checkpoint: object) -> dict[str, Tensor]:
             return {"scores": torch.from_numpy(median_of(batch.read(), size))}
@@ -105,7 +105,7 @@ class Scorer:
         """A batch is known by its images and by what decides their scores, wherever in a split it stands."""
         config = {"cell": self.cell.scores_hash, "what": what}
         parents, data = dict(self.detector.artifacts()), split.take(where).image_fingerprint
-        spec = PartSpec("scores", 2, config, data, self.cell.options.seed, parents)
+        spec = PartSpec(SCORES, 2, config, data, self.cell.options.seed, parents)
 
         def make(checkpoint: object) -> dict[str, Tensor]:
             images = torch.from_numpy(np.array(split.images[where])).to(self.cell.device)

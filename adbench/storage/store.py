@@ -22,6 +22,8 @@ from adbench.storage.files import write_atomic
 from adbench.storage.saved import Checkpoint, DamagedError, Notify, Saved, Shapes, Tensors
 from adbench.storage.spec import PartSpec, canonical_hash
 
+SCORES = "scores"
+"""Kind of the score maps that are kept beside the parts."""
 PROBE_BYTES = 1 << 16
 """Written to find out whether a folder can be: an empty file fits on a full disk."""
 REMOVALS = 20
@@ -34,6 +36,7 @@ class ArtifactStore:
     def __init__(self, root: Path, notify: Notify = lambda message: None) -> None:
         self.root, self.notify = root, notify
         self._computing: Callable[[], tuple[str, str]] = lambda: ("cpu", "float32")
+        self._fetch: Callable[[str], object] = lambda key: None
 
     @classmethod
     def below(cls, cache: Path, notify: Notify = lambda message: None) -> ArtifactStore:
@@ -52,6 +55,12 @@ class ArtifactStore:
         """The same store for parts that are made as `how()` says: kind of device, precision. Their keys do not tell."""
         store = copy(self)
         store._computing = how
+        return store
+
+    def looking(self, fetch: Callable[[str], object]) -> ArtifactStore:
+        """The same store, where `fetch(key)` may bring a part into its folder before it is made; its lock is held."""
+        store = copy(self)
+        store._fetch = fetch
         return store
 
     def folder(self, spec: PartSpec) -> Path:
@@ -81,10 +90,13 @@ class ArtifactStore:
                 if self.has_checkpoint(spec):  # a kill came between the part and the end of its checkpoint
                     checkpoint.remove()
                 return tensors
-        with self._locked(spec):
+        with self.locked(spec.key):
             loaded = self._load(saved, spec, shapes)
             if loaded is None:
                 saved.remove()
+                self._fetch(spec.key)
+                loaded = self._load(saved, spec, shapes)
+            if loaded is None:
                 loaded = dict(make(checkpoint))
                 made = {"core_s": checkpoint.core_s, "device": device, "precision": precision}
                 saved.save(loaded, {"spec": spec.as_dict(), **made})
@@ -120,11 +132,11 @@ class ArtifactStore:
             write_atomic(probe, bytes(PROBE_BYTES))
             probe.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
     def remove(self, spec: PartSpec) -> None:
         """Remove a part, after whoever is making it at the moment."""
-        with self._locked(spec):
+        with self.locked(spec.key):
             shutil.rmtree(self.folder(spec), ignore_errors=True)
 
     def _read(self, saved: Saved, spec: PartSpec, shapes: Shapes | None) -> dict[str, Tensor]:
@@ -147,25 +159,27 @@ class ArtifactStore:
             self.notify(f"part {saved.folder.name} is damaged ({error}): it is made again")
             return None
 
-    def _locked(self, spec: PartSpec) -> Any:
+    def locked(self, key: str) -> Any:
+        """Hold the lock of a part, after whoever is making it. Raises ArtifactError where its folder cannot be made."""
         try:
             for _ in range(REMOVALS):
                 with suppress(FileNotFoundError, FileExistsError):  # another run removed the folder meanwhile
-                    return self._lock(spec)
-            return self._lock(spec)
+                    return self._lock(key)
+            return self._lock(key)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
-    def _lock(self, spec: PartSpec) -> Any:
-        self.folder(spec).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder(spec) / ".lock")
+    def _lock(self, key: str) -> Any:
+        folder = self.root / key
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
         try:
             return lock.acquire(timeout=0)
         except Timeout:
-            self.notify(f"another run is making {spec.key}: waiting for it")
+            self.notify(f"another run is making {key}: waiting for it")
             return lock.acquire()
 
-    def _unwritable(self, error: OSError) -> ArtifactError:
+    def unwritable(self, error: OSError) -> ArtifactError:
         return ArtifactError(
             f"Trained parts must be saved, but {self.root} cannot be written ({error.strerror}). "
             "Free space there, or name another folder with --cache."
