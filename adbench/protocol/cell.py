@@ -105,15 +105,22 @@ class Cell:
 
     def store(self, reporter: Reporter | None = None) -> ArtifactStore:
         """Where the parts and the scored batches of this cell are kept."""
-        return ArtifactStore.below(self.options.cache, (reporter or Silent()).message)
+        store = ArtifactStore.below(self.options.cache, (reporter or Silent()).message)
+        return store.made_for(f"{self.method} on {self.data.name}")
 
     def store_of_parts(self, reporter: Reporter) -> ArtifactStore:
         """The same store, which asks the depot of the run for a part before it is made."""
-        store = self.store(reporter)
+        trained_on = self.data.train_on.source.name if self.data.train_on else self.data.name
+        store = self.store(reporter).made_for(f"{self.method} on {trained_on}")
         if self.options.parts is None:
             return store
         depot = Depot(self.options.parts)
         return store.looking(lambda key: fetch_or_say(store, depot, key))
+
+    def hold_parts(self) -> None:
+        """Keep the parts that are planned from being pruned until this process ends."""
+        for part in self.plan.parts:
+            self.store().hold(part.spec)
 
     def detector(self, store: ArtifactStore, reporter: Reporter) -> Detector[Any]:
         """A fresh detector of this cell, not fitted."""

@@ -85,6 +85,7 @@ class Scorer:
         def make(checkpoint: object) -> dict[str, Tensor]:
             return {"scores": torch.from_numpy(median_of(batch.read(), size))}
 
+        self.store.hold(spec)
         return Batch(batch.where, spec, lambda: self.store.get(spec, make)["scores"].numpy())
 
     def images(self, split: Split, name: str) -> Floats:
@@ -111,6 +112,7 @@ class Scorer:
             images = torch.from_numpy(np.array(split.images[where])).to(self.cell.device)
             return {"scores": torch.from_numpy(score(images))}
 
+        self.store.hold(spec)
         shapes = {"scores": split.images[where].shape[:dimensions]}
         return Batch(where, spec, lambda: self.store.get(spec, make, shapes)["scores"].numpy())
 
@@ -125,10 +127,15 @@ class Scorer:
         return map_scores(self.detector, images, self.cell.method)
 
     def _image_scores(self, images: Tensor) -> Floats:
-        scores, expected = _as_array(self.detector.image_scores(images), self.cell.method), tuple(images.shape[:1])
-        if scores.shape != expected:
-            raise ScoreError(f"Image scores must have the shape {expected}, one an image, got {scores.shape}.")
-        return check_scores(scores, expected)
+        return image_scores(self.detector, images, self.cell.method)
+
+
+def image_scores(detector: Detector[object], images: Tensor, method: str) -> Floats:  # type: ignore[type-var]
+    """The method's own score (B,) of images that are scored together, on its device. Raises ScoreError."""
+    scores, expected = _as_array(detector.image_scores(images), method), tuple(images.shape[:1])
+    if scores.shape != expected:
+        raise ScoreError(f"Image scores must have the shape {expected}, one an image, got {scores.shape}.")
+    return check_scores(scores, expected)
 
 
 def map_scores(detector: Detector[object], images: Tensor, method: str) -> Floats:  # type: ignore[type-var]

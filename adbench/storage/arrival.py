@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from adbench.errors import ArtifactError
 from adbench.storage.depot import Depot
-from adbench.storage.spec import canonical_hash
+from adbench.storage.spec import canonical_hash, key_of
 
 INDEX = "part.json"
 MAX_INDEX_BYTES = 1 << 20
@@ -33,10 +33,13 @@ class _Received(BaseModel):
 
 
 class Meta(_Received):
+    """What an index says of its part."""
+
     spec: dict[str, Any]
     core_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     device: Word | None = None
     precision: Word | None = None
+    made_for: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
 
 
 class Index(_Received):
@@ -74,8 +77,7 @@ def index_at(depot: Depot, key: str) -> Index | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
         raise ArtifactError(f"{place} is no index of a part ({where}: {first['msg']}): push it again.") from None
-    said = f"{spec.get('kind')}-{canonical_hash(spec)[:16]}"
-    if canonical_hash(index.meta) != index.meta_sha256 or said != key:
+    if canonical_hash(index.meta) != index.meta_sha256 or key_of(spec) != key:
         raise ArtifactError(
             f"A part lies below its own key, but {place} is of another or was altered: nothing of it was kept."
         )

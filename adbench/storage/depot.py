@@ -160,19 +160,24 @@ class Depot:
         if self.is_web:
             raise ArtifactError(f"A web server is only read, so nothing can be pushed to {self.shown}: name another.")
         target = f"{self._root}/{name}"
-        with self._reaching(name):
-            if self._backend.puts_whole:
-                self._send(source, target)
-                return
-            self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            hidden = f"{target}.{uuid4().hex}"
-            try:
-                self._send(source, hidden)
-                self._fs.mv(hidden, target)
-            except BaseException:
-                with suppress(Exception):
-                    self._fs.rm_file(hidden)
-                raise
+        try:
+            with self._reaching(name):
+                self._send(source, target) if self._backend.puts_whole else self._send_and_rename(source, target)
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"There is no place for parts at {self.shown} ({error}): make it, or correct it."
+            ) from error
+
+    def _send_and_rename(self, source: Path | bytes, target: str) -> None:
+        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        hidden = f"{target}.{uuid4().hex}"
+        try:
+            self._send(source, hidden)
+            self._fs.mv(hidden, target)
+        except BaseException:
+            with suppress(Exception):
+                self._fs.rm_file(hidden)
+            raise
 
     def _send(self, source: Path | bytes, target: str) -> None:
         if isinstance(source, bytes):

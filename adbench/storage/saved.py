@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ class Saved:
         for old in self.folder.glob(f"{self.name}-*.safetensors"):
             if old != file:
                 old.unlink(missing_ok=True)
+
+    def touch(self) -> None:
+        """Note that it was used now, by the time of its index; a cache that can only be read keeps none."""
+        with suppress(OSError):
+            os.utime(self._index)
 
     def exists(self) -> bool:
         return self._index.is_file()

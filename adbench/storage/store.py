@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adbench.errors import ArtifactError
 from adbench.storage.files import write_atomic
+from adbench.storage.leases import hold
 from adbench.storage.saved import Checkpoint, DamagedError, Notify, Saved, Shapes, Tensors
 from adbench.storage.spec import PartSpec, canonical_hash
 
@@ -37,11 +38,15 @@ class ArtifactStore:
         self.root, self.notify = root, notify
         self._computing: Callable[[], tuple[str, str]] = lambda: ("cpu", "float32")
         self._fetch: Callable[[str], object] = lambda key: None
+        self._hold: Callable[[Path], object] = lambda folder: None
+        self._made_for = ""
 
     @classmethod
     def below(cls, cache: Path, notify: Notify = lambda message: None) -> ArtifactStore:
         """The store of a cache folder."""
-        return cls(cache / "artifacts", notify)
+        store = cls(cache / "artifacts", notify)
+        store._hold = hold
+        return store
 
     @classmethod
     def temporary(cls) -> ArtifactStore:
@@ -57,11 +62,21 @@ class ArtifactStore:
         store._computing = how
         return store
 
+    def made_for(self, what: str) -> ArtifactStore:
+        """The same store, whose parts say what they were made for, such as "ddim on tcga-lgg"."""
+        store = copy(self)
+        store._made_for = what
+        return store
+
     def looking(self, fetch: Callable[[str], object]) -> ArtifactStore:
         """The same store, where `fetch(key)` may bring a part into its folder before it is made; its lock is held."""
         store = copy(self)
         store._fetch = fetch
         return store
+
+    def hold(self, spec: PartSpec) -> None:
+        """Keep what a cache has of a part, now or later, from being pruned until this process ends."""
+        self._hold(self.folder(spec))
 
     def folder(self, spec: PartSpec) -> Path:
         return self.root / spec.key
@@ -81,6 +96,7 @@ class ArtifactStore:
         Raises ArtifactError where the store cannot be written, or a part is not as `shapes` says: give those of
         the network that it is loaded into (`shapes_of(module.state_dict())`).
         """
+        self.hold(spec)
         saved = Saved(self.folder(spec), "part")
         device, precision = self._computing()
         checkpoint = Checkpoint(self.folder(spec), self.notify, precision)
@@ -99,7 +115,8 @@ class ArtifactStore:
             if loaded is None:
                 loaded = dict(make(checkpoint))
                 made = {"core_s": checkpoint.core_s, "device": device, "precision": precision}
-                saved.save(loaded, {"spec": spec.as_dict(), **made})
+                for_what = {"made_for": self._made_for} if self._made_for else {}
+                saved.save(loaded, {"spec": spec.as_dict(), **made, **for_what})
             checkpoint.remove()
             return loaded
 
@@ -142,6 +159,7 @@ class ArtifactStore:
     def _read(self, saved: Saved, spec: PartSpec, shapes: Shapes | None) -> dict[str, Tensor]:
         """Return the tensors. Raises DamagedError, and ArtifactError where they are not of this part."""
         tensors, meta = saved.read(shapes)
+        saved.touch()
         if canonical_hash(meta.get("spec")) != canonical_hash(spec.as_dict()):
             raise ArtifactError(
                 f"A part lies in the folder of its own key, but what lies in {saved.folder} was made as another part. "
