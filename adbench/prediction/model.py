@@ -196,8 +196,9 @@ def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:
         )
     config = _valid(plugin.cls.Config, card.config, f"settings of {card.method}")
     detector = plugin.cls(config, Runtime(device=device, seed=card.seed))
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in file.tensors.items()}
     try:
-        detector.load_state(file.tensors)
+        detector.load_state(tensors)
     except AdbenchError:
         raise
     except Exception as error:  # of whatever network: names or shapes that do not fit
