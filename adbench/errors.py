@@ -66,7 +66,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     names = list(known)
     likeness = {each: max(_alike(name, each), _alike(name, each[: len(name)]) - SHORTENED) for each in names}
     best = max(names, key=likeness.__getitem__, default="")
-    return f"; did you mean {best!r}?" if names and likeness[best] >= ALIKE else ""
+    return f"; did you mean {best!r}?" if name and names and likeness[best] >= ALIKE else ""
 
 
 def _alike(name: str, other: str) -> float:
