@@ -45,7 +45,7 @@ class Meta(_Received):
 class Index(_Received):
     """An index of a part."""
 
-    bytes: int = Field(MAX_BYTES, ge=0, le=MAX_BYTES)
+    size: int = Field(MAX_BYTES, alias="bytes", ge=0, le=MAX_BYTES)
     """Those written first do not say their size."""
     sha256: Sha256
     meta: dict[str, Any]
@@ -90,7 +90,7 @@ def bring(depot: Depot, key: str, index: Index, folder: Path) -> int:
     with _arriving(folder / index.file) as path:
         try:
             with path.open("wb") as file:
-                for piece in depot.pieces(f"{key}/{index.file}", index.bytes):
+                for piece in depot.pieces(f"{key}/{index.file}", index.size):
                     digest.update(piece)
                     size += file.write(piece)
                 os.fsync(file.fileno())

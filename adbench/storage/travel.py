@@ -53,8 +53,8 @@ def push(store: ArtifactStore, depot: Depot, key: str) -> int | None:
         return None
     index = Index.model_validate(found)
     depot.put(f"{key}/{index.file}", saved.folder / found["file"])
-    depot.put(f"{key}/{INDEX}", index.written(index.bytes))
-    return index.bytes
+    depot.put(f"{key}/{INDEX}", index.written(index.size))
+    return index.size
 
 
 def pull(store: ArtifactStore, depot: Depot, key: str) -> int | None:
