@@ -65,6 +65,7 @@ def run(
     cache: str | Path | None = ...,
     data_root: str | Path | None = ...,
     force: bool = ...,
+    parts: str | None = ...,
 ) -> Record: ...
 
 
@@ -83,6 +84,7 @@ def run(
     cache: str | Path | None = ...,
     data_root: str | Path | None = ...,
     force: bool = ...,
+    parts: str | None = ...,
 ) -> list[Record]: ...
 
 
@@ -100,6 +102,7 @@ def run(
     cache: str | Path | None = None,
     data_root: str | Path | None = None,
     force: bool = False,
+    parts: str | None = None,
 ) -> Record | list[Record]:
     """Train and measure one method on one dataset, write its record below `out` and return it.
 
@@ -107,6 +110,7 @@ def run(
     healthy images are trained on; by default each dataset's own. `settings` are what `--set` takes: fields of the
     detector's config, `data.<field>` and `protocol.<field>`. A run that fails gives a record with status "failed" and
     the reason. `adbench leaderboard` makes the pages anew. `precision` is auto, float32 or bf16.
+    `parts` is a URL that is asked for trained parts before they are trained.
 
     Raises:
         AdbenchError: a name, preset, setting, device, precision or data root is wrong, or a folder cannot be written.
@@ -125,6 +129,7 @@ def run(
         train_on=train_on,
         cache=Path(cache) if cache is not None else default_cache(),
         data_root=Path(data_root) if data_root is not None else None,
+        parts=parts,
     )
     records = harness.run([method], dataset, options, _LogReporter())
     return records[0] if isinstance(dataset, str) else records

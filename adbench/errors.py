@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+ALIKE, SHORTENED = 0.5, 0.1
+"""How alike, of 1, a name must be to be suggested, and how much less one counts whose beginning alone is alike."""
+
 
 class AdbenchError(Exception):
     """Base of all errors with a message meant for the user."""
@@ -59,9 +62,15 @@ class ModelError(AdbenchError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" where a known name is close to `name`, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """Return "; did you mean 'x'?" where a known name is close to `name`, or its beginning is, else an empty string."""
+    names = list(known)
+    likeness = {each: max(_alike(name, each), _alike(name, each[: len(name)]) - SHORTENED) for each in names}
+    best = max(names, key=likeness.__getitem__, default="")
+    return f"; did you mean {best!r}?" if name and names and likeness[best] >= ALIKE else ""
+
+
+def _alike(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
 
 def counted(number: int, one: str) -> str:

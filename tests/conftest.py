@@ -13,3 +13,12 @@ def _float32_on_the_cpu(monkeypatch):
     from adbench.devices.cpu import Cpu
 
     monkeypatch.setattr(Cpu, "has_bf16", False)
+
+
+@pytest.fixture(autouse=True)
+def _no_leases_of_other_tests():
+    """A process holds what it uses until it ends: here until its test does."""
+    yield
+    from adbench.storage import leases
+
+    leases.release()

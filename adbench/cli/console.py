@@ -71,18 +71,32 @@ def grid(*columns: str, left: int = 1, title: str | None = None) -> RichTable:
     return table
 
 
-def show_entries(kind: str, entries: Sequence[PluginEntry], problems: Mapping[str, str]) -> None:
+def show_entries(
+    kind: str, entries: Sequence[PluginEntry], made: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
+) -> None:
     """Print the registered names of one kind; a plugin that cannot work is marked, not left out."""
-    table = grid(kind, "distribution", "class", "", left=4)
+    table = grid(kind, "distribution", "records", "trained on (in the cache)" if kind == "method" else "", left=2)
+    table.columns[3].justify = "left"
     for entry in entries:
-        fault = f"broken: {problems[entry.name]}" if entry.name in problems else ""
-        table.add_row(entry.name, f"{entry.distribution} {entry.version}", entry.target, fault)
+        notes = (
+            f"broken: {problems[entry.name]}" if entry.name in problems else ", ".join(made[entry.name]["trained_on"])
+        )
+        records = str(made[entry.name]["records"] or "")
+        table.add_row(entry.name, f"{entry.distribution} {entry.version}", records, notes)
     out().print(table)
 
 
 def show_models(rows: Sequence[tuple[str, ...]]) -> None:
     """Print the cells that can be exported."""
     table = grid("method", "trained on", "preset", "seed", "parts", left=5)
+    for row in rows:
+        table.add_row(*row)
+    out().print(table)
+
+
+def show_cache(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print what lies in the cache."""
+    table = grid("what", "name", "for", "size", "last used", left=3)
     for row in rows:
         table.add_row(*row)
     out().print(table)

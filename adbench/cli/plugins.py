@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adbench.cli import console
+from adbench.cli.arguments import Cache
+from adbench.config.options import default_cache
 from adbench.contracts import registry
 from adbench.errors import UnknownPluginError, suggestion
 
@@ -24,9 +27,15 @@ class What(StrEnum):
 
 def list_plugins(
     what: Annotated[What | None, typer.Argument(help="Only these.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    cache: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List the registered methods and datasets, without importing them."""
+    """List the registered methods and datasets, which have records, and which are trained; imports none of them."""
+    from adbench.results.made import counted_records, trained
+
+    records = dict(zip(What, counted_records(out), strict=True))
+    trained_on = {What.methods: trained(out, cache or default_cache()), What.datasets: {}}
     groups = {What.methods: registry.DETECTORS, What.datasets: registry.DATASETS}
     rows = []
     for kind, group in groups.items():
@@ -35,9 +44,12 @@ def list_plugins(
         entries = registry.names(group)
         faults = {entry.name: fault for entry in entries if (fault := registry.problem(entry))}
         singular = kind.value.removesuffix("s")
-        rows += [{"kind": singular, **asdict(e), "problem": faults.get(e.name)} for e in entries]
+        made = {
+            e.name: {"records": records[kind][e.name], "trained_on": trained_on[kind].get(e.name, [])} for e in entries
+        }
+        rows += [{"kind": singular, **asdict(e), **made[e.name], "problem": faults.get(e.name)} for e in entries]
         if not as_json:
-            console.show_entries(singular, entries, faults)
+            console.show_entries(singular, entries, made, faults)
     if as_json:
         console.say_json(rows)
 

@@ -38,8 +38,9 @@ def predict(
     Pictures of scans with the skull on show faces, as does a map of them: treat the output as the scans themselves.
     """
     from adbench.cli import progress
-    from adbench.prediction.many import check_apart, predict_all
+    from adbench.prediction.many import predict_all
     from adbench.prediction.model import DEFAULT_AT, load_model
+    from adbench.prediction.outputs import check_apart
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
         loaded = load_model(model, device, precision, cache)

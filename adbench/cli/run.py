@@ -43,6 +43,9 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a run would take and do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
+    parts: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where to look for trained parts before training them.")
+    ] = None,
     tuned: Annotated[
         str | None, typer.Option(metavar="STUDY[#TRIAL]", help="Use the settings that a study found.")
     ] = None,
@@ -66,6 +69,7 @@ def run(
         train_on=train_on,
         cache=cache or default_cache(),
         verify_data=verify_data,
+        parts=parts,
     )
     if tuned:
         from adbench.tuning.tuned import settings_for_run

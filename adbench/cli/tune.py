@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
@@ -114,5 +115,13 @@ def _show(outcome: Outcome, options: TuneOptions) -> None:
     for trial in shown:
         console.say(trials.describe(trial, options.objectives))
     console.say(f"{len(studies.finished(all_trials))} trials of study {name} in {outcome.storage}")
-    where = f" --storage {outcome.storage}" if options.storage else ""
-    console.say(f"use them: {tuned.command(outcome.study)}{where}; look at them: adbench tune --report {name}{where}")
+    storage = outcome.storage if options.storage else None
+    where = _again({"storage": storage, "cache": None if options.cache == default_cache() else options.cache})
+    data = _again({"data-root": options.data_root})
+    console.say(f"use them: {tuned.command(outcome.study)}{data}{where}")
+    console.say(f"look at them: adbench tune --report {name}{where}")
+
+
+def _again(given: dict[str, object]) -> str:
+    """Options as they are to be given again, those that are not None."""
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)

@@ -46,6 +46,8 @@ class RunOptions:
     tuning: Mapping[str, Any] | None = None
     """Where tuned settings come from, for the record; None: they were not tuned."""
     precision: AskedPrecision = "auto"
+    parts: str | None = None
+    """URL of a depot that is asked for a part before it is made."""
     verify_data: bool = False
     """Read all files of the data again, whatever is remembered of them."""
 

@@ -20,7 +20,10 @@ class PartPlan:
     steps: int
     """Optimiser steps; for a part that is computed and not trained, network passes of `Plan.forward`."""
     build: Callable[[], tuple[torch.nn.Module, Run]] | None = None
-    """Returns the network with fresh weights and a function that runs one training step, for the estimate."""
+    """Returns the network with fresh weights and a function that runs one training step, for the estimate.
+
+    None for a part that is computed and not trained.
+    """
 
 
 @dataclass(frozen=True)

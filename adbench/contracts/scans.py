@@ -75,6 +75,8 @@ class NewScan:
     """What the dataset that found it reads."""
     candidate: str | None = None
     """What tells it from others in its folder, in words; None: it is meant by being there."""
+    bids: str | None = None
+    """Its path in a BIDS dataset without suffix and ending, such as sub-01/anat/sub-01_acq-3d; None: in none."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class PreparedScan:
     brains: NDArray[np.bool_]
     """(n, 1, H, W): the brain or head in them."""
     view: ScanView
+    slices: Sequence[int]
+    """(n,) which slice of the scan each image is, from 0, on the grid of `view.truth()`."""
     anatomy: NDArray[np.float32]
     """The scan on the grid of `view.truth()`."""
     stored: Callable[[NDArray[Any]], Any]

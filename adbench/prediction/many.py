@@ -1,10 +1,6 @@
 """Predictions of many scans in a folder: resumed where they were cut off, and no broken scan stops the others.
 
-<out>/predictions.csv                one row a scan
-<out>/<scan>/scores.nii.gz           the score map on the scan's own grid
-<out>/<scan>/lesions-<point>.nii.gz  what an operating point flags
-<out>/<scan>/sheet.png               slices to look at
-<out>/<scan>/prediction.json         written last
+<out>/predictions.csv has one row a scan; where the files of each lie, `outputs` says.
 """
 
 from __future__ import annotations
@@ -25,11 +21,12 @@ from adbench.config.options import Reporter
 from adbench.contracts.scans import NewScan
 from adbench.errors import AdbenchError, ConfigError, ModelError
 from adbench.prediction.model import Model, Prediction
+from adbench.prediction.outputs import DESCRIPTION, Outputs, description, outputs_of
 from adbench.prediction.report import ScanReport
 from adbench.results.record import Model as Part
 from adbench.storage.files import write_atomic
 
-REPORT, TABLE = "prediction.json", "predictions.csv"
+TABLE = "predictions.csv"
 CHUNK = 1 << 20
 
 
@@ -70,6 +67,8 @@ def predict_all(
     points = tuple(point.key for point in model.points(at))
     rows: dict[str, ScanReport | None] = {}
     failures: list[Failure] = []
+    if any(scan.bids is not None for scan in scans):
+        _write(out / DESCRIPTION, description(model.card.method, model.card.trained_on.name))
     reporter.progress("scans", 0, len(scans))
     for done, scan in enumerate(scans, start=1):
         try:
@@ -84,16 +83,6 @@ def predict_all(
         _write(out / TABLE, _table(rows, points).encode())
         reporter.progress("scans", done, len(scans))
     return failures
-
-
-def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> None:
-    """Raise ConfigError where results would lie among the scans: nothing is written into someone's data."""
-    place = out.resolve()
-    inside = any(path.is_dir() and place.is_relative_to(path.resolve()) for path in paths)
-    if inside or any(file.resolve().is_relative_to(place) for scan in scans for file in scan.files):
-        raise ConfigError(
-            f"Predictions have a folder of their own, but {out} lies among the scans: name another by -o."
-        )
 
 
 def _one(
@@ -112,14 +101,14 @@ def _one(
         precision=model.precision,
         force=force,
     )
-    folder = out / scan.name
-    if (report := _done(folder, made, model.sha256)) is not None:
+    files = outputs_of(out, scan, points)
+    if (report := _done(files, made, model.sha256)) is not None:
         reporter.message(f"{scan.name}: done before with this model and these settings")
         return report
-    if (folder / REPORT).is_file():
-        reporter.message(f"{scan.name}: what lies in {folder} is of another scan, model or setting: it is replaced")
+    if files.report.is_file():
+        reporter.message(f"{scan.name}: {files.report} is of another scan, model or setting: it is replaced")
     prediction = model.predict_scan(scan, at, force)
-    _write_prediction(folder, prediction, made)
+    _write_prediction(files, prediction, made)
     for warning in prediction.report.warnings:
         reporter.message(f"{scan.name}: warning: {warning}")
     return prediction.report
@@ -137,31 +126,26 @@ def _content(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _done(folder: Path, made: Made, sha256: str) -> ScanReport | None:
+def _done(files: Outputs, made: Made, sha256: str) -> ScanReport | None:
     """What was written before, where it is whole and of the same."""
     try:
-        found = PredictionFile.model_validate_json((folder / REPORT).read_bytes())
+        found = PredictionFile.model_validate_json(files.report.read_bytes())
     except (OSError, ValidationError):
         return None
-    whole = all((folder / name).is_file() for name in _names(made.points))
-    return found.report if whole and found.made == made and found.report.model.sha256 == sha256 else None
+    same = found.made == made and found.report.model.sha256 == sha256
+    return found.report if same and files.are_there() else None
 
 
-def _names(points: Sequence[str]) -> list[str]:
-    return ["scores.nii.gz", "sheet.png", *(f"lesions-{key}.nii.gz" for key in points)]
-
-
-def _write_prediction(folder: Path, prediction: Prediction, made: Made) -> None:
-    (folder / REPORT).unlink(missing_ok=True)
-    images = {"scores.nii.gz": prediction.scores}
-    images |= {f"lesions-{key}.nii.gz": mask for key, mask in prediction.lesions.items()}
-    for name, image in images.items():
-        _write(folder / name, gzip.compress(image.to_bytes(), 1, mtime=0))
+def _write_prediction(files: Outputs, prediction: Prediction, made: Made) -> None:
+    files.report.unlink(missing_ok=True)
+    images = {files.scores: prediction.scores, **{files.lesions[key]: mask for key, mask in prediction.lesions.items()}}
+    for path, image in images.items():
+        _write(path, gzip.compress(image.to_bytes(), 1, mtime=0))
     buffer = io.BytesIO()
     prediction.sheet.save(buffer, "PNG")
-    _write(folder / "sheet.png", buffer.getvalue())
+    _write(files.sheet, buffer.getvalue())
     content = PredictionFile(report=prediction.report, made=made).model_dump(mode="json")
-    _write(folder / REPORT, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    _write(files.report, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -21,13 +21,14 @@ from adbench.contracts.scans import NewScan, PreparedScan
 from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
 from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
+from adbench.metrics.evidence import map_quantile
 from adbench.prediction.card import ModelCard, PointCard, described
 from adbench.prediction.model_file import ModelFile, read_model
-from adbench.prediction.report import ScanReport, report_of
+from adbench.prediction.report import ScanReport, SliceScores, report_of
 from adbench.prediction.sheet import draw
 from adbench.protocol.data import instance
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.protocol.scoring import map_scores, median_of
+from adbench.protocol.scoring import image_scores, map_scores, median_of
 
 Floats = NDArray[np.float32]
 DEFAULT_AT = (0.01,)
@@ -101,10 +102,12 @@ class Model:
         prepared = self.dataset.prepare_scan(scan, force)
         if not len(prepared.images):
             raise DataError(f"A scan needs a slice with a brain or head, but {scan.name} has none.")
-        scores = self._on_grid(prepared, self.maps(prepared.images))
+        maps, own = self._scored(prepared.images)
+        scores = self._on_grid(prepared, maps)
         seen = np.isfinite(scores)
         flagged = {point.key: scores > point.threshold for point in points}
-        report = report_of(self.card, self.sha256, scan.name, prepared, scores, points, self._elsewhere())
+        slices = self._slices(prepared, maps, own)
+        report = report_of(self.card, self.sha256, scan.name, prepared, scores, points, slices, self._elsewhere())
         unseen = np.float32(min(0.0, float(scores[seen].min())))
         sheet = draw(prepared, scores, flagged[points[-1].key], report, points[-1])
         return Prediction(
@@ -117,24 +120,43 @@ class Model:
     def measured(self, scan: NewScan) -> tuple[Floats, Floats]:
         """The scores of a healthy scan that thresholds are taken from: of its voxels, and of pixels at network size."""
         prepared = self.dataset.prepare_scan(scan)
-        maps = self.maps(prepared.images)
+        maps, _ = self._scored(prepared.images, with_own=False)
         scores = self._on_grid(prepared, maps)
         pixels = maps[prepared.brains] if self.protocol.region == "brain" else maps.ravel()
         return scores[np.isfinite(scores)], pixels
 
     def maps(self, images: Floats) -> Floats:
         """Score maps of prepared slices (n, 1, H, W), batch by batch as a run scores them. Raises ScoreError."""
-        size = self.protocol.batch_size
-        with computing(self.device, self.precision):
-            maps = [
-                map_scores(
-                    self.detector, torch.from_numpy(np.array(images[i : i + size])).to(self.device), self.card.method
-                )
-                for i in range(0, len(images), size)
-            ]
+        return self._scored(images, with_own=False)[0]
+
+    def _scored(self, images: Floats, with_own: bool = True) -> tuple[Floats, Floats]:
+        """Score maps, and the method's own image-level scores (n,), which are empty unless they are asked for."""
+        size, method = self.protocol.batch_size, self.card.method
+        maps, own = [], []
+        for i in range(0, len(images), size):
+            batch = torch.from_numpy(np.array(images[i : i + size])).to(self.device)
+            with computing(self.device, self.precision):
+                maps.append(map_scores(self.detector, batch, method))
+                if with_own:
+                    own.append(self._own(batch, maps[-1]))
         if self.protocol.postprocess == "median":
             maps = [median_of(each, self.protocol.median_px) for each in maps]
-        return np.concatenate(maps)
+        return np.concatenate(maps), np.concatenate([*own, np.empty(0, np.float32)])
+
+    def _own(self, batch: torch.Tensor, maps: Floats) -> Floats:
+        """Image-level scores; of a method that has no rule of its own from the maps, which are not made twice."""
+        if type(self.detector).image_scores is Detector.image_scores:
+            return torch.from_numpy(maps).mean(dim=(1, 2, 3)).numpy()
+        return image_scores(self.detector, batch, self.card.method)
+
+    def _slices(self, prepared: PreparedScan, maps: Floats, own: Floats) -> list[SliceScores]:
+        lesion = np.zeros(maps.shape[1:], bool)  # not known: the quantile is of all that is measured
+        valid = prepared.brains if self.protocol.region == "brain" else [None] * len(maps)
+        rows = zip(prepared.slices, maps, valid, own, strict=True)
+        return [
+            SliceScores(slice=int(z), percentile_99=float(map_quantile(scores, lesion, inside)), own=float(mine))
+            for z, scores, inside, mine in rows
+        ]
 
     def _elsewhere(self) -> list[str]:
         """Say where scores are computed in another way than those that the thresholds come from."""
@@ -174,8 +196,9 @@ def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:
         )
     config = _valid(plugin.cls.Config, card.config, f"settings of {card.method}")
     detector = plugin.cls(config, Runtime(device=device, seed=card.seed))
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in file.tensors.items()}
     try:
-        detector.load_state(file.tensors)
+        detector.load_state(tensors)
     except AdbenchError:
         raise
     except Exception as error:  # of whatever network: names or shapes that do not fit

@@ -50,6 +50,17 @@ class ScanScores(Part):
     highest: float
 
 
+class SliceScores(Part):
+    """One score for each slice, as image-level metrics have them."""
+
+    slice: int
+    """From 0, along the third axis in canonical orientation."""
+    percentile_99: float
+    """Of its map, the same rule for all methods."""
+    own: float
+    """The method's own image-level score."""
+
+
 class LikenessReport(Part):
     """How like held-out healthy images the scan is (`adbench.prediction.likeness`)."""
 
@@ -73,6 +84,7 @@ class ScanReport(Part):
     """Of the scan in canonical orientation."""
     slices_scored: int
     scores: ScanScores
+    slices: tuple[SliceScores, ...]
     points: tuple[Flagged, ...]
     likeness: LikenessReport
     warnings: tuple[str, ...]
@@ -85,6 +97,7 @@ def report_of(
     prepared: PreparedScan,
     scores: Floats,
     points: Sequence[PointCard],
+    slices: Sequence[SliceScores],
     cautions: Sequence[str] = (),
 ) -> ScanReport:
     """Describe the scores (X, Y, Z) of a scan, -inf where a voxel has none."""
@@ -105,6 +118,7 @@ def report_of(
             percentile_99=float(np.percentile(values, 99)),
             highest=float(values.max()),
         ),
+        slices=tuple(slices),
         points=tuple(_flagged(scores, point, affine) for point in points),
         likeness=LikenessReport(
             histogram_distance=like.distance,

@@ -28,8 +28,10 @@ from adbench.protocol.identity import DatasetIdentity, config_hash
 from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
 from adbench.results.record import record_path
+from adbench.storage.depot import Depot
 from adbench.storage.spec import canonical_hash, changed_fields
 from adbench.storage.store import ArtifactStore
+from adbench.storage.travel import fetch_or_say
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,22 @@ class Cell:
 
     def store(self, reporter: Reporter | None = None) -> ArtifactStore:
         """Where the parts and the scored batches of this cell are kept."""
-        return ArtifactStore.below(self.options.cache, (reporter or Silent()).message)
+        store = ArtifactStore.below(self.options.cache, (reporter or Silent()).message)
+        return store.made_for(f"{self.method} on {self.data.name}")
+
+    def store_of_parts(self, reporter: Reporter) -> ArtifactStore:
+        """The same store, which asks the depot of the run for a part before it is made."""
+        trained_on = self.data.train_on.source.name if self.data.train_on else self.data.name
+        store = self.store(reporter).made_for(f"{self.method} on {trained_on}")
+        if self.options.parts is None:
+            return store
+        depot = Depot(self.options.parts)
+        return store.looking(lambda key: fetch_or_say(store, depot, key))
+
+    def hold_parts(self) -> None:
+        """Keep the parts that are planned from being pruned until this process ends."""
+        for part in self.plan.parts:
+            self.store().hold(part.spec)
 
     def detector(self, store: ArtifactStore, reporter: Reporter) -> Detector[Any]:
         """A fresh detector of this cell, not fitted."""
@@ -133,6 +150,8 @@ def build_cells(
             nothing has been written then.
     """
     check_preset(options.preset)
+    if options.parts is not None:
+        Depot(options.parts).check()
     device = pick_device(options.device)
     settings = parse_settings(options.settings)
     plugins = [load_detector(name) for name in methods]

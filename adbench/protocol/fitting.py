@@ -20,8 +20,8 @@ class Fitted:
 
 
 def fit(cell: Cell, reporter: Reporter) -> Fitted:
-    """Fit the detector of a cell; parts that the cache holds are fetched."""
-    detector = cell.detector(cell.store(reporter), reporter)
+    """Fit the detector of a cell; parts that the cache holds, or the depot of the run, are fetched."""
+    detector = cell.detector(cell.store_of_parts(reporter), reporter)
     healthy, validation = cell.data.healthy()
     of = f" of {cell.data.train_on.source.name}" if cell.data.train_on else ""
     reporter.message(f"{cell.method} on {cell.data.name}: fitting on {len(healthy)} images{of}")

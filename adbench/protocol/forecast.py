@@ -19,6 +19,9 @@ from adbench.errors import RecordError
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.planned import named
 from adbench.results.record import read_record
+from adbench.storage.depot import Depot
+from adbench.storage.store import ArtifactStore
+from adbench.storage.travel import is_at
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class PartForecast:
     key: str
     kind: str
     status: str
-    """reuse, resume or train."""
+    """reuse, fetch, resume, train or compute."""
     steps: int
     parameters: int | None
     flops: int | None
@@ -148,11 +151,22 @@ def _of_part(part: PartPlan, forward: _Cost | None, cell: Cell, known: _Known) -
             module, run = part.build()
             parameters, step = sum(p.numel() for p in module.parameters()), _cost(run, cell)
             memory = step.memory_bytes
-        status = "reuse" if store.has(part.spec) else "resume" if store.has_checkpoint(part.spec) else "train"
+        status = _status(part, cell, store)
         flops = step.flops * part.steps if step else None
-        seconds = 0.0 if status == "reuse" else step.seconds * part.steps if step else None
+        seconds = 0.0 if status in ("reuse", "fetch") else step.seconds * part.steps if step else None
         known.parts[key] = PartForecast(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
     return known.parts[key]
+
+
+def _status(part: PartPlan, cell: Cell, store: ArtifactStore) -> str:
+    """How a run will come by a part: as the store does, in this order."""
+    if store.has(part.spec):
+        return "reuse"
+    if cell.options.parts is not None and is_at(Depot(cell.options.parts), part.spec.key):
+        return "fetch"
+    if store.has_checkpoint(part.spec):
+        return "resume"
+    return "train" if part.build else "compute"
 
 
 def _cost(run: Run, cell: Cell) -> _Cost:

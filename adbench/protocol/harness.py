@@ -53,6 +53,8 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
     if options.tuning:
         _check_tuned(options.tuning, cells)
     check_writable(options)
+    for cell in cells:
+        cell.hold_parts()
     groups = groupby(cells, key=lambda cell: (cell.data.name, cell.method))
     return [record for _, regions in groups for record in evaluate(list(regions), reporter)]
 

@@ -24,7 +24,7 @@ from adbench.metrics.maps import check_scores
 from adbench.protocol.cell import Cell
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.spec import PartSpec
-from adbench.storage.store import ArtifactStore
+from adbench.storage.store import SCORES, ArtifactStore
 
 Floats = NDArray[np.float32]
 Score = Callable[[Tensor], Floats]
@@ -80,11 +80,12 @@ class Scorer:
         """A batch whose maps are replaced by their medians, which are kept like the maps themselves."""
         size = self.cell.protocol.median_px
         config = {"what": "median", "px": size, "of": batch.spec.key}
-        spec = PartSpec("scores", 2, config, batch.spec.data, self.cell.options.seed, {})
+        spec = PartSpec(SCORES, 2, config, batch.spec.data, self.cell.options.seed, {})
 
         def make(checkpoint: object) -> dict[str, Tensor]:
             return {"scores": torch.from_numpy(median_of(batch.read(), size))}
 
+        self.store.hold(spec)
         return Batch(batch.where, spec, lambda: self.store.get(spec, make)["scores"].numpy())
 
     def images(self, split: Split, name: str) -> Floats:
@@ -105,12 +106,13 @@ class Scorer:
         """A batch is known by its images and by what decides their scores, wherever in a split it stands."""
         config = {"cell": self.cell.scores_hash, "what": what}
         parents, data = dict(self.detector.artifacts()), split.take(where).image_fingerprint
-        spec = PartSpec("scores", 2, config, data, self.cell.options.seed, parents)
+        spec = PartSpec(SCORES, 2, config, data, self.cell.options.seed, parents)
 
         def make(checkpoint: object) -> dict[str, Tensor]:
             images = torch.from_numpy(np.array(split.images[where])).to(self.cell.device)
             return {"scores": torch.from_numpy(score(images))}
 
+        self.store.hold(spec)
         shapes = {"scores": split.images[where].shape[:dimensions]}
         return Batch(where, spec, lambda: self.store.get(spec, make, shapes)["scores"].numpy())
 
@@ -125,10 +127,15 @@ class Scorer:
         return map_scores(self.detector, images, self.cell.method)
 
     def _image_scores(self, images: Tensor) -> Floats:
-        scores, expected = _as_array(self.detector.image_scores(images), self.cell.method), tuple(images.shape[:1])
-        if scores.shape != expected:
-            raise ScoreError(f"Image scores must have the shape {expected}, one an image, got {scores.shape}.")
-        return check_scores(scores, expected)
+        return image_scores(self.detector, images, self.cell.method)
+
+
+def image_scores(detector: Detector[object], images: Tensor, method: str) -> Floats:  # type: ignore[type-var]
+    """The method's own score (B,) of images that are scored together, on its device. Raises ScoreError."""
+    scores, expected = _as_array(detector.image_scores(images), method), tuple(images.shape[:1])
+    if scores.shape != expected:
+        raise ScoreError(f"Image scores must have the shape {expected}, one an image, got {scores.shape}.")
+    return check_scores(scores, expected)
 
 
 def map_scores(detector: Detector[object], images: Tensor, method: str) -> Floats:  # type: ignore[type-var]

@@ -9,6 +9,7 @@ planes, of which any subset may be asked for later, are memory-mapped files that
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from adbench.config.options import Progress, Silent
 from adbench.errors import ArtifactError
+from adbench.storage.leases import hold
 from adbench.storage.spec import canonical_hash
 
 T = TypeVar("T")
@@ -105,12 +107,14 @@ class Kept:
 
     def _open(self, name: str, shape: tuple[int, ...]) -> tuple[Planes, NDArray[np.bool_]]:
         path = self.folder / f"{name}.npy"
+        hold(path)
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f"{name}.lock"):
                 have = self._read_have(name, shape[0])
                 if not path.is_file() or not have.any():  # nothing in it is known to be whole
                     np.lib.format.open_memmap(path, "w+", np.float32, shape).flush()
+                os.utime(path)  # used now
         try:
             stack = np.load(path, mmap_mode="r")
         except ValueError as error:

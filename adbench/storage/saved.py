@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ class Saved:
             if old != file:
                 old.unlink(missing_ok=True)
 
+    def touch(self) -> None:
+        """Note that it was used now, by the time of its index; a cache that can only be read keeps none."""
+        with suppress(OSError):
+            os.utime(self._index)
+
     def exists(self) -> bool:
         return self._index.is_file()
 
@@ -75,17 +81,33 @@ class Saved:
         """
         with self._naming_damage():
             index = self._read_index()
-            file = self.folder / index["file"]
-            size = file.stat().st_size
-            if size != index.get("bytes", size):  # those written first do not say their size
-                raise DamagedError(f"{file.name} has {size} bytes and not {index['bytes']}")
-            data = file.read_bytes()
-            if hashlib.sha256(data).hexdigest() != index["sha256"]:
-                raise DamagedError(f"{file.name} does not match its hash")
+            data = self._file(index).read_bytes()
+            self._check_hash(hashlib.sha256(data), index)
             tensors, meta = tensors_from_bytes(data), index["meta"]
         if shapes is not None:
             self.check_shapes(tensors, shapes)
         return tensors, meta
+
+    def check(self) -> dict[str, Any]:
+        """Return the index with file, bytes, sha256 and meta, after all was read. Raises DamagedError, as `read`."""
+        with self._naming_damage():
+            index = self._read_index()
+            with self._file(index).open("rb") as file:
+                self._check_hash(hashlib.file_digest(file, "sha256"), index)
+                return {**index, "bytes": file.tell()}
+
+    def _file(self, index: Mapping[str, Any]) -> Path:
+        """The file of the tensors, which is of its size. Raises DamagedError, OSError."""
+        file = self.folder / index["file"]
+        size = file.stat().st_size
+        if size != index.get("bytes", size):  # those written first do not say their size
+            raise DamagedError(f"{file.name} has {size} bytes and not {index['bytes']}")
+        return file
+
+    @staticmethod
+    def _check_hash(digest: Any, index: Mapping[str, Any]) -> None:
+        if digest.hexdigest() != index["sha256"]:
+            raise DamagedError(f"{index['file']} does not match its hash")
 
     def check_shapes(self, tensors: Tensors, shapes: Shapes) -> None:
         """Raise ArtifactError where tensors that were saved here are not those that `shapes` names, each of its shape.

@@ -20,6 +20,11 @@ def canonical_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def key_of(spec: Mapping[str, Any]) -> str:
+    """`<kind>-<16 hex digits>` of what `PartSpec.as_dict` gives, as an index of a part says it."""
+    return f"{spec.get('kind')}-{canonical_hash(spec)[:16]}"
+
+
 def changed_fields(config: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
     """The fields of a config, JSON-able and by name, that differ from their defaults; `exclude` leaves some out."""
     return config.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
@@ -43,7 +48,7 @@ class PartSpec:
     @property
     def key(self) -> str:
         """`<kind>-<16 hex digits>`, also the part's folder name."""
-        return f"{self.kind}-{canonical_hash(self.as_dict())[:16]}"
+        return key_of(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -19,9 +19,12 @@ from torch import Tensor
 
 from adbench.errors import ArtifactError
 from adbench.storage.files import write_atomic
+from adbench.storage.leases import hold
 from adbench.storage.saved import Checkpoint, DamagedError, Notify, Saved, Shapes, Tensors
 from adbench.storage.spec import PartSpec, canonical_hash
 
+SCORES = "scores"
+"""Kind of the score maps that are kept beside the parts."""
 PROBE_BYTES = 1 << 16
 """Written to find out whether a folder can be: an empty file fits on a full disk."""
 REMOVALS = 20
@@ -34,11 +37,16 @@ class ArtifactStore:
     def __init__(self, root: Path, notify: Notify = lambda message: None) -> None:
         self.root, self.notify = root, notify
         self._computing: Callable[[], tuple[str, str]] = lambda: ("cpu", "float32")
+        self._fetch: Callable[[str], object] = lambda key: None
+        self._hold: Callable[[Path], object] = lambda folder: None
+        self._made_for = ""
 
     @classmethod
     def below(cls, cache: Path, notify: Notify = lambda message: None) -> ArtifactStore:
         """The store of a cache folder."""
-        return cls(cache / "artifacts", notify)
+        store = cls(cache / "artifacts", notify)
+        store._hold = hold
+        return store
 
     @classmethod
     def temporary(cls) -> ArtifactStore:
@@ -53,6 +61,22 @@ class ArtifactStore:
         store = copy(self)
         store._computing = how
         return store
+
+    def made_for(self, what: str) -> ArtifactStore:
+        """The same store, whose parts say what they were made for, such as "ddim on tcga-lgg"."""
+        store = copy(self)
+        store._made_for = what
+        return store
+
+    def looking(self, fetch: Callable[[str], object]) -> ArtifactStore:
+        """The same store, where `fetch(key)` may bring a part into its folder before it is made; its lock is held."""
+        store = copy(self)
+        store._fetch = fetch
+        return store
+
+    def hold(self, spec: PartSpec) -> None:
+        """Keep what a cache has of a part, now or later, from being pruned until this process ends."""
+        self._hold(self.folder(spec))
 
     def folder(self, spec: PartSpec) -> Path:
         return self.root / spec.key
@@ -72,6 +96,7 @@ class ArtifactStore:
         Raises ArtifactError where the store cannot be written, or a part is not as `shapes` says: give those of
         the network that it is loaded into (`shapes_of(module.state_dict())`).
         """
+        self.hold(spec)
         saved = Saved(self.folder(spec), "part")
         device, precision = self._computing()
         checkpoint = Checkpoint(self.folder(spec), self.notify, precision)
@@ -81,13 +106,17 @@ class ArtifactStore:
                 if self.has_checkpoint(spec):  # a kill came between the part and the end of its checkpoint
                     checkpoint.remove()
                 return tensors
-        with self._locked(spec):
+        with self.locked(spec.key):
             loaded = self._load(saved, spec, shapes)
             if loaded is None:
                 saved.remove()
+                self._fetch(spec.key)
+                loaded = self._load(saved, spec, shapes)
+            if loaded is None:
                 loaded = dict(make(checkpoint))
                 made = {"core_s": checkpoint.core_s, "device": device, "precision": precision}
-                saved.save(loaded, {"spec": spec.as_dict(), **made})
+                for_what = {"made_for": self._made_for} if self._made_for else {}
+                saved.save(loaded, {"spec": spec.as_dict(), **made, **for_what})
             checkpoint.remove()
             return loaded
 
@@ -120,16 +149,17 @@ class ArtifactStore:
             write_atomic(probe, bytes(PROBE_BYTES))
             probe.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
     def remove(self, spec: PartSpec) -> None:
         """Remove a part, after whoever is making it at the moment."""
-        with self._locked(spec):
+        with self.locked(spec.key):
             shutil.rmtree(self.folder(spec), ignore_errors=True)
 
     def _read(self, saved: Saved, spec: PartSpec, shapes: Shapes | None) -> dict[str, Tensor]:
         """Return the tensors. Raises DamagedError, and ArtifactError where they are not of this part."""
         tensors, meta = saved.read(shapes)
+        saved.touch()
         if canonical_hash(meta.get("spec")) != canonical_hash(spec.as_dict()):
             raise ArtifactError(
                 f"A part lies in the folder of its own key, but what lies in {saved.folder} was made as another part. "
@@ -147,25 +177,27 @@ class ArtifactStore:
             self.notify(f"part {saved.folder.name} is damaged ({error}): it is made again")
             return None
 
-    def _locked(self, spec: PartSpec) -> Any:
+    def locked(self, key: str) -> Any:
+        """Hold the lock of a part, after whoever is making it. Raises ArtifactError where its folder cannot be made."""
         try:
             for _ in range(REMOVALS):
                 with suppress(FileNotFoundError, FileExistsError):  # another run removed the folder meanwhile
-                    return self._lock(spec)
-            return self._lock(spec)
+                    return self._lock(key)
+            return self._lock(key)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
-    def _lock(self, spec: PartSpec) -> Any:
-        self.folder(spec).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder(spec) / ".lock")
+    def _lock(self, key: str) -> Any:
+        folder = self.root / key
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
         try:
             return lock.acquire(timeout=0)
         except Timeout:
-            self.notify(f"another run is making {spec.key}: waiting for it")
+            self.notify(f"another run is making {key}: waiting for it")
             return lock.acquire()
 
-    def _unwritable(self, error: OSError) -> ArtifactError:
+    def unwritable(self, error: OSError) -> ArtifactError:
         return ArtifactError(
             f"Trained parts must be saved, but {self.root} cannot be written ({error.strerror}). "
             "Free space there, or name another folder with --cache."

@@ -9,7 +9,6 @@ a trial counts as under way until `adbench tune` is run again on the machine tha
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -24,15 +23,13 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from adbench.config.urls import shown
 from adbench.errors import AdbenchError, TuningError
 
 HEARTBEAT_S, GRACE_S = 30, 120
 JOURNAL = "journal:"
 BUSY_S = 60.0
 """How long a process waits for an SQLite file that others write to."""
-
-USER = re.compile(r"(://[^\s:/@]*:)[^\s]*@")
-PARAMETER = re.compile(r"(?i)([?&;\s][\w.-]*(?:pass|pwd|secret|token|key|credential)[\w.-]*=)[^&;\s]*")
 
 TryAgain = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -64,11 +61,6 @@ class _Journal(JournalFileBackend):
 def default_storage(cache_folder: Path) -> str:
     """URL of the SQLite file with all studies below the cache folder."""
     return f"sqlite:///{(cache_folder / 'tuning' / 'studies.db').absolute()}"
-
-
-def shown(text: str) -> str:
-    """A storage's URL, or any text with one, without passwords: neither before the host nor among the parameters."""
-    return PARAMETER.sub(r"\1***", USER.sub(r"\1***@", text))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from adbench.config.urls import shown
 from adbench.errors import TuningError, suggestion
 from adbench.storage.spec import canonical_hash
 from adbench.tuning import places
@@ -70,7 +71,7 @@ def load_study(url: str, name: str) -> optuna.Study:
         file = places.local_file(url)
     if file is not None and not file.is_file():
         raise TuningError(
-            f"no study {name!r}: {places.shown(url)} holds none yet. Make one with adbench tune, or see --storage."
+            f"no study {name!r}: {shown(url)} holds none yet. Make one with adbench tune, or see --storage."
         )
     opened = places.open_storage(url, try_again)
     known = [summary.study_name for summary in optuna.get_all_study_summaries(opened)]

@@ -100,7 +100,7 @@ def command(study: optuna.Study) -> str:
     """The command that uses what a study found."""
     identity = study.user_attrs[studies.IDENTITY]
     options = " ".join(f"--{name} {identity[name]}" for name in ("method", "dataset", "preset"))
-    return f"adbench run {options} --tuned {study.study_name}"
+    return f"adbench run {options} --tuned {study.study_name} --out results"
 
 
 def record(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:

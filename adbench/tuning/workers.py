@@ -17,6 +17,7 @@ import optuna
 import torch
 
 from adbench.config.options import Reporter, Silent
+from adbench.config.urls import shown
 from adbench.errors import AdbenchError, TuningError
 from adbench.tuning import places, studies
 from adbench.tuning.objective import DIRECTIONS, Objective, prepare
@@ -50,7 +51,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
     options = replace(options, precision=objective.precision)  # worker processes decide nothing anew
     with places.reaching(url):
         study = _open(url, objective)
-        reporter.message(f"study {options.name} in {places.shown(url)}")
+        reporter.message(f"study {options.name} in {shown(url)}")
         numbers = studies.requeue_dead(study)
         if numbers:
             reporter.message(f"trials {', '.join(map(str, numbers))} were cut off and are tried again")
@@ -65,7 +66,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
         finally:
             studies.requeue_dead(study)
         studies.check_some_succeeded(options.name, studies.finished(studies.trials_of(study)))
-    return Outcome(study, places.shown(url))
+    return Outcome(study, shown(url))
 
 
 def _check_options(options: TuneOptions) -> None:

@@ -117,6 +117,8 @@ def is_cheap(command: Command) -> bool:
         "table": str(options.get("out")) != "leaderboards",
         "leaderboard": str(options.get("out")) != "leaderboards",
         "predict": True,
+        "cache list": True,
+        "cache verify": True,
         "calibrate": True,
         "model show": True,
         "model export": methods <= CHEAP,

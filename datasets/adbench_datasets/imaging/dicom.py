@@ -28,6 +28,8 @@ MIN_APART_MM = 1e-3
 MAX_TILT = 0.01
 """Largest sideways shift of a slice against the one below, as a fraction of their distance: half a degree."""
 MODALITIES = {"MR": "MRI", "CT": "CT"}
+AIR = {"MR": 0.0, "CT": -1000.0}
+"""What padding becomes."""
 HEADER = (
     *("Modality", "SeriesInstanceUID", "ImageType", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
     *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
@@ -215,4 +217,22 @@ def _pixels(path: Path, rows: int, columns: int) -> NDArray[np.float32]:
     if stored.shape != (rows, columns):
         raise CaseError(path, f"a slice of {columns} x {rows} pixels is needed, but the shape is {stored.shape}.")
     slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-    return (stored * slope + intercept).astype(np.float32)
+    values = (stored * slope + intercept).astype(np.float32)
+    values[_padding(data, stored)] = AIR[data.Modality]
+    return values
+
+
+def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which pixels are none: those of PixelPaddingValue, or from it to PixelPaddingRangeLimit."""
+    value = data.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    limit = data.get("PixelPaddingRangeLimit", value)
+    ends = [_as_stored(int(end), data) for end in (value, limit)]
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
+
+
+def _as_stored(value: int, data: Any) -> int:
+    """A number that was written as unsigned, of pixels that are signed: many scanners do so."""
+    bits = int(data.BitsAllocated)
+    return value - (1 << bits) if data.PixelRepresentation == 1 and value >= 1 << (bits - 1) else value

@@ -14,8 +14,10 @@ the cache takes twice its space.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from filelock import FileLock, Timeout
 from adbench.contracts.dataset import DataRuntime
 from adbench.contracts.splits import Split
 from adbench.storage.files import write_atomic
+from adbench.storage.leases import hold
 from adbench_datasets.imaging.preprocessing import Kind
 from adbench_datasets.imaging.shards import prepare_all, usable
 from adbench_datasets.imaging.slice_jobs import GROUPS, Job, Make, key_of, writing
@@ -58,6 +61,7 @@ class SliceCache:
         """
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
+            hold(folder)
             lock = FileLock(f"{folder}.lock")
             try:
                 lock.acquire(timeout=0)
@@ -65,7 +69,10 @@ class SliceCache:
                 runtime.notify(f"Another process is preparing these slices in {folder}: waiting for it.")
                 lock.acquire()
         try:
-            return cls._current(folder, jobs, make, runtime) or cls._made(folder, jobs, size, make, runtime)
+            found = cls._current(folder, jobs, make, runtime) or cls._made(folder, jobs, size, make, runtime)
+            with suppress(OSError):
+                os.utime(folder / "index.json")  # used now
+            return found
         finally:
             lock.release()
 

@@ -95,7 +95,8 @@ def _below(path: Path, suffix: str, entity: str | None) -> Iterator[NewScan]:
             brain = None if each.brain is None else FileRef(each.brain)
             case = Case(stem(each.image), FileRef(each.image), lesion_free=True, brain=brain)
             files_of = [each.image, *([each.brain] if each.brain else [])]
-            yield NewScan(stem(each.image), files_of, case)
+            name = each.image.relative_to(path).with_name(stem(each.image).rpartition("_")[0])
+            yield NewScan(stem(each.image), files_of, case, bids=name.as_posix())
     else:
         yield from _folder(path)
 
@@ -179,6 +180,7 @@ class Reader:
             images=made.images,
             brains=made.brains,
             view=view,
+            slices=z,
             anatomy=scan.image,
             stored=lambda array: to_source(array, scan),
             traits=traits_of(scan, units, region),

@@ -19,8 +19,9 @@ import adbench
 from adbench.config.options import Silent
 from adbench.errors import ConfigError, DataError
 from adbench.prediction.export import export
-from adbench.prediction.many import check_apart, predict_all
+from adbench.prediction.many import predict_all
 from adbench.prediction.model import load_model
+from adbench.prediction.outputs import check_apart
 from adbench.protocol.cell import build_cells
 from adbench.protocol.fitting import fit
 from adbench.protocol.measure import measure
