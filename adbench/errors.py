@@ -57,6 +57,10 @@ class RecordError(AdbenchError):
     """A record or a page cannot be read, written or understood."""
 
 
+class SuiteError(AdbenchError):
+    """A suite is no such file, or cannot be run as it says."""
+
+
 class ModelError(AdbenchError):
     """A model file is no such file, is damaged, or cannot be used here."""
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from adbench.cli import cache, console, data, model, new, parts
+from adbench.cli import cache, console, data, model, new, parts, suite
 from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.calibrate import calibrate
 from adbench.cli.compare import compare
@@ -70,6 +70,7 @@ app.add_typer(new.app, name="new")
 app.add_typer(cache.app, name="cache")
 app.add_typer(model.app, name="model")
 app.add_typer(parts.app, name="parts")
+app.add_typer(suite.app, name="suite")
 app.command("list")(list_plugins)
 app.command()(info)
 app.command(cls=SpreadCommand)(run)

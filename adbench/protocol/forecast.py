@@ -7,7 +7,7 @@ FLOPs from PyTorch's counter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adbench.config.options import Reporter, RunOptions
@@ -20,6 +20,7 @@ from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.planned import named
 from adbench.results.record import read_record
 from adbench.storage.depot import Depot
+from adbench.storage.spec import canonical_hash
 from adbench.storage.store import ArtifactStore
 from adbench.storage.travel import is_at
 
@@ -63,36 +64,49 @@ class _Cost:
     seconds: float
     flops: int
     memory_bytes: int
+    parameters: int = 0
+
+
+Network = tuple[tuple[str, int, str, str], ...]
+"""Of each part: kind, version, hash of the config, and data. Another seed costs the same."""
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What other cells of the same run have already shown."""
+class Known:
+    """What other cells have already shown; one for all forecasts that belong together."""
 
-    parts: dict[str, PartForecast]
-    passes: dict[tuple[str, ...], _Cost]
-    """Cost of one network pass by the keys of the trained parts, which name the network."""
-    scored: set[tuple[str, str]]
-    """Dataset and hash of the scores that are planned: another region is measured on the same."""
+    measured: bool = True
+    """Whether networks are made and timed."""
+    parts: dict[str, PartForecast] = field(default_factory=dict)
+    steps: dict[Network, _Cost] = field(default_factory=dict)
+    """Of training, by the parts up to the one that is trained."""
+    passes: dict[Network, _Cost] = field(default_factory=dict)
+    """Of networks, by their trained parts."""
+    scored: set[tuple[str, str, int]] = field(default_factory=set)
+    """Dataset, hash and seed of the scores that are planned: another region is measured on the same."""
 
 
 def forecast(
-    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
+    methods: Sequence[str],
+    datasets: str | Sequence[str],
+    options: RunOptions,
+    reporter: Reporter,
+    known: Known | None = None,
 ) -> list[CellForecast]:
     """Return what each cell would take. Raises AdbenchError where the run itself would, on the user's input."""
-    known, forecasts = _Known({}, {}, set()), []
+    known, forecasts = known or Known(), []
     for cell in build_cells(methods, datasets, options, reporter):
         with cell.computing(), named(cell.plugin):
             forecasts.append(_of_cell(cell, known))
     return forecasts
 
 
-def _of_cell(cell: Cell, known: _Known) -> CellForecast:
+def _of_cell(cell: Cell, known: Known) -> CellForecast:
     forward = _forward(cell, known)
-    parts = [_of_part(part, forward, cell, known) for part in cell.plan.parts]
+    parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
     passes, batch = cell.plan.passes, cell.protocol.batch_size
     seconds = forward.seconds * _all_passes(cell) if forward else None
-    scores = cell.data.name, cell.scores_hash
+    scores = cell.data.name, cell.scores_hash, cell.options.seed
     if scores in known.scored:
         seconds = 0.0
     known.scored.add(scores)
@@ -119,12 +133,12 @@ def _is_done(cell: Cell) -> bool:
         return False
 
 
-def _forward(cell: Cell, known: _Known) -> _Cost | None:
+def _forward(cell: Cell, known: Known) -> _Cost | None:
     """Cost of one network pass on a scoring batch; measured once where methods share the network."""
     plan = cell.plan
-    if not plan.forward or not plan.passes:
+    if not plan.forward or not plan.passes or not known.measured:
         return None
-    network = tuple(part.spec.key for part in plan.parts if part.build)
+    network = _network([part for part in plan.parts if part.build])
     if network not in known.passes:
         known.passes[network] = _cost(plan.forward(cell.protocol.batch_size), cell)
     return known.passes[network]
@@ -143,19 +157,33 @@ def _batches(cell: Cell) -> int:
     return sum(-(-n // protocol.batch_size) for n in counts)
 
 
-def _of_part(part: PartPlan, forward: _Cost | None, cell: Cell, known: _Known) -> PartForecast:
-    key, store = part.spec.key, cell.store()
+def _network(parts: Sequence[PartPlan]) -> Network:
+    specs = [part.spec for part in parts]
+    return tuple((spec.kind, spec.version, canonical_hash(dict(spec.config)), spec.data) for spec in specs)
+
+
+def _of_part(index: int, forward: _Cost | None, cell: Cell, known: Known) -> PartForecast:
+    part = cell.plan.parts[index]
+    key = part.spec.key
     if key not in known.parts:
         parameters, step, memory = None, forward, None
-        if part.build:
-            module, run = part.build()
-            parameters, step = sum(p.numel() for p in module.parameters()), _cost(run, cell)
-            memory = step.memory_bytes
-        status = _status(part, cell, store)
+        if part.build and known.measured:
+            step = _step(cell.plan.parts[: index + 1], cell, known)
+            parameters, memory = step.parameters, step.memory_bytes
+        status = _status(part, cell, cell.store())
         flops = step.flops * part.steps if step else None
         seconds = 0.0 if status in ("reuse", "fetch") else step.seconds * part.steps if step else None
         known.parts[key] = PartForecast(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
     return known.parts[key]
+
+
+def _step(parts: Sequence[PartPlan], cell: Cell, known: Known) -> _Cost:
+    """Cost of one training step of the last of these parts."""
+    network, build = _network(parts), parts[-1].build
+    if network not in known.steps and build:
+        module, run = build()
+        known.steps[network] = replace(_cost(run, cell), parameters=sum(p.numel() for p in module.parameters()))
+    return known.steps[network]
 
 
 def _status(part: PartPlan, cell: Cell, store: ArtifactStore) -> str:

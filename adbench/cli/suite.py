@@ -1,0 +1,212 @@
+"""`adbench suite`: plan, run and follow the grids of a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adbench.cli import console
+from adbench.cli.arguments import Cache, DataRoot, Device, SpreadCommand
+from adbench.config.options import default_cache
+from adbench.errors import counted
+from adbench.results import formats
+
+if TYPE_CHECKING:
+    from adbench.execution.job import Folders, Job
+    from adbench.execution.ledger import Entry, Ledger
+    from adbench.execution.planning import PlannedJob
+
+app = typer.Typer(help="Plan, run and follow the grids of a file.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="The suite, a TOML file.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder for records and pages.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of every grid, after its own.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RESULTS = Path("leaderboards")
+
+
+@app.command(cls=SpreadCommand)
+def plan(
+    file: File,
+    out: Out = RESULTS,
+    cache: Cache = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    settings: Settings = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure nothing: no times and no memory.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a suite takes, what is done, and what cannot be run here and why. Nothing is written."""
+    jobs, folders = _jobs(file, settings, out, cache, data_root)
+    planned = _planned(jobs, folders, device, measured=not quick)
+    if as_json:
+        console.say_json([_as_json(each, folders, device) for each in planned])
+    else:
+        _show_plan(planned)
+
+
+@app.command(cls=SpreadCommand)
+def run(
+    file: File,
+    out: Out = RESULTS,
+    cache: Cache = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    settings: Settings = None,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at once on this machine.")] = 1,
+    gpus: Annotated[str, typer.Option(help="CUDA devices that workers take turns at: 0,1.")] = "",
+) -> None:
+    """Run what is not done, and write the pages. Once more, it goes on; what failed waits for `suite retry`."""
+    from adbench.execution.driver import Driver
+    from adbench.execution.ledger import Ledger
+    from adbench.execution.local import LocalExecutor
+    from adbench.execution.suite import read_suite
+    from adbench.results import pages
+
+    jobs, folders = _jobs(file, settings, out, cache, data_root)
+    executor = LocalExecutor(workers, list(filter(None, gpus.split(","))))
+    planned = _planned(jobs, folders, device, measured=False)
+    ledger = Ledger(folders.cache)
+    for each in planned:
+        if each.reason:
+            console.complain(f"cannot run: {each.job.name}: {each.reason}")
+    ends = Driver(executor, ledger, folders, read_suite(file).limits, device, console.complain).run(planned)
+    if any(not why for why in ends.values()):
+        pages.write_pages(out)
+    entries = ledger.entries()
+    failed = sum(entries[key].status == "failed" for job in jobs if (key := job.key(out)) in entries)
+    console.say(_summary(planned, ends, failed))
+    if failed or any(each.reason for each in planned):
+        raise typer.Exit(console.FAILED)
+
+
+@app.command(cls=SpreadCommand)
+def status(
+    file: File, out: Out = RESULTS, cache: Cache = None, settings: Settings = None, as_json: AsJson = False
+) -> None:
+    """Say which jobs wait, run, are done or have failed, why, and where their logs are."""
+    from adbench.execution.ledger import Ledger
+
+    jobs, folders = _jobs(file, settings, out, cache, None)
+    ledger = Ledger(folders.cache)
+    entries = ledger.entries()
+    rows = [_state(job, entries.get(job.key(out)), ledger, folders) for job in jobs]
+    if as_json:
+        console.say_json(rows)
+        return
+    table = console.grid("job", "status", "", left=3)
+    for row in rows:
+        if row["status"] != "done":
+            table.add_row(row["job"], row["status"], row["says"])
+    console.out().print(table)
+    states = [row["status"] for row in rows]
+    console.say(", ".join(f"{states.count(state)} {state}" for state in ("waiting", "running", "done", "failed")))
+    console.say(f"logs: {ledger.root / 'logs'}")
+
+
+@app.command(cls=SpreadCommand)
+def retry(file: File, out: Out = RESULTS, cache: Cache = None, settings: Settings = None) -> None:
+    """Let jobs that failed be run again, by the next `adbench suite run`."""
+    from adbench.execution.ledger import Ledger
+
+    jobs, folders = _jobs(file, settings, out, cache, None)
+    n = Ledger(folders.cache).forget_failures(job.key(out) for job in jobs)
+    console.say(f"{counted(n, 'job')} that failed will be run again")
+
+
+@app.command()
+def cancel(cache: Cache = None) -> None:
+    """Ask every `adbench suite run` of a cache to stop; its jobs go on from their checkpoints when it runs again."""
+    from adbench.execution.ledger import Ledger
+
+    n = Ledger(cache or default_cache()).ask_to_stop()
+    console.say(f"{counted(n, 'run')} asked to stop" if n else "no suite runs with this cache")
+
+
+def _jobs(
+    file: Path, settings: Sequence[str] | None, out: Path, cache: Path | None, data_root: Path | None
+) -> tuple[list[Job], Folders]:
+    from adbench.execution.job import Folders
+    from adbench.execution.suite import read_suite
+
+    return read_suite(file, settings or ()).jobs(), Folders(out, cache or default_cache(), data_root)
+
+
+def _planned(jobs: Sequence[Job], folders: Folders, device: str, measured: bool) -> list[PlannedJob]:
+    from adbench.cli import progress
+    from adbench.execution import planning
+
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        return planning.plan(jobs, folders, device, reporter, measured)
+
+
+def _summary(planned: Sequence[PlannedJob], ends: dict[str, str], failed: int) -> str:
+    done, cannot = (sum(each.status == state for each in planned) for state in ("done", "cannot run"))
+    said = [f"{counted(len(planned), 'job')}: {done} done before", f"{sum(not why for why in ends.values())} run now"]
+    said += [f"{failed} failed (adbench suite retry lets them be run again)"] * (failed > 0)
+    said += [f"{cannot} cannot be run here"] * (cannot > 0)
+    return ", ".join(said)
+
+
+def _show_plan(planned: Sequence[PlannedJob]) -> None:
+    from adbench.execution.planning import all_parts, seconds
+
+    known: set[str] = set()
+    table = console.grid("job", "status", "to make", "training", "scoring", "memory", left=3)
+    for each in planned:
+        own = [part for key, part in each.to_make.items() if key not in known]
+        known |= each.to_make.keys()
+        times = [part.estimated_s for part in own if part.estimated_s is not None]
+        table.add_row(
+            each.job.name,
+            each.status,
+            ", ".join(part.kind for part in own) or formats.NONE,
+            formats.duration(sum(times)) if times else formats.NONE,
+            formats.duration(each.scoring_s),
+            formats.mebibytes(each.memory_bytes),
+        )
+    console.out().print(table)
+    for each in planned:
+        if each.reason:
+            console.say(f"cannot run: {each.job.name}: {each.reason}")
+    states = [each.status for each in planned]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("to do", "done", "cannot run"))
+    console.say(f"{counted(len(planned), 'job')}: {counts}; {counted(len(all_parts(planned)), 'part')} to make")
+    if "to do" not in states:
+        console.say("nothing to do")
+    elif (total := seconds(planned)) is not None:
+        console.say(f"estimated time, one after another on this device: {formats.duration(total)}")
+
+
+def _as_json(planned: PlannedJob, folders: Folders, device: str) -> dict[str, Any]:
+    return {
+        "job": planned.job.name,
+        "status": planned.status,
+        "reason": planned.reason,
+        "make": list(planned.to_make),
+        "command": ["adbench", *planned.own.arguments(folders, device)],
+        "cells": [asdict(cell) for cell in planned.cells],
+    }
+
+
+def _state(job: Job, entry: Entry | None, ledger: Ledger, folders: Folders) -> dict[str, str]:
+    """Of a job: waiting, running, done or failed, and what is to be said of it."""
+    key = job.key(folders.out)
+    log = ledger.log(key)
+    status, says = "waiting", ""
+    if entry is not None and entry.status in ("done", "failed"):
+        status, says = entry.status, entry.reason
+    elif entry is not None and entry.status == "running":
+        says = "its driver is gone"
+        if ledger.lives(entry.driver):
+            lines = log.read_text("utf-8", errors="replace").splitlines() if log.is_file() else []
+            status, says = "running", ", ".join([entry.place, *lines[-1:]])
+    return {"job": job.name, "key": key, "status": status, "says": says, "log": str(log) if log.is_file() else ""}

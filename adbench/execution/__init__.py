@@ -1,0 +1,1 @@
+"""Grids of cells: what a suite file asks for, and who runs it where."""

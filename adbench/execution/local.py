@@ -1,0 +1,110 @@
+"""Tasks as processes of this machine: one a GPU, or a share of the cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from adbench.errors import SuiteError
+from adbench.execution.executor import Submitted, Task
+
+GB = 1e9
+COMMAND = ("-m", "adbench")
+TOLD = {2: "the command cannot be carried out", 130: "interrupted"}
+
+
+@dataclass
+class _Running:
+    process: subprocess.Popen[bytes]
+    worker: int
+    task: Task
+    until: float
+    asked: bool = False
+    """To end."""
+
+
+class LocalExecutor:
+    """Runs as many tasks at once as it has workers, and as their memory allows."""
+
+    def __init__(self, workers: int = 1, gpus: Sequence[str] = ()) -> None:
+        """gpus: names or numbers of CUDA devices; workers take turns at them. Raises SuiteError for no worker."""
+        if workers < 1:
+            raise SuiteError(f"Somebody has to work: --workers must be at least 1, got {workers}.")
+        self._workers, self._gpus = max(workers, len(gpus)), list(gpus)
+        self._running: list[_Running] = []
+
+    def takes(self, task: Task) -> bool:
+        if task.memory_gb is not None and task.memory_gb * GB > psutil.virtual_memory().total:
+            total = psutil.virtual_memory().total / GB
+            raise SuiteError(
+                f"A job must fit into memory, but limits.memory_gb is {task.memory_gb:g} and this machine has "
+                f"{total:.3g} GB. Lower it, or take another machine."
+            )
+        if len(self._running) >= self._workers:
+            return False
+        asked = sum(each.task.memory_gb or 0.0 for each in self._running) + (task.memory_gb or 0.0)
+        fits = asked * GB <= psutil.virtual_memory().total
+        free = (task.memory_gb or 0.0) * GB <= psutil.virtual_memory().available
+        return fits and (free or not self._running)
+
+    def submit(self, task: Task) -> Submitted:
+        worker = min(set(range(self._workers)) - {each.worker for each in self._running})
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        with task.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *COMMAND, *task.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment(worker),
+                start_new_session=True,  # Ctrl-C reaches the driver alone, which asks its tasks to end
+            )
+        until = time.monotonic() + (task.hours * 3600 if task.hours else float("inf"))
+        running = _Running(process, worker, task, until)
+        self._running.append(running)
+        return Submitted(running, f"process {process.pid}" + (f" on GPU {self._gpu(worker)}" if self._gpus else ""))
+
+    def ended(self, submitted: Submitted) -> str | None:
+        running: _Running = submitted.handle
+        code = running.process.poll()
+        if code is None:
+            if time.monotonic() > running.until:
+                self.stop(submitted, now=False)
+            return None
+        self._running.remove(running)
+        if time.monotonic() > running.until:
+            return f"ended after {running.task.hours:g} hours; it goes on where it was"
+        return "" if code == 0 else reason(running.task.log, code)
+
+    def stop(self, submitted: Submitted, now: bool) -> None:
+        running: _Running = submitted.handle
+        if running.process.poll() is None and (now or not running.asked):
+            os.killpg(running.process.pid, signal.SIGKILL if now else signal.SIGINT)
+            running.asked = True  # a second Ctrl-C would cut off what the first one is saving
+
+    def _environment(self, worker: int) -> dict[str, str]:
+        threads = max(1, len(os.sched_getaffinity(0)) // self._workers) if hasattr(os, "sched_getaffinity") else 1
+        given = {"OMP_NUM_THREADS": str(threads)} if self._workers > 1 else {}
+        if self._gpus:
+            given["CUDA_VISIBLE_DEVICES"] = self._gpu(worker)
+        return {**os.environ, **given}
+
+    def _gpu(self, worker: int) -> str:
+        return self._gpus[worker % len(self._gpus)]
+
+
+def reason(log: Path, code: int) -> str:
+    """Why a task failed: the line of its log that says so."""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith(("error: ", "failed: "))]
+    return said[-1] if said else (lines[-1] if lines else TOLD.get(code, f"exit code {code}"))

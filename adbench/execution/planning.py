@@ -1,0 +1,115 @@
+"""What a suite takes, found out without doing it: its jobs in order, what they share, and what cannot be run here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from adbench.config.options import Reporter
+from adbench.config.settings import keys
+from adbench.contracts.registry import load_detector
+from adbench.errors import AdbenchError
+from adbench.execution.job import Folders, Job
+from adbench.protocol import data
+from adbench.protocol.forecast import CellForecast, Known, PartForecast, forecast
+from adbench.tuning.tuned import settings_for_run
+
+THERE = ("reuse", "fetch")
+"""Statuses of parts that are not made by a run."""
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job and its cells, or the reason why it cannot be run here."""
+
+    job: Job
+    own: Job
+    """The same with those of its grid's settings alone that reach its method and its datasets."""
+    cells: Sequence[CellForecast] = ()
+    reason: str = ""
+
+    @property
+    def status(self) -> str:
+        """done, to do, or cannot run."""
+        if self.reason:
+            return "cannot run"
+        return "done" if all(cell.record_exists for cell in self.cells) else "to do"
+
+    @property
+    def to_make(self) -> dict[str, PartForecast]:
+        """Key -> the parts that it makes, unless another job has made them by then; none where it is done."""
+        cells = [cell for cell in self.cells if not cell.record_exists]
+        return {part.key: part for cell in cells for part in cell.parts if part.status not in THERE}
+
+    @property
+    def scoring_s(self) -> float | None:
+        """Seconds of network passes over all images; None where that is not known."""
+        return _total(cell.estimated_score_s for cell in self.cells if not cell.record_exists)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Most bytes of one step of training or scoring, as measured; None where that is not known."""
+        known = [part.memory_bytes for part in self.to_make.values()]
+        known += [cell.estimated_memory_bytes for cell in self.cells if not cell.record_exists]
+        return max((each for each in known if each is not None), default=None)
+
+
+def plan(
+    jobs: Sequence[Job], folders: Folders, device: str, reporter: Reporter, measured: bool = False
+) -> list[PlannedJob]:
+    """Plan jobs in their order; costs are known where they are `measured`, which takes some seconds a network.
+
+    Raises nothing on the input of single jobs: those that a run would refuse have the reason.
+    """
+    known = Known(measured)
+    groups = groupby(jobs, key=lambda job: replace(job, method=""))
+    return [each for _, group in groups for each in _planned(list(group), folders, device, reporter, known)]
+
+
+def _planned(jobs: Sequence[Job], folders: Folders, device: str, reporter: Reporter, known: Known) -> list[PlannedJob]:
+    """Jobs that differ in their method alone: together, or where a run of all would be refused one by one."""
+    try:
+        return _together(jobs, folders, device, reporter, known)
+    except AdbenchError as error:
+        if len(jobs) == 1:
+            return [PlannedJob(jobs[0], jobs[0], reason=" ".join(str(error).split()))]
+    return [each for job in jobs for each in _planned([job], folders, device, reporter, known)]
+
+
+def _together(jobs: Sequence[Job], folders: Folders, device: str, reporter: Reporter, known: Known) -> list[PlannedJob]:
+    methods, dataset = [job.method for job in jobs], jobs[0].dataset
+    options = jobs[0].options(folders, device)
+    if tuned := jobs[0].tuned:
+        settings, tuning = settings_for_run(tuned, jobs[0].storage, options, methods, [dataset])
+        options = replace(options, settings=settings, tuning=tuning)
+    cells = forecast(methods, dataset, options, reporter, known)
+    return [PlannedJob(job, _own(job), [cell for cell in cells if cell.method == job.method]) for job in jobs]
+
+
+def _own(job: Job) -> Job:
+    """The job with those of its grid's settings that reach it: a run alone refuses one that nothing in it has."""
+    reached = [(load_detector(job.method).cls.Config, "")]
+    reached += [(plugin.cls.Config, "data.") for plugin in data.plugins([job.dataset], job.train_on)]
+    known = {key for model, prefix in reached for key in keys(model, prefix)}
+    own = (text for text in job.settings if text.startswith("protocol.") or text.partition("=")[0].strip() in known)
+    return replace(job, settings=tuple(own))
+
+
+def all_parts(planned: Iterable[PlannedJob]) -> dict[str, PartForecast]:
+    """Key -> every part that is to be made, once."""
+    return {key: part for each in planned for key, part in each.to_make.items()}
+
+
+def seconds(planned: Sequence[PlannedJob]) -> float | None:
+    """Of all jobs one after another on this device; None where that is not known."""
+    scoring = _total(each.scoring_s for each in planned if each.status == "to do")
+    training = _total(part.estimated_s for part in all_parts(planned).values())
+    return None if scoring is None or training is None else scoring + training
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    """The sum of those that are known; None where there is something and nothing is known of it."""
+    values = list(values)
+    known = [value for value in values if value is not None]
+    return sum(known) if known or not values else None

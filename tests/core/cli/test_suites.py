@@ -1,0 +1,86 @@
+"""`adbench suite`: planned, run by processes, followed, and gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import toys
+from typer.testing import CliRunner
+
+from adbench.cli.app import app
+from adbench.execution.ledger import Entry, Ledger
+
+SUITE = """
+[defaults]
+preset = "smoke"
+datasets = ["toy"]
+settings = ["protocol.resamples=20", "protocol.timing_slices=1", "protocol.timing_budget_s=0.01"]
+[[grids]]
+methods = ["toy-brightness", "toy-raising"]
+[[grids]]
+methods = ["toy-trained"]
+datasets = ["toy-ct"]
+train_on = "toy"
+"""
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """Calls `adbench suite` with a file and folders; returns the output."""
+    toys.install(tmp_path / "site", monkeypatch)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{Path(toys.__file__).parent}")
+    file = tmp_path / "suite.toml"
+    file.write_text(SUITE)
+
+    def call(command: str, *words: str, code: int = 0) -> str:
+        given = [] if command == "cancel" else [str(file), "--out", str(tmp_path / "out")]
+        result = CliRunner().invoke(app, ["suite", command, *given, "--cache", str(tmp_path / "cache"), *words])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+def test_the_plan_says_what_is_to_do_what_cannot_run_and_the_commands(suite):
+    text = suite("plan", "--quick")
+    assert "3 jobs: 2 to do, 0 done, 1 cannot run" in text
+    assert "cannot run: toy-trained on toy-ct, trained on toy, seed 0: " in text
+    rows = json.loads(suite("plan", "--quick", "--json"))
+    assert [row["status"] for row in rows] == ["to do", "to do", "cannot run"]
+    assert rows[0]["command"][:4] == ["adbench", "run", "--method", "toy-brightness"]
+
+
+def test_a_suite_is_followed_while_it_waits_runs_and_fails(suite, tmp_path):
+    states = {row["job"]: row for row in json.loads(suite("status", "--json"))}
+    assert {row["status"] for row in states.values()} == {"waiting"}
+    key = states["toy-brightness on toy, seed 0"]["key"]
+    ledger = Ledger(tmp_path / "cache")
+    ledger.beat()
+    ledger.write(Entry(job=key, status="running", attempt=1, driver=ledger.driver, place="process 7"))
+    ledger.log(key).parent.mkdir(parents=True)
+    ledger.log(key).write_text("fitting\npart: 3/9\n")
+    text = suite("status")
+    assert "process 7, part: 3/9" in text
+    assert "2 waiting, 1 running, 0 done, 0 failed" in text
+    ledger.write(Entry(job=key, status="failed", attempt=1, driver=ledger.driver, reason="out of memory"))
+    assert "out of memory" in suite("status")
+    assert "1 job that failed will be run again" in suite("retry")
+    assert "3 waiting" in suite("status")
+    assert "1 run asked to stop" in suite("cancel")
+    ledger.close()
+    assert "no suite runs" in suite("cancel")
+
+
+@pytest.mark.slow
+def test_a_suite_is_run_by_processes_and_goes_on(suite, tmp_path):
+    text = suite("run", "--workers", "2", code=1)
+    assert "3 jobs: 0 done before, 1 run now, 1 failed" in text
+    assert "1 cannot be run here" in text
+    assert (tmp_path / "out" / "toy.md").is_file()
+    assert "0 waiting" not in suite("status")
+    again = suite("run", code=1)
+    assert "3 jobs: 1 done before, 0 run now, 1 failed" in again
+    suite("retry")
+    assert "1 failed" in suite("run", code=1)
