@@ -18,12 +18,11 @@ class PartPlan:
 
     spec: PartSpec
     steps: int
-    """Optimiser steps; for a part that is computed and not trained, network passes of `Plan.forward`."""
+    """Optimiser steps; of a part that is `computed`, network passes of `Plan.forward`."""
     build: Callable[[], tuple[torch.nn.Module, Run]] | None = None
-    """Returns the network with fresh weights and a function that runs one training step, for the estimate.
-
-    None for a part that is computed and not trained.
-    """
+    """Returns the network with fresh weights and a function that runs one training step, for the estimate."""
+    computed: bool = False
+    """Whether it is computed and not trained."""
 
 
 @dataclass(frozen=True)

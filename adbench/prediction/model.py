@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,16 @@ from adbench.contracts.dataset import DataRuntime, Dataset
 from adbench.contracts.detector import Detector, Runtime
 from adbench.contracts.registry import load_dataset, load_detector
 from adbench.contracts.scans import NewScan, PreparedScan
-from adbench.devices.device import computing, pick_device
+from adbench.devices.device import pick_device
 from adbench.devices.precision import decide
 from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
-from adbench.metrics.evidence import map_quantile
 from adbench.prediction.card import ModelCard, PointCard, described
 from adbench.prediction.model_file import ModelFile, read_model
-from adbench.prediction.report import ScanReport, SliceScores, report_of
+from adbench.prediction.report import ScanReport, report_of
+from adbench.prediction.scored import batches, finished, own_scores, slice_scores
 from adbench.prediction.sheet import draw
 from adbench.protocol.data import instance
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.protocol.scoring import image_scores, map_scores, median_of
 
 Floats = NDArray[np.float32]
 DEFAULT_AT = (0.01,)
@@ -106,7 +105,7 @@ class Model:
         scores = self._on_grid(prepared, maps)
         seen = np.isfinite(scores)
         flagged = {point.key: scores > point.threshold for point in points}
-        slices = self._slices(prepared, maps, own)
+        slices = slice_scores(prepared, maps, own, self.protocol.region)
         report = report_of(self.card, self.sha256, scan.name, prepared, scores, points, slices, self._elsewhere())
         unseen = np.float32(min(0.0, float(scores[seen].min())))
         sheet = draw(prepared, scores, flagged[points[-1].key], report, points[-1])
@@ -120,43 +119,25 @@ class Model:
     def measured(self, scan: NewScan) -> tuple[Floats, Floats]:
         """The scores of a healthy scan that thresholds are taken from: of its voxels, and of pixels at network size."""
         prepared = self.dataset.prepare_scan(scan)
-        maps, _ = self._scored(prepared.images, with_own=False)
+        maps = self.maps(prepared.images)
         scores = self._on_grid(prepared, maps)
         pixels = maps[prepared.brains] if self.protocol.region == "brain" else maps.ravel()
         return scores[np.isfinite(scores)], pixels
 
     def maps(self, images: Floats) -> Floats:
-        """Score maps of prepared slices (n, 1, H, W), batch by batch as a run scores them. Raises ScoreError."""
-        return self._scored(images, with_own=False)[0]
+        """Score maps of prepared slices (n, 1, H, W). Raises ScoreError."""
+        return finished([maps for _, maps in self._batches(images)], self.protocol)
 
-    def _scored(self, images: Floats, with_own: bool = True) -> tuple[Floats, Floats]:
-        """Score maps, and the method's own image-level scores (n,), which are empty unless they are asked for."""
-        size, method = self.protocol.batch_size, self.card.method
+    def _scored(self, images: Floats) -> tuple[Floats, Floats]:
+        """Score maps, and the method's own image-level scores (n,)."""
         maps, own = [], []
-        for i in range(0, len(images), size):
-            batch = torch.from_numpy(np.array(images[i : i + size])).to(self.device)
-            with computing(self.device, self.precision):
-                maps.append(map_scores(self.detector, batch, method))
-                if with_own:
-                    own.append(self._own(batch, maps[-1]))
-        if self.protocol.postprocess == "median":
-            maps = [median_of(each, self.protocol.median_px) for each in maps]
-        return np.concatenate(maps), np.concatenate([*own, np.empty(0, np.float32)])
+        for batch, each in self._batches(images):
+            maps.append(each)
+            own.append(own_scores(self.detector, batch, each, self.card.method))
+        return finished(maps, self.protocol), np.concatenate(own)
 
-    def _own(self, batch: torch.Tensor, maps: Floats) -> Floats:
-        """Image-level scores; of a method that has no rule of its own from the maps, which are not made twice."""
-        if type(self.detector).image_scores is Detector.image_scores:
-            return torch.from_numpy(maps).mean(dim=(1, 2, 3)).numpy()
-        return image_scores(self.detector, batch, self.card.method)
-
-    def _slices(self, prepared: PreparedScan, maps: Floats, own: Floats) -> list[SliceScores]:
-        lesion = np.zeros(maps.shape[1:], bool)  # not known: the quantile is of all that is measured
-        valid = prepared.brains if self.protocol.region == "brain" else [None] * len(maps)
-        rows = zip(prepared.slices, maps, valid, own, strict=True)
-        return [
-            SliceScores(slice=int(z), percentile_99=float(map_quantile(scores, lesion, inside)), own=float(mine))
-            for z, scores, inside, mine in rows
-        ]
+    def _batches(self, images: Floats) -> Iterator[tuple[torch.Tensor, Floats]]:
+        return batches(self.detector, images, self.protocol, self.precision, self.card.method)
 
     def _elsewhere(self) -> list[str]:
         """Say where scores are computed in another way than those that the thresholds come from."""

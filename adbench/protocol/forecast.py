@@ -194,7 +194,7 @@ def _status(part: PartPlan, cell: Cell, store: ArtifactStore) -> str:
         return "fetch"
     if store.has_checkpoint(part.spec):
         return "resume"
-    return "train" if part.build else "compute"
+    return "compute" if part.computed else "train"
 
 
 def _cost(run: Run, cell: Cell) -> _Cost:

@@ -22,7 +22,7 @@ def trained(out: Path, cache: Path) -> dict[str, list[str]]:
     """
     found: defaultdict[str, set[str]] = defaultdict(set)
     indices = {path.parent.name: path for path in (cache / "artifacts").glob("*/part.json")}
-    for path in _records(out):
+    for path in _records(out) if indices else ():
         record = _json(path)
         with suppress(KeyError, TypeError, AttributeError):  # of an earlier schema
             keys = set(record["detector"]["artifacts"].values())

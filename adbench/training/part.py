@@ -120,7 +120,8 @@ class Part(ABC):
             net = self.fresh(source.size, runtime).train()
             return net, self.one_step(net, source)
 
-        return PartPlan(self.spec(healthy, runtime.seed), self.steps(healthy), None if self.computed else build)
+        spec, steps = self.spec(healthy, runtime.seed), self.steps(healthy)
+        return PartPlan(spec, steps, None if self.computed else build, self.computed)
 
 
 def _frozen(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

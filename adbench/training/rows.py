@@ -44,4 +44,4 @@ class Rows:
 
     def plan(self, images: Images, passes: int) -> PartPlan:
         """The part as `--dry-run` shows it; each batch takes `passes` network passes."""
-        return PartPlan(self.spec, len(images.batches(self.batch)) * passes)
+        return PartPlan(self.spec, len(images.batches(self.batch)) * passes, computed=True)

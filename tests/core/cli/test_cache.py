@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from typer.testing import CliRunner
 
 from adbench.cli.app import app
 from adbench.protocol import harness
-from adbench.storage import leases
 from adbench.storage.spec import canonical_hash
 
 
@@ -107,31 +104,3 @@ def test_damage_is_found_and_said(cache):
     said = adbench("verify", "--cache", cache, code=1)
     assert said.startswith(f"{key}: ")
     assert "4 checked, 1 damaged: a run that needs one makes it again" in said
-
-
-def test_what_a_run_of_another_process_plans_to_use_is_not_pruned(cache, tmp_path):
-    """The other process is at its first step, before it has read any of what it will reuse."""
-    code = f"""
-import sys
-from pathlib import Path
-import toys
-sys.path.insert(0, {str(tmp_path / "site")!r})
-cell = toys.cell(Path({str(tmp_path)!r}), "toy-trained", "part.steps=3")
-cell.hold_parts()
-print(flush=True)
-input()
-"""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(Path(toys.__file__).parent)]),
-    }
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    )
-    leases.release()  # those of this process
-    other.stdout.readline()
-    said = adbench("prune", "--cache", cache, "--older-than", "1h")
-    assert "1 in use by another process: left" in said
-    assert parts(cache)
-    other.communicate(b"\n")
-    assert "part: 1 removed" in adbench("prune", "--cache", cache, "--older-than", "1h")

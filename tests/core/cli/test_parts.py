@@ -59,7 +59,7 @@ def run(tmp_path, *arguments: object):
 
 
 def test_a_dry_run_says_what_would_come_from_the_depot(tmp_path, depot):
-    for arguments, status in ((["--parts", depot], "fetch"), ([], "compute")):
+    for arguments, status in ((["--parts", depot], "fetch"), ([], "train")):
         result = run(tmp_path, *arguments, "--dry-run", "--json")
         assert result.exit_code == 0, result.output
         (cell,) = json.loads(result.stdout)

@@ -124,6 +124,7 @@ def test_parameters_and_flops_are_those_of_the_networks(latent):
     vqvae, unet = VQVAE(cell.config.vqvae), LatentModel(cell.config.unet, cell.config.vqvae.latent_channels).eval()
     counts = [sum(p.numel() for p in module.parameters()) for module in (vqvae, unet)]
     assert [part.parameters for part in expected["ddpm"].parts] == [*counts, None]
+    assert [part.status for part in expected["ddpm"].parts] == ["train", "train", "compute"]
     channels, side = cell.config.vqvae.latent_channels, 64 // cell.config.vqvae.factor
     with torch.no_grad():
         one_pass = count_flops(lambda: unet(torch.zeros(1, channels, side, side), torch.tensor([400])))

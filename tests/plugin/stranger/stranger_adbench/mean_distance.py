@@ -43,7 +43,7 @@ class MeanDistance(Detector[MeanDistanceConfig]):
             return (images - self.mean).abs() / self.std.clamp_min(self.config.floor)
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
-        return Plan([PartPlan(self._spec(healthy), steps=0)])
+        return Plan([PartPlan(self._spec(healthy), steps=0, computed=True)])
 
     def artifacts(self) -> Mapping[str, str]:
         return {"moments": self._key}
