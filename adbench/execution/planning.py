@@ -102,10 +102,9 @@ def all_parts(planned: Iterable[PlannedJob]) -> dict[str, PartForecast]:
 
 
 def seconds(planned: Sequence[PlannedJob]) -> float | None:
-    """Of all jobs one after another on this device; None where that is not known."""
-    scoring = _total(each.scoring_s for each in planned if each.status == "to do")
-    training = _total(part.estimated_s for part in all_parts(planned).values())
-    return None if scoring is None or training is None else scoring + training
+    """Of all jobs one after another on this device, as far as it is known; None where nothing is."""
+    scoring = [each.scoring_s for each in planned if each.status == "to do"]
+    return _total([*scoring, *(part.estimated_s for part in all_parts(planned).values())])
 
 
 def _total(values: Iterable[float | None]) -> float | None:
