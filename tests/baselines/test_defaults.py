@@ -12,6 +12,7 @@ from adbench_baselines import (
     andi,
     anoddpm,
     autoencoder,
+    cddpm,
     dae,
     disyre,
     fanogan,
@@ -46,6 +47,7 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "pddpm": (pddpm.PDDPM.part_version, pddpm.PDDPMConfig),
     "andi": (andi.ANDi.part_version, andi.ANDiConfig),
     "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
+    "cddpm": (cddpm.CDDPM.part_version, cddpm.CDDPMConfig),
     "mad-ad": (mad_ad.VERSION, mad_ad.MaskedConfig),
 }
 

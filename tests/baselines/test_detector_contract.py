@@ -69,6 +69,8 @@ OWN: dict[str, Mapping[str, Any]] = {
     "andi": {**PIXEL, "steps": 150, "t_last": 300, "timesteps": 5, "median_px": 3},
     "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
     "fpi": {**PIXEL, "steps": 150},
+    "cddpm": {**PIXEL, "steps": 150},
+    "mahalanobis": {**PIXEL, "steps": 150, "reconstructions": 4},
     "mad-ad": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 300}, "gate": 0.0},  # so small a net flags nothing
     "fanogan": {
         "wgan": {
