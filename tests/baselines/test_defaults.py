@@ -20,6 +20,7 @@ from adbench_baselines import (
     mad_ad,
     patchcore,
     pddpm,
+    reflect,
 )
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
@@ -49,6 +50,8 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
     "cddpm": (cddpm.CDDPM.part_version, cddpm.CDDPMConfig),
     "mad-ad": (mad_ad.VERSION, mad_ad.MaskedConfig),
+    "reflect": (reflect.VERSION, reflect.FlowConfig),
+    "reflect-reflow": (reflect.VERSION, reflect.ReflowConfig),
 }
 
 

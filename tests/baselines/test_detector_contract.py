@@ -45,6 +45,7 @@ TOKENS = {
     "threshold": 0.05,
 }  # fmt: skip
 LATENT_NET = {key: UNET_SETTINGS[key] for key in UNET_SETTINGS if key != "diffusion_steps"} | {"learning_rate": 5e-3}
+REFLOW = {"steps": 10, "batch_size": 8, "augmented_copies": 1, "ema_decay": 0.0, "target_steps": 2}
 OWN: dict[str, Mapping[str, Any]] = {
     "intensity": {},
     "random": {},
@@ -72,6 +73,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "cddpm": {**PIXEL, "steps": 150},
     "mahalanobis": {**PIXEL, "steps": 150, "reconstructions": 4},
     "mad-ad": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 300}, "gate": 0.0},  # so small a net flags nothing
+    "reflect": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 150}, "reflow": REFLOW},
     "fanogan": {
         "wgan": {
             "width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 30, "batch_size": 8, "learning_rate": 1e-3,
