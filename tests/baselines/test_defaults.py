@@ -15,6 +15,7 @@ from adbench_baselines import (
     cddpm,
     dae,
     disyre,
+    fae_own,
     fanogan,
     fpi,
     mad_ad,
@@ -52,6 +53,7 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "mad-ad": (mad_ad.VERSION, mad_ad.MaskedConfig),
     "reflect": (reflect.VERSION, reflect.FlowConfig),
     "reflect-reflow": (reflect.VERSION, reflect.ReflowConfig),
+    "fae-own": (fae_own.VERSION, fae_own.FeatureAEConfig),
 }
 
 

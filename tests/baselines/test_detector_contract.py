@@ -74,6 +74,12 @@ OWN: dict[str, Mapping[str, Any]] = {
     "mahalanobis": {**PIXEL, "steps": 150, "reconstructions": 4},
     "mad-ad": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 300}, "gate": 0.0},  # so small a net flags nothing
     "reflect": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 150}, "reflow": REFLOW},
+    "fae-own": {
+        "vqvae": LEARNED,
+        "autoencoder": {
+            "channels": (16,), "steps": 150, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8, "dropout": 0.0,
+        },
+    },
     "fanogan": {
         "wgan": {
             "width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 30, "batch_size": 8, "learning_rate": 1e-3,
