@@ -42,6 +42,7 @@ CONDITIONED_SEARCH: dict[str, Domain] = {
 class ConditionedConfig(SimplexConfig):
     schedule: Literal["linear", "cosine"] = Field("cosine", description="of beta_t, or of alpha_bar_t")
     steps: int = Field(100_000, ge=1, description="optimiser steps")
+    noise_dimensions: Literal[2, 3] = Field(2, description="of noise=simplex: in the plane, or a slice of three")
     noise_std: float = Field(
         0.592, gt=0, description="standard deviation of noise=simplex: what six octaves of OpenSimplex noise have"
     )
