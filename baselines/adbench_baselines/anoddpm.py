@@ -13,10 +13,10 @@ OpenSimplex noise in three dimensions has 0.314 (by the integral of its kernel),
 `GaussianDiffusion.py`): octaves, persistence, wavelength, betas linear from 0.0001 to 0.02, L_simple; in the reverse
 process the estimate of x_0 is kept in [-1, 1]. The t of 250 and the square are the paper's.
 
-Differs from the paper: the noise is two-dimensional, and each training image has its own (there: slices of noise in
-three dimensions, one for a whole batch); the reverse steps have the posterior's variance, not beta_t; they may be fewer
-(`reverse_steps`, with the variance of DDIM at eta = 1); the network is a smaller UNet without attention; training
-images are slightly moved; weights are averaged.
+Differs from the paper: the noise is made to be like slices of OpenSimplex noise in three dimensions, and is none; each
+training image has its own (there: one field for a whole batch); the reverse steps have the posterior's variance, not
+beta_t, and may be fewer (`reverse_steps`, with the variance of DDIM at eta = 1); the network is a smaller UNet without
+attention; training images are slightly moved; weights are averaged.
 
 | code       | paper                                   |
 |------------|-----------------------------------------|

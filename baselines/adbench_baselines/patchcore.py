@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorConfig, DetectorInfo, Images, Progress
 from adbench.contracts.plan import Plan
 from adbench.contracts.search import Choice, Real, SearchSpace
-from adbench.devices.device import autocast
 from adbench.errors import ConfigError
 from adbench.storage.saved import Checkpoint
 from adbench.training.detector import TrainedDetector
@@ -45,6 +44,7 @@ from adbench.training.part import Part, Source, TrainedPart
 from adbench.training.streams import stream
 from adbench_baselines.images.filters import gaussian
 from adbench_baselines.networks import vqvae
+from adbench_baselines.networks.features import encoder_levels
 from adbench_baselines.networks.vqvae import VQVAE_SIZES, VQVAEConfig
 
 SOURCE = "Roth et al. 2022, Towards Total Recall in Industrial Anomaly Detection"
@@ -145,14 +145,9 @@ def places(height: int, width: int, device: torch.device) -> Tensor:
 
 def features(encoder: Any, images: Tensor, config: PatchCoreConfig) -> Tensor:
     """Return (B, h, w, C) float32, what the encoder's levels end with, averaged over neighbourhoods."""
-    levels, x = [], images
-    with autocast(images.device):
-        for i, block in enumerate(encoder.blocks[:-1]):  # the last one makes latents of the last level
-            x = block(x)
-            if (i + 1) % (1 + config.vqvae.residual_layers) == 0:
-                levels.append(x)
     side = config.neighbourhood
-    pooled = [F.avg_pool2d(x.float(), side, 1, side // 2, count_include_pad=False) for x in levels]
+    levels = encoder_levels(encoder, images, config.vqvae)
+    pooled = [F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False) for x in levels]
     finest = config.resolution == "finest"
     size, mode = (pooled[0].shape[-2:], "bilinear") if finest else (pooled[-1].shape[-2:], "area")
     return torch.cat([F.interpolate(x, size, mode=mode) for x in pooled], 1).movedim(1, -1)

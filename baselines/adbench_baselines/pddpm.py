@@ -7,7 +7,7 @@
 
 One patch at a time is noised and drawn anew in one pass, and the rest of the image is its context. The grid has no
 overlap: patches of 48 px of images of 96 px, so two by two (`grid`). eps is simplex noise of six octaves of persistence
-0.8, the first of 64 px, two thirds of the side (`wavelength`); OpenSimplex noise in two dimensions has a standard
+0.8, the first of 64 px, two thirds of the side (`wavelength`), in the plane; OpenSimplex noise there has a standard
 deviation of 0.368 (by the integral of its kernel), so these octaves 0.592 (`noise_std`). Read off the authors' code
 (github.com/FinnBehrendt/patched-Diffusion-Models-UAD, `DDPM_2D_patched.py`, `cond_DDPM.py`, `generate_noise.py`,
 `utils_eval.py` and the configuration of MIDL23): boxes from the grid in training too, x_0 predicted, L1, the loss of
@@ -57,6 +57,7 @@ class PDDPMConfig(SimplexConfig):
     steps: int = Field(100_000, ge=1, description="optimiser steps")
     grid: int = Field(2, ge=1, le=8, description="patches along each side of the image")
     test_t: int = Field(500, ge=1, description="t that patches are noised to for scoring")
+    noise_dimensions: Literal[2, 3] = Field(2, description="of noise=simplex: in the plane, or a slice of three")
     noise_std: float = Field(
         0.592, gt=0, description="standard deviation of noise=simplex: what six octaves of OpenSimplex noise have"
     )

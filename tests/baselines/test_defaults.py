@@ -8,7 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adbench_baselines import andi, anoddpm, autoencoder, dae, disyre, fanogan, fpi, patchcore, pddpm
+from adbench_baselines import (
+    andi,
+    anoddpm,
+    autoencoder,
+    cddpm,
+    dae,
+    disyre,
+    fae_own,
+    fanogan,
+    fpi,
+    mad_ad,
+    patchcore,
+    pddpm,
+    reflect,
+)
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
 from adbench_baselines.networks.wgan_networks import WGANConfig
@@ -35,6 +49,11 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "pddpm": (pddpm.PDDPM.part_version, pddpm.PDDPMConfig),
     "andi": (andi.ANDi.part_version, andi.ANDiConfig),
     "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
+    "cddpm": (cddpm.CDDPM.part_version, cddpm.CDDPMConfig),
+    "mad-ad": (mad_ad.VERSION, mad_ad.MaskedConfig),
+    "reflect": (reflect.VERSION, reflect.FlowConfig),
+    "reflect-reflow": (reflect.VERSION, reflect.ReflowConfig),
+    "fae-own": (fae_own.VERSION, fae_own.FeatureAEConfig),
 }
 
 

@@ -44,6 +44,8 @@ TOKENS = {
     },
     "threshold": 0.05,
 }  # fmt: skip
+LATENT_NET = {key: UNET_SETTINGS[key] for key in UNET_SETTINGS if key != "diffusion_steps"} | {"learning_rate": 5e-3}
+REFLOW = {"steps": 10, "batch_size": 8, "augmented_copies": 1, "ema_decay": 0.0, "target_steps": 2}
 OWN: dict[str, Mapping[str, Any]] = {
     "intensity": {},
     "random": {},
@@ -68,6 +70,16 @@ OWN: dict[str, Mapping[str, Any]] = {
     "andi": {**PIXEL, "steps": 150, "t_last": 300, "timesteps": 5, "median_px": 3},
     "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
     "fpi": {**PIXEL, "steps": 150},
+    "cddpm": {**PIXEL, "steps": 150},
+    "mahalanobis": {**PIXEL, "steps": 150, "reconstructions": 4},
+    "mad-ad": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 300}, "gate": 0.0},  # so small a net flags nothing
+    "reflect": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 150}, "reflow": REFLOW},
+    "fae-own": {
+        "vqvae": LEARNED,
+        "autoencoder": {
+            "channels": (16,), "steps": 150, "batch_size": 8, "learning_rate": 5e-3, "ema_decay": 0.8, "dropout": 0.0,
+        },
+    },
     "fanogan": {
         "wgan": {
             "width": 4, "latent_dim": 8, "critic_steps": 2, "steps": 30, "batch_size": 8, "learning_rate": 1e-3,

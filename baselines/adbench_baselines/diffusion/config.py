@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from adbench.contracts.detector import DetectorConfig
 from adbench.contracts.search import Choice, Domain, Integer, Real, SearchSpace
 from adbench_baselines.diffusion.healing import Context, HealingOptions, Start
+from adbench_baselines.diffusion.latent_net import LATENT_SIZES
 from adbench_baselines.diffusion.schedule import Variance, spaced
 from adbench_baselines.diffusion.unet import UNetConfig
 from adbench_baselines.networks.vqvae import VQVAE_SEARCH, VQVAE_SIZES, VQVAEConfig
@@ -18,42 +19,23 @@ from adbench_baselines.networks.vqvae import VQVAE_SEARCH, VQVAE_SIZES, VQVAECon
 ImageScore = Literal["chain", "map-max"]
 
 SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "vqvae": VQVAE_SIZES["smoke"],
-        "unet": {
-            "channels": (32, 32), "residual_blocks": 1, "steps": 30, "learning_rate": 1e-3, "augmented_copies": 0,
-        },
-        "image_timesteps": 20,
-    },
+    "smoke": {"vqvae": VQVAE_SIZES["smoke"], "unet": LATENT_SIZES["smoke"], "image_timesteps": 20},
     "demo": {
         "vqvae": VQVAE_SIZES["demo"],
-        "unet": {
-            "channels": (16, 32, 64), "residual_blocks": 1, "attention_from": 2, "steps": 1000, "batch_size": 32,
-            "learning_rate": 2e-3, "final_learning_rate": 0.02, "augmented_copies": 2, "t_last": 650,
-        },
+        "unet": {**LATENT_SIZES["demo"], "t_last": 650},
         "image_score": "map-max",
         "t_low": 300,
         "t_high": 500,
         "map_sigma": 1.0,
     },
-    "small": {
-        "vqvae": VQVAE_SIZES["small"],
-        "unet": {
-            "channels": (64, 128, 128), "residual_blocks": 1, "steps": 6000, "learning_rate": 6e-4,
-            "final_learning_rate": 0.02, "augmented_copies": 3,
-        },
-        "image_timesteps": 100,
-    },
+    "small": {"vqvae": VQVAE_SIZES["small"], "unet": LATENT_SIZES["small"], "image_timesteps": 100},
     "standard": {
         "vqvae": VQVAE_SIZES["standard"],
-        "unet": {
-            "channels": (48, 96, 96), "residual_blocks": 1, "steps": 16_000, "batch_size": 32, "learning_rate": 6e-4,
-            "final_learning_rate": 0.02, "augmented_copies": 3, "t_last": 650,
-        },
+        "unet": {**LATENT_SIZES["standard"], "t_last": 650},
         "image_score": "map-max",
     },
     "paper": {},
-}  # fmt: skip
+}
 """The networks of each preset; with the fields of `SHORT_TRAINING`, all but "paper" are for CPUs."""
 
 SHORT_TRAINING: dict[str, Any] = {"map_sigma": 0.7}

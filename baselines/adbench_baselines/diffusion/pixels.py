@@ -56,6 +56,7 @@ class SimplexConfig(DiffusedConfig):
 
     noise: Literal["simplex", "gaussian"] = Field("simplex", description="in training and in scoring")
     octaves: int = Field(6, ge=1, le=12, description="of noise=simplex")
+    noise_dimensions: Literal[2, 3] = Field(3, description="of noise=simplex: in the plane, or a slice of three")
     persistence: float = Field(0.8, gt=0, le=1, description="amplitude of an octave over that of the one before")
     noise_std: float = Field(
         0.505, gt=0, description="standard deviation of noise=simplex: what six octaves of OpenSimplex noise have"
@@ -67,7 +68,8 @@ class SimplexConfig(DiffusedConfig):
         if self.noise == "gaussian":
             return white(n, size, generator)
         wavelength_px = self.wavelength * min(size)
-        return self.noise_std * simplex_octaves(n, size, self.octaves, self.persistence, wavelength_px, generator)
+        octaves = (self.octaves, self.persistence, wavelength_px, self.noise_dimensions)
+        return self.noise_std * simplex_octaves(n, size, *octaves, generator)
 
 
 class DiffusedNet(nn.Module):

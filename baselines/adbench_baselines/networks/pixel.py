@@ -57,12 +57,15 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 class PixelUNet(nn.Module):
-    """x (B, 1, H, W) and steps t (B,) -> (B, 1, H, W) float32, unbounded; without t every image is at t = 0."""
+    """x (B, 1, H, W) and steps t (B,) -> (B, 1, H, W) float32, unbounded; without t every image is at t = 0.
+
+    A condition (B, width) is added to what the network makes of t.
+    """
 
     def __init__(self, config: PixelConfig) -> None:
         super().__init__()
-        self.patch = config.patch_px
-        widths, time = config.channels, 4 * config.channels[0]
+        self.patch, self.width = config.patch_px, 4 * config.channels[0]
+        widths, time = config.channels, self.width
         self.time = nn.Sequential(nn.Linear(2 * WAVES, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
         self.first = nn.Conv2d(self.patch**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(Block(i, o, time) for i, o in zip((widths[0], *widths), widths, strict=False))
@@ -75,10 +78,11 @@ class PixelUNet(nn.Module):
         # in one layout always: another one is another order of sums, and a loaded network would give other scores
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, t: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, t: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         t = torch.zeros(len(images), device=images.device) if t is None else t
         with autocast(images.device):
             time = self.time(waves(t))
+            time = time if condition is None else time + condition
             x, skips = self.first(F.pixel_unshuffle(images, self.patch)), []
             for level, down in enumerate(self.down):
                 x = down(F.avg_pool2d(x, 2) if level else x, time)

@@ -111,9 +111,14 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Return quantised latents (B, n_z, h, w) float32."""
+        return self.quantiser(self.encode_unquantised(images))
+
+    @torch.no_grad()
+    def encode_unquantised(self, images: Tensor) -> Tensor:
+        """Return z_e (B, n_z, h, w), in the precision that it is computed in."""
         with autocast(images.device):
-            z_e = self.encoder(images)
-        return self.quantiser(z_e)
+            z_e: Tensor = self.encoder(images)
+        return z_e
 
     @torch.no_grad()
     def decode(self, z: Tensor, requantise: bool = False) -> Tensor:

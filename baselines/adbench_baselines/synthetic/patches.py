@@ -74,10 +74,9 @@ def distances(n: int, size: Size, generator: torch.Generator) -> tuple[Tensor, T
 
 
 def shifted(images: Tensor, furthest: float, generator: torch.Generator) -> Tensor:
-    """Return images (B, 1, H, W), each rolled along both sides by up to `furthest` of that side, either way."""
+    """Return images (B, C, H, W), each rolled along both sides by up to `furthest` of that side, either way."""
     n, _, height, width = images.shape
     moves = [(uniform(n, -furthest, furthest, generator)[:, 0] * side).round().long() for side in (height, width)]
     rows = (torch.arange(height)[:, None] - moves[0]) % height
     columns = (torch.arange(width)[None, :] - moves[1]) % width
-    rolled = images[:, 0][torch.arange(n)[:, None, None], rows, columns]
-    return rolled[:, None]
+    return images.movedim(1, -1)[torch.arange(n)[:, None, None], rows, columns].movedim(-1, 1)

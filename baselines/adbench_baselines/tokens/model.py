@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from adbench.devices.device import autocast, backend_of
 from adbench.training.part import Draw, Size, Source, TrainedPart
-from adbench_baselines.networks.codes import draw_codes, encode_copies
+from adbench_baselines.networks.codes import draw_copies, encode_copies
 from adbench_baselines.networks.vqvae import latent_shape
 from adbench_baselines.tokens.orderings import arrange, ordering
 
@@ -198,7 +198,7 @@ def _part(config: TokenModelConfig, vqvae: TrainedPart, index: int, grids: Calla
         order, known = ordering(index, *sequence(source.size)), grids(source)
 
         def draw(generator: torch.Generator) -> Tensor:
-            chosen = draw_codes(known, config.batch_size, generator)
+            chosen = draw_copies(known, config.batch_size, generator)
             return arrange(chosen.to(source.runtime.device).long(), order)
 
         return draw

@@ -29,7 +29,7 @@ def test_a_replay_gives_what_the_network_gives_for_every_shape_and_value(precisi
     with computing(DEVICE, precision), torch.no_grad():
         for n in (2, 3, 2):
             x_t, t = torch.randn(n, 4, 16, 16, device=DEVICE), torch.randint(1, 1000, (n,), device=DEVICE)
-            torch.testing.assert_close(model(x_t, t), model._eps(x_t, t))
+            torch.testing.assert_close(model(x_t, t), model._run(x_t, t))
 
 
 def test_a_graphed_network_trains_as_a_plain_one(precision):
