@@ -52,7 +52,7 @@ def own_scores(detector: Detector[Any], batch: torch.Tensor, maps: Floats, metho
 def slice_scores(prepared: PreparedScan, maps: Floats, own: Floats, region: str) -> list[SliceScores]:
     """Image-level scores of each slice, as a run measures them."""
     nothing = np.zeros(maps.shape[1:], bool)
-    inside: Sequence[Any] = prepared.brains if region == "brain" else [None] * len(maps)
+    inside = list(prepared.brains) if region == "brain" else [None] * len(maps)
     rows = zip(prepared.slices, maps, inside, own, strict=True)
     return [
         SliceScores(slice=int(z), percentile_99=float(map_quantile(scores, nothing, valid)), own=float(mine))
