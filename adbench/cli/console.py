@@ -199,7 +199,7 @@ def show_forecast(cells: Sequence[CellForecast]) -> None:
     todo = [cell for cell in cells if not cell.record_exists]
     parts = {part.key: part for cell in todo for part in cell.parts}
     columns = ("part", "kind", "status", "steps", "parameters", "FLOPs", "memory", "time")
-    table = grid(*columns, left=3, title="To train")
+    table = grid(*columns, left=3, title="Parts")
     for part in parts.values():
         sizes = [formats.si(part.parameters), formats.si(part.flops), formats.mebibytes(part.memory_bytes)]
         table.add_row(part.key, part.kind, part.status, str(part.steps), *sizes, formats.duration(part.estimated_s))

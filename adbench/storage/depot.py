@@ -90,7 +90,7 @@ class Depot:
         if not separator:
             scheme, url = "file", f"file://{Path(url).expanduser().absolute()}"
         self.shown = shown(url).rstrip("/")
-        if scheme not in BACKENDS or not (rest or not separator) or "?" in url or "#" in url:
+        if scheme not in BACKENDS or (separator and (not rest or "?" in rest or "#" in rest)):
             known = ", ".join(f"{name}://" for name in BACKENDS)
             raise ArtifactError(
                 f"Parts lie in a folder, or at a URL of {known} without parameters, not at {self.shown!r}: correct it."

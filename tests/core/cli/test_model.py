@@ -100,5 +100,5 @@ def test_bids_images_are_found_by_suffix_with_their_brain_masks(exported, comman
         nib.save(image(head(3)), anat / f"sub-01_{suffix}.nii.gz")
     code, out, err = command("predict", str(exported), str(tmp_path / "raw"), "-o", str(tmp_path / "out"))
     assert code == 0, err
-    assert (tmp_path / "out" / "sub-01_FLAIR" / "scores.nii.gz").is_file()
+    assert (tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-anomaly_statmap.nii.gz").is_file()
     assert "1 of 1 scan predicted" in out

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from filelock import FileLock
 from adbench.contracts.dataset import DataRuntime
 from adbench.contracts.splits import Split, content_hash
 from adbench.errors import DataError
+from adbench.storage import leases
 
 SIZE = 8
 ROLES = ("train", "train", "validation", "test", "test")
@@ -282,3 +285,18 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_plans_are_kept_by_source(tmp_path):
     assert get(tmp_path).plans() == {f"{i}.nii": prepared(i).plan for i in range(len(ROLES))}
+
+
+def test_slices_that_a_process_uses_are_marked_so_with_the_time_and_free_to_nobody_else(tmp_path):
+    folder = get(tmp_path).folder
+    os.utime(folder / "index.json", (0, 0))
+    get(tmp_path)
+    assert (folder / "index.json").stat().st_mtime > 1e9
+    code = (
+        "import pathlib, sys\nfrom adbench.storage.leases import alone\n"
+        "with alone(pathlib.Path(sys.argv[1])) as free: print(free)"
+    )
+    asked = [sys.executable, "-c", code, str(folder)]
+    assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "False\n"
+    leases.release()
+    assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "True\n"
