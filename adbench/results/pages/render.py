@@ -51,7 +51,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Extras:
-    """What stands beside the records: notes and cards by dataset, names of figures, the values by subject of the metric
+    """What stands beside the records: notes by page, cards by dataset, names of figures, the values by subject of the metric
     that is ranked by, and tables of publications by the name of their page.
     """
 
@@ -78,7 +78,8 @@ def render(
         pages[Path(f"{name}.md")] = _dataset(rows, found[str(name)], lesions, extras)
     synthetic = {name: card.synthetic for name, card in extras.cards.items()}
     index = matrix(results, found, synthetic, rank_by)
-    pages[INDEX] = _page("Leaderboards", [*index, f"[What the numbers mean]({GLOSSARY})."])
+    note = extras.notes.get(INDEX.stem, "").strip()
+    pages[INDEX] = _page("Leaderboards", filter(None, [*index, note, f"[What the numbers mean]({GLOSSARY})."]))
     for name, rows in extras.published.items():
         pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", published(rows, found))
     if len(results):

@@ -359,6 +359,11 @@ def test_notes_are_part_of_the_page(tmp_path):
     assert "They were drawn." in details(page, "Notes")
 
 
+def test_the_index_ends_with_its_note():
+    index = render(RECORDS, TIMES, Extras(notes={"README": "Which other methods there are.\n"}))[Path("README.md")]
+    assert "\n\nWhich other methods there are.\n\n[What the numbers mean]" in index
+
+
 def test_notes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/toy.md").write_bytes(b"\xff\xfe")
