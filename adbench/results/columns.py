@@ -75,6 +75,11 @@ def _measured(field: str) -> Callable[[Record], Any]:
     return lambda record: getattr(record.measurement, field, None)
 
 
+def _not_estimable(record: Record) -> str:
+    points = record.measurement.points if record.measurement else []
+    return canonical({point.key: point.missing for point in points if point.missing})
+
+
 _RUN: tuple[Column[Record], ...] = (
     Column("record", "string", "path of the record below the folder of results", lambda r: r.path.as_posix()),
     Column("config_hash", "string", "of all that decides the numbers but the seed", lambda r: r.config_hash),
@@ -113,6 +118,7 @@ _RUN: tuple[Column[Record], ...] = (
     Column("train_on_fingerprint", "string", "of its images", _elsewhere("fingerprint")),
     Column("protocol", "string", "rules that decide quality, JSON", lambda r: canonical(r.protocol)),
     Column("best_threshold", "float64", "score; of ⌈DICE⌉", _measured("best_threshold")),
+    Column("not_estimable", "string", "operating point -> why it has no threshold, JSON", _not_estimable),
     Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
     Column("scored_on", "string", "device and precision of scoring", lambda r: device_label(r.environment)),
     Column("git_commit", "string", "of the code; empty where unknown", lambda r: r.environment.git_commit or ""),

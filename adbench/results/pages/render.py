@@ -51,8 +51,8 @@ class Details:
 
 @dataclass(frozen=True)
 class Extras:
-    """What stands beside the records: notes by page, cards by dataset, names of figures, the values by subject of the metric
-    that is ranked by, and tables of publications by the name of their page.
+    """What stands beside the records: notes by page, names of figures, the values by subject of the metric that ranks
+    go by, cards by dataset, and tables of publications by the name of their page.
     """
 
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -155,7 +155,10 @@ def _further(variant: Variant, shown: Summary, lesions: pd.DataFrame) -> Iterato
     """Titles with blocks: operating points, lesions by size, scans, times, data."""
     names = tables.names_of(shown.rows)
     runs = variant.runs.set_index("record", drop=False).rename_axis(None).loc[list(names)]
-    points = [(point.title, tables.quality(shown.rows, point.key)) for point in POINTS]
+    points = []
+    for point in POINTS:
+        texts = [tables.quality(shown.rows, point.key), tables.not_estimable(shown.rows, point.key)]
+        points.append((point.title, "\n\n".join(filter(None, texts))))
     if blocks := _titled(points):
         yield "At thresholds from healthy images", blocks
     by_size = []

@@ -68,11 +68,12 @@ def _settings(text: str) -> str:
 def quality(rows: Sequence[Row], point: str = "") -> str:
     """One table of the metrics at an operating point, or of those that need none; empty where no row has a value.
 
-    Rows are those of a summary. Metrics of the page's first table come last; a published value stands beside ours
-    where any row has one.
+    Rows are those of a summary; those without a value are left out. Metrics of the page's first table come last; a
+    published value stands beside ours where any row has one.
     """
     metrics = {key: metric for key, metric in METRICS.items() if metric.point == point}
-    if not _any(rows, metrics):
+    rows = [row for row in rows if _any([row], metrics)]
+    if not rows:
         return ""
     cells = _who()
     for key in sorted(metrics, key=lambda key: key in QUALITY):
@@ -80,6 +81,16 @@ def quality(rows: Sequence[Row], point: str = "") -> str:
         if _any(rows, [f"{key}_reported"]):
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
     return _table(rows, [*cells, ("record", _links)], left=2)
+
+
+def not_estimable(rows: Sequence[Row], point: str) -> str:
+    """Why methods have no numbers at an operating point, in a sentence; empty where all have."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if reason := json.loads(row["not_estimable"]).get(point):
+            reasons.setdefault(reason, []).append(row["label"])
+    found = [f"{'all' if len(of) == len(rows) else ', '.join(of)} ({reason})" for reason, of in reasons.items()]
+    return f"Not estimable for {'; '.join(found)}." if found else ""
 
 
 def scans(rows: Sequence[Row], point: str = "") -> str:

@@ -359,6 +359,25 @@ def test_notes_are_part_of_the_page(tmp_path):
     assert "They were drawn." in details(page, "Notes")
 
 
+def test_a_method_without_a_threshold_has_no_row_at_it_but_the_reason():
+    def at(missing: str | None):
+        rates = dict.fromkeys(
+            ("rate_in_subjects_without_lesion", "rate_in_clean_slices_of_patients", "rate_outside_lesions")
+        )
+        point = {"key": "01pct", "rate": 0.001, "threshold": 0.5, "missing": missing, "rate_met_on_reference": 0.001}
+        return measurement(points=[{**point, "reference_pixels_above": 300, **rates}])
+
+    numbers = {**metrics(), "dice_01pct": {"value": 0.4}}
+    none = {**metrics(), "dice_01pct": {"value": None}}
+    few = "needs 20 healthy subjects, there are 3"
+    both = [make("a", metrics=numbers, measurement=at(None)), make("b", metrics=none, measurement=at(few))]
+    block = render(both)[Path("toy.md")].partition("At 0.1 % of healthy pixels")[2].partition("</details>")[0]
+    assert [row[0] for row in rows(block)] == ["`a`"]
+    assert f"Not estimable for `b` ({few})." in block
+    block = render(both[1:])[Path("toy.md")].partition("At 0.1 % of healthy pixels")[2].partition("</details>")[0]
+    assert f"Not estimable for all ({few})." in block
+
+
 def test_the_index_ends_with_its_note():
     index = render(RECORDS, TIMES, Extras(notes={"README": "Which other methods there are.\n"}))[Path("README.md")]
     assert "\n\nWhich other methods there are.\n\n[What the numbers mean]" in index
