@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -146,6 +146,9 @@ class Dataset(ABC, Generic[ConfigT]):
     info: ClassVar[DatasetInfo]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Preset name -> config values; a preset that is not named here leaves the defaults."""
+    has_patients_of: ClassVar[Collection[str]] = ()
+    """Registered names of sets whose patients this one has too, under the same subjects as far as they are known: those
+    that are trained on there are left out of the test images. Of other sets a subject in both is an error."""
     name: str = ""
     """What messages, records and pages call the set: a name that its config gives, else the registered one, which the
     harness fills in."""

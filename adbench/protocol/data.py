@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from adbench.config.options import Reporter, RunOptions
@@ -24,8 +25,8 @@ from adbench.config.settings import check_known, keys, resolve
 from adbench.contracts import registry
 from adbench.contracts.dataset import DataRuntime, Dataset, DatasetConfig
 from adbench.contracts.registry import LoadedPlugin, load_dataset
-from adbench.contracts.splits import Split, Splits
-from adbench.errors import ConfigError, DataError, TuningError
+from adbench.contracts.splits import Split, Splits, same_name
+from adbench.errors import ConfigError, DataError, TuningError, counted
 from adbench.protocol.halves import halved
 
 if TYPE_CHECKING:
@@ -215,13 +216,32 @@ def _own(source: ConfiguredDataset) -> Data:
 
 def _combined(source: ConfiguredDataset, trained: TrainedOn, healthy: tuple[Split, Split]) -> Data:
     with naming(source):
-        splits = Splits(*healthy, source.dataset.load_test())
+        splits = Splits(*healthy, _of_others(source, trained, healthy))
     _check_size(trained.source, source, splits)
     try:
         splits.check()
     except DataError as error:
         raise DataError(f"Trained on {trained.source.name}, tested on {source.name}: {error}") from error
     return Data(source.plugin, source.dataset, splits, trained)
+
+
+def _of_others(source: ConfiguredDataset, trained: TrainedOn, healthy: tuple[Split, Split]) -> Split:
+    """The test images of a set, but for those of patients that are trained on where both sets have the same ones.
+
+    Raises DataError where none is left.
+    """
+    test = source.dataset.load_test()
+    if trained.source.registered not in source.dataset.has_patients_of:
+        return test
+    known = {same_name(subject) for split in healthy for subject in split.subjects}
+    kept = [i for i, subject in enumerate(test.subjects) if same_name(subject) not in known]
+    if len(kept) == len(test):
+        return test
+    left_out = counted(len(set(test.subjects) - {test.subjects[i] for i in kept}), "subject")
+    if not kept:
+        raise DataError(f"Something must be left to test on, but {trained.source.name} has {left_out} too: add data.")
+    source.dataset.runtime.notify(f"{left_out} left out, for {trained.source.name} has them too")
+    return test.take(np.array(kept))
 
 
 def _check_modality(train: ConfiguredDataset, test: ConfiguredDataset) -> None:

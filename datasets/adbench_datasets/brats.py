@@ -65,6 +65,7 @@ class Brats(ContrastDataset[BratsConfig]):
     """Reads the training data of any release from 2017 to 2024."""
 
     Config = BratsConfig
+    has_patients_of = ("tcga-lgg",)
     info = DatasetInfo(
         summary="FLAIR of gliomas, skull-stripped, multi-centre: the whole tumour is the lesion",
         licence="terms of the challenge's data use agreement (by release; since 2021 CC BY 4.0 for the TCIA part)",

@@ -106,6 +106,20 @@ def test_what_is_trained_on_must_not_be_tested_on(tmp_path, shared, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_patients_that_a_set_is_known_to_share_are_left_out_and_it_is_said(tmp_path, monkeypatch):
+    whole = cell(tmp_path, "toy-sick").data.splits.test
+    monkeypatch.setattr(toys.ToySick, "has_patients_of", ("toy",))
+    diary = toys.Diary()
+    options = toys.options(tmp_path, "data.shared=subject", train_on="toy")
+    (of,) = build_cells(["toy-brightness"], "toy-sick", options, diary)
+    kept, trained = of.data.splits.test, of.data.splits.train
+    assert len(kept) == len(whole) - 1
+    assert not set(kept.subjects) & set(trained.subjects)
+    assert "1 subject left out, for toy has them too" in diary.text
+    with pytest.raises(DataError, match="image content"):
+        build_cells(["toy-brightness"], "toy-sick", toys.options(tmp_path, "data.shared=image", train_on="toy"))
+
+
 def test_images_of_two_sizes_are_refused_with_the_setting_to_change(tmp_path):
     with pytest.raises(ConfigError) as error:
         run(tmp_path, "toy-large")
