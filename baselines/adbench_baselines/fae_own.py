@@ -17,37 +17,31 @@ images are not equalised; training images are slightly moved; weights are averag
 
 | code        | paper          |
 |-------------|----------------|
-| `features`  | phi(x)         |
+| `phi`       | phi(x)         |
 | `net`       | g              |
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from adbench.contracts.detector import DetectorConfig, DetectorInfo, Images
 from adbench.contracts.plan import Plan
 from adbench.contracts.search import Real, SearchSpace
-from adbench.devices.device import autocast
 from adbench.errors import ConfigError
-from adbench.training.config import TrainingConfig
 from adbench.training.detector import TrainedDetector
 from adbench.training.part import Draw, Part, Size, Source, TrainedPart
 from adbench_baselines.images.augmentation import augmented
-from adbench_baselines.images.ssim import ssim_map
 from adbench_baselines.networks import vqvae
-from adbench_baselines.networks.features import encoder_levels
-from adbench_baselines.networks.reconstruction import keep
-from adbench_baselines.networks.vqvae import VQVAE, VQVAE_SEARCH, VQVAE_SIZES, VQVAEConfig
+from adbench_baselines.networks.feature_ae import SSIM_SIDE, FeatureAE, FeatureAEConfig, similarity
+from adbench_baselines.networks.features import feature_channels, latent_features
+from adbench_baselines.networks.vqvae import VQVAE_SEARCH, VQVAE_SIZES, VQVAEConfig
 
 SOURCE = "Meissen et al. 2022, Unsupervised Anomaly Localization with Structural Feature-Autoencoders"
 VERSION = 1
@@ -56,7 +50,6 @@ SPREAD_IMAGES = 512
 """Training images that the spread of the features is taken over, at most."""
 LEAST_SPREAD = 0.1
 """Of a channel, over the mean spread of all: one that is nearly constant would else be nothing but noise."""
-SSIM_SIDE, SSIM_SIGMA = 5, 1.5
 
 AE_SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"channels": (16, 32), "steps": 30, "learning_rate": 2e-3, "ema_decay": 0.9},
@@ -67,74 +60,9 @@ AE_SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class FeatureAEConfig(TrainingConfig):
-    channels: tuple[int, ...] = Field((100, 150, 200, 300), min_length=1, description="channels of every level")
-    dropout: float = Field(0.1, ge=0, lt=1, description="rate of whole channels while training")
-    steps: int = Field(10_000, ge=1, description="optimiser steps")
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-    augmentation: float = Field(0.5, ge=0, le=1, description="probability of a small affine change an image")
-
-
 class FAEConfig(DetectorConfig):
     vqvae: VQVAEConfig = VQVAEConfig()
     autoencoder: FeatureAEConfig = FeatureAEConfig()
-
-
-class FeatureAE(nn.Module):
-    """g: features (B, C, h, w) over their spread -> the same, float32; h and w are multiples of 2^levels."""
-
-    spread: Tensor
-    """(1, C, 1, 1), of healthy features."""
-
-    def __init__(self, config: FeatureAEConfig, features: int) -> None:
-        super().__init__()
-        self.dropout, widths = config.dropout, (features, *config.channels)
-        down = [nn.Conv2d(i, o, 5, stride=2, padding=2, bias=False) for i, o in pairwise(widths)]
-        up = [nn.ConvTranspose2d(i, o, 6, stride=2, padding=2, bias=False) for i, o in pairwise(widths[::-1])]
-        self.down, self.up = (nn.ModuleList(map(activated, convolutions)) for convolutions in (down, up))
-        self.middle = nn.Conv2d(widths[-1], widths[-1], 5, padding=2, bias=False)
-        self.last = nn.Conv2d(features, features, 1)
-        self.register_buffer("spread", torch.ones(1, features, 1, 1))
-
-    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the restored features; dropout only with a generator."""
-
-        def dropped(x: Tensor) -> Tensor:
-            shape = torch.Size((*x.shape[:2], 1, 1))
-            return x if generator is None else x * keep(shape, self.dropout, x, generator)
-
-        with autocast(features.device):
-            x = features
-            for down in self.down:
-                x = dropped(down(x))
-            x = self.middle(x)
-            for up in self.up:
-                x = dropped(up(x))
-            restored: Tensor = self.last(x)
-        return restored.float()
-
-    def losses(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Return L of features over their spread."""
-        return -ssim_map(features, self(features, generator), SSIM_SIDE, SSIM_SIGMA).mean()
-
-
-def activated(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-    """The convolution, group norm and LeakyReLU."""
-    width = convolution.out_channels
-    return nn.Sequential(convolution, nn.GroupNorm(math.gcd(8, width), width), nn.LeakyReLU())
-
-
-@torch.no_grad()
-def features(compressor: VQVAE, images: Tensor) -> Tensor:
-    """Return phi of images (B, 1, H, W): (B, C, H / f, W / f) float32."""
-    levels = encoder_levels(compressor.encoder, images, compressor.config)
-    return torch.cat([F.interpolate(level, levels[-1].shape[-2:], mode="area") for level in levels], 1)
-
-
-def feature_channels(config: VQVAEConfig) -> int:
-    """C."""
-    return config.channels * (config.factor.bit_length() - 1)
 
 
 def autoencoder_part(config: FAEConfig, compressor: TrainedPart) -> TrainedPart:
@@ -142,10 +70,10 @@ def autoencoder_part(config: FAEConfig, compressor: TrainedPart) -> TrainedPart:
 
     def batches(net: FeatureAE, source: Source) -> Draw:
         encoder, device = source.parents["vqvae"], source.runtime.device
-        std = features(encoder, source.healthy[:SPREAD_IMAGES].to(device)).std((0, 2, 3), keepdim=True)
+        std = latent_features(encoder, source.healthy[:SPREAD_IMAGES].to(device)).std((0, 2, 3), keepdim=True)
         net.spread.copy_(std.clamp(min=LEAST_SPREAD * float(std.mean())))
         draw = augmented(own)(net, source)
-        return lambda generator: features(encoder, draw(generator)) / net.spread
+        return lambda generator: latent_features(encoder, draw(generator)) / net.spread
 
     def example(source: Source) -> Tensor:
         height, width = source.size
@@ -199,11 +127,11 @@ class FAEOwn(TrainedDetector[FAEConfig]):
         """Return 1 - SSIM, (B, 1, H, W) float32."""
         net: FeatureAE = self.trained["autoencoder"]
         with self.stage("encode"):
-            phi = features(self.trained["vqvae"], images) / net.spread
+            phi = latent_features(self.trained["vqvae"], images) / net.spread
         with self.stage("reconstruct", passes=1):
             restored = net(phi)
         with self.stage("post"):
-            scores = 1 - ssim_map(phi, restored, SSIM_SIDE, SSIM_SIGMA).mean(1, keepdim=True)
+            scores = 1 - similarity(phi, restored).mean(1, keepdim=True)
             return F.interpolate(scores, images.shape[-2:], mode="bilinear")
 
     def plan(self, healthy: Images, validation: Images) -> Plan:

@@ -57,7 +57,7 @@ VERSION = 1
 """Raise it when the same configuration would train another network."""
 SIZES: dict[str, dict[str, Any]] = {
     name: {"vqvae": size, "unet": LATENT_SIZES[name]} for name, size in VQVAE_SIZES.items()
-}
+} | {"standard": {"vqvae": VQVAE_SIZES["standard"], "unet": {**LATENT_SIZES["standard"], "steps": 4000}}}
 
 
 class MaskedConfig(LatentNetConfig):

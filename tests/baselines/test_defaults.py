@@ -25,6 +25,7 @@ from adbench_baselines import (
 )
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
+from adbench_baselines.networks.feature_ae import FeatureAEConfig
 from adbench_baselines.networks.wgan_networks import WGANConfig
 from adbench_baselines.tokens import model as token_model
 from pydantic import BaseModel
@@ -53,7 +54,7 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "mad-ad": (mad_ad.VERSION, mad_ad.MaskedConfig),
     "reflect": (reflect.VERSION, reflect.FlowConfig),
     "reflect-reflow": (reflect.VERSION, reflect.ReflowConfig),
-    "fae-own": (fae_own.VERSION, fae_own.FeatureAEConfig),
+    "fae-own": (fae_own.VERSION, FeatureAEConfig),
 }
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from adbench_baselines.fae_own import FAEOwn, FeatureAE, FeatureAEConfig, feature_channels, features
+from adbench_baselines.fae_own import FAEOwn
 from adbench_baselines.images.ssim import ssim_map
+from adbench_baselines.networks.feature_ae import FeatureAE, FeatureAEConfig
+from adbench_baselines.networks.features import feature_channels, latent_features
 from adbench_baselines.networks.vqvae import VQVAE, VQVAEConfig
 from tiny_nets import VQVAE_SETTINGS, build, fitted, sick, stack
 
@@ -21,7 +23,7 @@ SHORT: dict[str, Any] = {"vqvae": VQVAE_SETTINGS, "autoencoder": AE}
 @pytest.mark.parametrize(("factor", "side"), [(4, 8), (8, 4)])
 def test_features_are_every_level_at_the_latents_resolution_and_never_negative(factor, side):
     config = VQVAEConfig(**{**VQVAE_SETTINGS, "factor": factor})
-    phi = features(VQVAE(config), sick())
+    phi = latent_features(VQVAE(config), sick())
     assert phi.shape == (len(sick()), feature_channels(config), side, side)
     assert float(phi.min()) >= 0
 
@@ -29,7 +31,7 @@ def test_features_are_every_level_at_the_latents_resolution_and_never_negative(f
 def test_training_features_have_about_unit_spread_in_every_channel_that_varies():
     detector = fitted(FAEOwn, SHORT)
     healthy = stack(16, 1)
-    phi = features(detector.trained["vqvae"], healthy[:16]) / detector.trained["autoencoder"].spread
+    phi = latent_features(detector.trained["vqvae"], healthy[:16]) / detector.trained["autoencoder"].spread
     spread = phi.std((0, 2, 3))
     assert float(spread.max()) == pytest.approx(1, abs=0.01)
     assert float(spread.median()) == pytest.approx(1, abs=0.01)
@@ -53,7 +55,7 @@ def test_a_perfect_reconstruction_scores_nothing_and_another_one_its_dissimilari
     monkeypatch.setattr(net, "forward", lambda phi: phi)
     assert float(detector.score(sick()).abs().max()) < 1e-5
     monkeypatch.setattr(net, "forward", lambda phi: phi.flip(0))
-    phi = features(detector.trained["vqvae"], sick()) / net.spread
+    phi = latent_features(detector.trained["vqvae"], sick()) / net.spread
     expected = 1 - ssim_map(phi, phi.flip(0), 5, 1.5).mean(1, keepdim=True)
     found = detector.score(sick())
     assert found.shape == sick().shape

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adbench.devices.device import autocast
-from adbench_baselines.networks.vqvae import VQVAEConfig
+from adbench_baselines.networks.vqvae import VQVAE, VQVAEConfig
 
 
 def encoder_levels(encoder: Any, images: Tensor, config: VQVAEConfig) -> list[Tensor]:
@@ -22,3 +24,15 @@ def encoder_levels(encoder: Any, images: Tensor, config: VQVAEConfig) -> list[Te
             if (i + 1) % (1 + config.residual_layers) == 0:
                 levels.append(x)
     return [level.float() for level in levels]
+
+
+@torch.no_grad()
+def latent_features(compressor: VQVAE, images: Tensor) -> Tensor:
+    """Return the features of all levels at the latents' resolution, one over another: (B, C, H / f, W / f) float32."""
+    levels = encoder_levels(compressor.encoder, images, compressor.config)
+    return torch.cat([F.interpolate(level, levels[-1].shape[-2:], mode="area") for level in levels], 1)
+
+
+def feature_channels(config: VQVAEConfig) -> int:
+    """C."""
+    return config.channels * (config.factor.bit_length() - 1)
