@@ -9,76 +9,21 @@ It is laid out as the parts of a cache folder are, so that `<cache>/artifacts`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from adbench.config.urls import shown
 from adbench.errors import AdbenchError, ArtifactError
+from adbench.storage.transports import TRANSPORTS, WEB
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{16}")
 """Of a part."""
 LINK = re.compile(rf'href="(?:\./)?({KEY.pattern})/?"')
 LISTING_BYTES = 16 << 20
 CHUNK = 1 << 20
-CONNECT_S, SILENT_S = 30, 60
-"""How long a web server may take to answer, and may say nothing."""
-
-
-@dataclass(frozen=True)
-class Backend:
-    """How a kind of URL is read and written."""
-
-    extra: str | None = None
-    """Of the installation that brings its library."""
-    puts_whole: bool = True
-    """Whether a file that is put is seen whole or not at all; else it gets its name by a rename."""
-    options: Callable[[], Mapping[str, Any]] = dict
-    """Of its file system."""
-    reading: Mapping[str, Any] = field(default_factory=dict)
-    """Options of reading a file."""
-
-
-def _web() -> Mapping[str, Any]:
-    """Redirects are not followed: a server could send us anywhere, to what only this machine can read too."""
-    import aiohttp
-
-    async def refuse_redirects(answer: aiohttp.ClientResponse) -> None:
-        if 300 <= answer.status < 400:
-            raise ArtifactError(
-                f"Parts are read from where you say alone, but {shown(str(answer.url))} answers with a redirect "
-                f"({answer.status}): give the address that they lie at."
-            )
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S)
-    client = {"timeout": timeout, "trust_env": True, "raise_for_status": refuse_redirects}
-    return {"allow_redirects": False, "client_kwargs": client}
-
-
-def _fresh() -> Mapping[str, Any]:
-    """What others have put there meanwhile is seen."""
-    return {"use_listings_cache": False}
-
-
-def _known_host() -> Mapping[str, Any]:
-    """Only a host is trusted that the user's known hosts have: sshfs by itself trusts any."""
-    import sshfs  # noqa: F401  # fsspec would take another library in its place
-
-    return {"known_hosts": ()}
-
-
-WEB = Backend("http", options=_web, reading={"block_size": 0, "size": 1})  # as a stream, whatever size is claimed
-BACKENDS = {
-    "file": Backend(puts_whole=False),
-    "ssh": Backend("ssh", puts_whole=False, options=_known_host),
-    "s3": Backend("s3", options=_fresh),
-    "gs": Backend("gcs", options=_fresh),
-    "http": WEB,
-    "https": WEB,
-}
 
 
 class Depot:
@@ -90,13 +35,13 @@ class Depot:
         if not separator:
             scheme, url = "file", f"file://{Path(url).expanduser().absolute()}"
         self.shown = shown(url).rstrip("/")
-        if scheme not in BACKENDS or (separator and (not rest or "?" in rest or "#" in rest)):
-            known = ", ".join(f"{name}://" for name in BACKENDS)
+        if scheme not in TRANSPORTS or (separator and (not rest or "?" in rest or "#" in rest)):
+            known = ", ".join(f"{name}://" for name in TRANSPORTS)
             raise ArtifactError(
                 f"Parts lie in a folder, or at a URL of {known} without parameters, not at {self.shown!r}: correct it."
             )
-        self._backend = BACKENDS[scheme]
-        self.is_web = self._backend is WEB
+        self._transport = TRANSPORTS[scheme]
+        self.is_web = self._transport is WEB
         """Such a depot is only read, and may not list what it holds."""
         self._fs, self._root = self._opened(url)
 
@@ -105,11 +50,11 @@ class Depot:
             from fsspec.core import url_to_fs
 
             with self._reaching("it"):
-                fs, root = url_to_fs(url, **self._backend.options())
+                fs, root = url_to_fs(url, **self._transport.options())
         except ImportError as error:
             raise ArtifactError(
                 f"Parts at {self.shown} need a library that is not installed ({error.name or error}): "
-                f"pip install 'brain-adbench[{self._backend.extra}]'."
+                f"pip install 'brain-adbench[{self._transport.extra}]'."
             ) from error
         return fs, root.rstrip("/")
 
@@ -148,7 +93,7 @@ class Depot:
         `limit` bytes.
         """
         place, size = f"{self._root}/{name}", 0
-        with self._reaching(name), self._fs.open(place, "rb", **self._backend.reading) as file:
+        with self._reaching(name), self._fs.open(place, "rb", **self._transport.reading) as file:
             while piece := file.read(CHUNK):
                 size += len(piece)
                 if size > limit:
@@ -169,7 +114,7 @@ class Depot:
         target = f"{self._root}/{name}"
         try:
             with self._reaching(name):
-                self._send(source, target) if self._backend.puts_whole else self._send_and_rename(source, target)
+                self._send(source, target) if self._transport.puts_whole else self._send_and_rename(source, target)
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"There is no place for parts at {self.shown} ({error}): make it, or correct it."

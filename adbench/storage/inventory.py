@@ -35,6 +35,8 @@ class Entry:
 
     kind: Kind
     place: Path
+    index: Path
+    """What says that it is there, and by its time of change when it was last used."""
     lock: Path
     """Held by whoever makes it."""
     made_for: str
@@ -48,9 +50,13 @@ class Entry:
         return self.place.stem if self.kind == Kind.trials else self.place.name
 
     def remove(self) -> bool:
-        """Remove it, unless a process uses or makes it. Raises ArtifactError where that is not allowed."""
+        """Remove it, unless a process uses or makes it, or has used it since it was found.
+
+        Raises ArtifactError where that is not allowed.
+        """
         try:
             with alone(self.place) as free, FileLock(self.lock, timeout=0):
+                free = free and _used(self.index) == self.used
                 if free:
                     self._remove()
                 return free
@@ -84,24 +90,23 @@ def _parts(cache: Path) -> Iterator[Entry]:
         if folder.name.startswith(f"{SCORES}-"):
             kind = Kind.scores
         with suppress(OSError):  # removed meanwhile
-            yield Entry(kind, folder, folder / ".lock", _made_for(folder, index.stem), _size(folder), _used(index))
+            made_for = _made_for(folder, index.stem)
+            yield Entry(kind, folder, index, folder / ".lock", made_for, _size(folder), _used(index))
 
 
 def _slices(cache: Path) -> Iterator[Entry]:
     for folder in (cache / "data" / "slices").glob("*/"):
         lock = folder.with_name(f"{folder.name}.lock")
-        index = folder / "index.json"
+        index = path if (path := folder / "index.json").is_file() else folder
         with suppress(OSError):
-            used = _used(index if index.is_file() else folder)
-            yield Entry(Kind.slices, folder, lock, folder.name.rpartition("-")[0], _size(folder), used)
+            yield Entry(Kind.slices, folder, index, lock, folder.name.rpartition("-")[0], _size(folder), _used(index))
 
 
 def _trials(cache: Path) -> Iterator[Entry]:
     for path in (cache / "tuning" / "kept").glob("*/*.npy"):
         with suppress(OSError):
-            yield Entry(
-                Kind.trials, path, path.with_suffix(".lock"), path.parent.name, path.stat().st_size, _used(path)
-            )
+            lock, size = path.with_suffix(".lock"), path.stat().st_size
+            yield Entry(Kind.trials, path, path, lock, path.parent.name, size, _used(path))
 
 
 def _made_for(folder: Path, name: str) -> str:

@@ -77,6 +77,13 @@ def test_what_is_being_made_is_not_removed(cache):
         assert entry.place.exists()
 
 
+def test_what_was_used_since_it_was_found_is_not_removed(cache):
+    for entry in entries(cache):
+        os.utime(entry.index, (entry.used + 1, entry.used + 1))
+        assert not entry.remove()
+        assert entry.place.exists()
+
+
 def test_what_another_removed_meanwhile_is_gone(cache):
     found = entries(cache)
     for entry in [*found, *found]:

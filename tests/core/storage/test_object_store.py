@@ -12,6 +12,8 @@ from adbench.storage.depot import Depot
 from adbench.storage.store import ArtifactStore
 from adbench.storage.travel import parts_at, pull, push
 
+pytestmark = pytest.mark.slow  # the server and its libraries take seconds to start
+
 
 @pytest.fixture(scope="module")
 def bucket():

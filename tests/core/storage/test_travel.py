@@ -12,10 +12,10 @@ import torch
 from part_files import KEY, SPEC, TENSORS, files_of, never, store_with
 
 from adbench.errors import ArtifactError
-from adbench.storage import depot as depot_module
 from adbench.storage.depot import Depot
 from adbench.storage.spec import canonical_hash
 from adbench.storage.store import ArtifactStore
+from adbench.storage.transports import TRANSPORTS
 from adbench.storage.travel import fetch_or_say, is_at, parts_at, parts_of, pull, push
 
 OTHER = replace(SPEC, seed=1)
@@ -204,5 +204,5 @@ def test_a_place_where_nothing_is_is_said(tmp_path):
 
 
 def test_every_kind_of_url_that_needs_a_library_names_an_extra_of_the_installation():
-    extras = {backend.extra for name, backend in depot_module.BACKENDS.items() if name != "file"}
+    extras = {backend.extra for name, backend in TRANSPORTS.items() if name != "file"}
     assert extras == {"ssh", "s3", "gcs", "http"}
