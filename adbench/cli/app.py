@@ -20,6 +20,7 @@ from adbench.cli.arguments import SpreadCommand, at_home
 from adbench.cli.calibrate import calibrate
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
+from adbench.cli.merge import merge
 from adbench.cli.plugins import info, list_plugins
 from adbench.cli.predict import predict
 from adbench.cli.report import report
@@ -76,6 +77,7 @@ app.command()(info)
 app.command(cls=SpreadCommand)(run)
 app.command(cls=SpreadCommand)(tune)
 app.command("leaderboard")(leaderboard_pages)
+app.command()(merge)
 app.command(cls=SpreadCommand)(table)
 app.command(cls=SpreadCommand)(time)
 app.command()(show)

@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from adbench.execution.executor import Executor, Submitted, Task
+from adbench.execution.executor import PATIENCE_S, Executor, Submitted, Task
 from adbench.execution.job import Folders
 from adbench.execution.ledger import Entry, Ledger
 from adbench.execution.planning import PlannedJob
 from adbench.execution.suite import Limits
 
 POLL_S = 0.5
-PATIENCE_S = 60.0
-"""How long tasks that are asked to end get for it."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,7 @@ class Driver:
         began = time.monotonic()
         try:
             while self._running:
+                self.ledger.beat()
                 patient = time.monotonic() - began < PATIENCE_S
                 for key, work in list(self._running.items()):
                     self.executor.stop(work.submitted, now=not patient)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+PATIENCE_S = 60.0
+"""How long tasks that are asked to end get for it."""
+
 
 @dataclass(frozen=True)
 class Task:

@@ -5,7 +5,7 @@
     suites/logs/<job>.log      what the job said
 
 A driver that lives touches its file. One that has not for `SILENT_S` is gone, and its claims are free: that is told by
-the clock of the file system, not by those of two machines.
+the clock of the file system, not by those of two machines. On its own machine a driver without a process is gone too.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import SuiteError
 
 SILENT_S = 60.0
-Status = Literal["running", "done", "failed", "stopped"]
+Status = Literal["running", "failed", "stopped", "done"]
+RANK: dict[Status, int] = {"running": 0, "failed": 1, "stopped": 2, "done": 3}
+"""Of what is said of one attempt, what counts: `suite retry` lets a failure be stopped, and done is done."""
 
 
 class Entry(BaseModel):
@@ -35,11 +38,16 @@ class Entry(BaseModel):
     job: str
     status: Status
     attempt: int
-    """1 for the first; a later one counts, whatever the clocks say."""
+    """1 for the first."""
     driver: str
     reason: str = ""
     place: str = ""
     """Where it runs, in words of the executor."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Of two entries of a job the one with the greater counts, whatever files and clocks say."""
+        return self.attempt, RANK[self.status]
 
 
 class Ledger:
@@ -57,7 +65,7 @@ class Ledger:
         found: dict[str, Entry] = {}
         for entry in self._all():
             before = found.get(entry.job)
-            if before is None or entry.attempt >= before.attempt:
+            if before is None or entry.order >= before.order:
                 found[entry.job] = entry
         return found
 
@@ -90,9 +98,12 @@ class Ledger:
             holder = path.read_text("utf-8")
             if holder == self.driver or self.lives(holder) or (not holder and _age(self.root, path) < SILENT_S):
                 return False
-            gone = path.with_name(f".{path.name}-{self.driver}")
-            path.rename(gone)
-            gone.unlink()
+            taken = path.with_name(f".{path.name}-{self.driver}")
+            path.rename(taken)
+            if taken.read_text("utf-8") != holder:  # another driver was quicker: this is its claim
+                with suppress(FileExistsError):
+                    os.link(taken, path)
+            taken.unlink()
         return True
 
     def write(self, entry: Entry) -> None:
@@ -148,6 +159,9 @@ class Ledger:
         """Whether a driver has touched its file lately."""
         if driver == self.driver:
             return True
+        host, _, rest = driver.rpartition("-")[0].rpartition("-")
+        if host == socket.gethostname() and rest.isdigit() and not psutil.pid_exists(int(rest)):
+            return False
         return _age(self.root, self.root / f"{driver}.jsonl") < SILENT_S
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from adbench.errors import SuiteError
-from adbench.execution.executor import Submitted, Task
+from adbench.execution import process
+from adbench.execution.executor import PATIENCE_S, Submitted, Task
 
 GB = 1e9
-COMMAND = ("-m", "adbench")
-TOLD = {2: "the command cannot be carried out", 130: "interrupted"}
 
 
 @dataclass
@@ -57,54 +53,35 @@ class LocalExecutor:
 
     def submit(self, task: Task) -> Submitted:
         worker = min(set(range(self._workers)) - {each.worker for each in self._running})
-        task.log.parent.mkdir(parents=True, exist_ok=True)
-        with task.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *COMMAND, *task.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment(worker),
-                start_new_session=True,  # Ctrl-C reaches the driver alone, which asks its tasks to end
-            )
+        begun = process.begin(task.arguments, task.log, self._environment(worker))
         until = time.monotonic() + (task.hours * 3600 if task.hours else float("inf"))
-        running = _Running(process, worker, task, until)
+        running = _Running(begun, worker, task, until)
         self._running.append(running)
-        return Submitted(running, f"process {process.pid}" + (f" on GPU {self._gpu(worker)}" if self._gpus else ""))
+        return Submitted(running, f"process {begun.pid}" + (f" on GPU {self._gpu(worker)}" if self._gpus else ""))
 
     def ended(self, submitted: Submitted) -> str | None:
         running: _Running = submitted.handle
         code = running.process.poll()
+        late = time.monotonic() - running.until
         if code is None:
-            if time.monotonic() > running.until:
-                self.stop(submitted, now=False)
+            if late > 0:
+                self.stop(submitted, now=late > PATIENCE_S)
             return None
         self._running.remove(running)
-        if time.monotonic() > running.until:
+        if code and late > 0:
             return f"ended after {running.task.hours:g} hours; it goes on where it was"
-        return "" if code == 0 else reason(running.task.log, code)
+        return process.reason(running.task.log, code)
 
     def stop(self, submitted: Submitted, now: bool) -> None:
         running: _Running = submitted.handle
-        if running.process.poll() is None and (now or not running.asked):
-            os.killpg(running.process.pid, signal.SIGKILL if now else signal.SIGINT)
+        if now or not running.asked:
+            process.stop(running.process, now)
             running.asked = True  # a second Ctrl-C would cut off what the first one is saving
 
     def _environment(self, worker: int) -> dict[str, str]:
         threads = max(1, len(os.sched_getaffinity(0)) // self._workers) if hasattr(os, "sched_getaffinity") else 1
         given = {"OMP_NUM_THREADS": str(threads)} if self._workers > 1 else {}
-        if self._gpus:
-            given["CUDA_VISIBLE_DEVICES"] = self._gpu(worker)
-        return {**os.environ, **given}
+        return {**given, "CUDA_VISIBLE_DEVICES": self._gpu(worker)} if self._gpus else given
 
     def _gpu(self, worker: int) -> str:
         return self._gpus[worker % len(self._gpus)]
-
-
-def reason(log: Path, code: int) -> str:
-    """Why a task failed: the line of its log that says so."""
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    lines = log.read_text("utf-8", errors="replace").splitlines()
-    said = [line for line in lines if line.startswith(("error: ", "failed: "))]
-    return said[-1] if said else (lines[-1] if lines else TOLD.get(code, f"exit code {code}"))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adbench.errors import RecordError
 from adbench.metrics.bins import Bins
@@ -53,13 +55,29 @@ def _packed(hist: ScoreHistogram) -> bytes:
 
 def read_counts(path: Path) -> ScoreHistogram:
     """The counts, each coarse bin one fine bin. Raises RecordError naming a file that is missing or damaged."""
+    edges, subjects, positives, negatives = _arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as held:
-            edges, subjects, positives, negatives = (held[key] for key in FIELDS)
         bins = Bins(ordered(edges.astype(np.float32)), np.ones(edges.size, bool))
         return ScoreHistogram.from_counts(bins, [str(s) for s in subjects], np.stack([positives, negatives]))
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def same_counts(a: Path, b: Path) -> bool:
+    """Whether two files hold the same, however compressed. Raises as `read_counts`."""
+    return a.read_bytes() == b.read_bytes() or all(map(np.array_equal, _arrays(a), _arrays(b)))
+
+
+def _arrays(path: Path) -> list[NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return [held[key] for key in FIELDS]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RecordError(f"The counts {path} cannot be read ({error}): run that cell again with --force.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RecordError:
+    return RecordError(f"The counts {path} cannot be read ({error}): run that cell again with --force.")
 
 
 def check_all_counts(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 
 import pytest
@@ -89,6 +90,44 @@ def test_failures_are_forgotten_on_request_and_nothing_else_is(drivers):
     a.write(entry(a, "good", "done"))
     assert b.forget_failures(["bad", "good", "unknown"]) == 1
     assert {job: each.status for job, each in b.entries().items()} == {"bad": "stopped", "good": "done"}
+
+
+@pytest.mark.parametrize("name", ["0", "z"])
+def test_a_failure_is_forgotten_whatever_the_names_of_drivers(drivers, name):
+    a, b = drivers
+    b.driver = name
+    a.write(entry(a, "bad", "failed"))
+    b.forget_failures(["bad"])
+    assert Ledger(a.root.parent).entries()["bad"].status == "stopped"
+
+
+def test_a_claim_that_another_driver_has_just_taken_over_is_left_to_it(drivers, monkeypatch):
+    a, b = drivers
+    dead = Ledger(a.root.parent)
+    dead.driver += "-dead"
+    dead.claim("j")
+    lives = b.lives
+
+    def quicker(driver: str) -> bool:
+        if driver == dead.driver and not quick:
+            quick.append(a.claim("j"))
+        return lives(driver)
+
+    quick: list[bool] = []
+    monkeypatch.setattr(b, "lives", quicker)
+    assert not b.claim("j")
+    assert quick == [True]
+    assert (a.root / "claims" / "j").read_text() == a.driver
+    assert [path.name for path in (a.root / "claims").iterdir()] == ["j"]
+
+
+def test_a_driver_of_this_machine_without_a_process_is_gone_at_once(drivers):
+    a, b = drivers
+    host = socket.gethostname()
+    for driver, lives in ((f"{host}-{os.getpid()}-ab", True), (f"{host}-{2**22 + 1}-ab", False), ("far-1-ab", True)):
+        a.driver = driver
+        a.beat()
+        assert b.lives(driver) is lives
 
 
 def test_drivers_that_live_are_asked_to_stop(drivers):

@@ -1,0 +1,47 @@
+"""A task as a process of its own: how it is begun, asked to end, and why it failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+COMMAND = ("-m", "adbench")
+TOLD = {2: "the command cannot be carried out", 130: "interrupted"}
+
+
+def begin(arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Begin `adbench ARGUMENTS`; what it says goes to the end of the log.
+
+    It has a session of its own: Ctrl-C reaches who began it alone, who asks it to end.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, *COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes], now: bool = False) -> None:
+    """Ask a process to end at its next step, or end it and its children now."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL if now else signal.SIGINT)
+
+
+def reason(log: Path, code: int) -> str:
+    """Why a task ended: empty for the exit code 0, else the line of its log that says so."""
+    if code == 0:
+        return ""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith(("error: ", "failed: "))]
+    return said[-1] if said else (lines[-1] if lines else TOLD.get(code, f"exit code {code}"))
