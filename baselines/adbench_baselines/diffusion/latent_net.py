@@ -121,7 +121,7 @@ def latent_part(
     compressor: TrainedPart,
     network: Callable[[int], LatentNet],
     loss: Callable[[Any, Tensor, torch.Generator], Tensor],
-    draws: Callable[[LatentNet, Source, LatentTrainingConfig], Draw],
+    draws: Callable[[Any, Source, LatentTrainingConfig], Draw],
     title: str = "",
 ) -> TrainedPart:
     """The part of a network on the latents of `compressor`; `network` gives it for a number of latent channels."""
