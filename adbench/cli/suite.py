@@ -15,6 +15,7 @@ from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Device, SpreadCommand
 from adbench.config.options import default_cache
 from adbench.errors import counted
+from adbench.execution.executor import Engine
 from adbench.results import formats
 
 if TYPE_CHECKING:
@@ -61,24 +62,28 @@ def run(
     data_root: DataRoot = None,
     device: Device = "auto",
     settings: Settings = None,
-    workers: Annotated[int, typer.Option(min=1, help="Jobs at once on this machine.")] = 1,
+    on: Annotated[Engine, typer.Option(help="Who runs the jobs: processes of this machine, or SLURM.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Jobs at once.  [default: local 1, slurm all that are ready]")
+    ] = None,
     gpus: Annotated[str, typer.Option(help="CUDA devices that workers take turns at: 0,1.")] = "",
 ) -> None:
     """Run what is not done, and write the pages. Once more, it goes on; what failed waits for `suite retry`."""
     from adbench.execution.driver import Driver
+    from adbench.execution.engines import executor
     from adbench.execution.ledger import Ledger
-    from adbench.execution.local import LocalExecutor
     from adbench.execution.suite import read_suite
     from adbench.results import pages
 
     jobs, folders = _jobs(file, settings, out, cache, data_root)
-    executor = LocalExecutor(workers, list(filter(None, gpus.split(","))))
+    suite = read_suite(file)
+    runs = executor(on, suite, folders.cache, workers, list(filter(None, gpus.split(","))))
     planned = _planned(jobs, folders, device, measured=False)
     ledger = Ledger(folders.cache)
     for each in planned:
         if each.reason:
             console.complain(f"cannot run: {each.job.name}: {each.reason}")
-    ends = Driver(executor, ledger, folders, read_suite(file).limits, device, console.complain).run(planned)
+    ends = Driver(runs, ledger, folders, suite.limits, device, console.complain).run(planned)
     if any(not why for why in ends.values()):
         pages.write_pages(out)
     entries = ledger.entries()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+Engine = Literal["local", "slurm"]
 
 PATIENCE_S = 60.0
 """How long tasks that are asked to end get for it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ GB = 1e9
 
 @dataclass
 class _Running:
-    process: subprocess.Popen[bytes]
+    process: psutil.Popen
     worker: int
     task: Task
     until: float

@@ -6,34 +6,45 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 COMMAND = ("-m", "adbench")
 TOLD = {2: "the command cannot be carried out", 130: "interrupted"}
 
 
-def begin(arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Begin `adbench ARGUMENTS`; what it says goes to the end of the log.
+def begin(
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    first: Callable[[], object] | None = None,
+) -> psutil.Popen:
+    """Begin `adbench ARGUMENTS`; what it says goes to the end of the log, and it does `first` first.
 
-    It has a session of its own: Ctrl-C reaches who began it alone, who asks it to end.
+    It has a session of its own: Ctrl-C reaches who began it alone, who asks it to end. Its `wait` may be called by a
+    handler of signals that interrupts another one, unlike that of `subprocess`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        return subprocess.Popen(
+        return psutil.Popen(
             [sys.executable, *COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
+            preexec_fn=first,
         )
 
 
-def stop(process: subprocess.Popen[bytes], now: bool = False) -> None:
+def stop(process: psutil.Popen, now: bool = False) -> None:
     """Ask a process to end at its next step, or end it and its children now."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL if now else signal.SIGINT)
+    with suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL if now else signal.SIGINT)
 
 
 def reason(log: Path, code: int) -> str:

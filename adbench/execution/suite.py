@@ -11,6 +11,9 @@ seeds = [0, 1, 2]
 [limits]
 hours = 8
 memory_gb = 12
+[slurm]                        # of jobs that SLURM runs, as submitit names them
+partition = "gpu"
+gpus_per_node = 1
 """
 
 from __future__ import annotations
@@ -75,6 +78,8 @@ class Suite(_Model):
 
     grids: tuple[Grid, ...] = Field(min_length=1)
     limits: Limits = Limits()
+    slurm: dict[str, Any] = {}
+    """Parameters of submitit's SlurmExecutor."""
 
     def jobs(self) -> list[Job]:
         """Of all grids in their order, each once."""
@@ -116,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _with_base(path: Path, given: dict[str, Any]) -> dict[str, Any]:
-    """What the file says over what the one that it extends says; tables of defaults and limits field by field."""
+    """What the file says over what the one that it extends says; tables field by field."""
     if "extends" not in given:
         return given
     name = given.pop("extends")
@@ -126,7 +131,7 @@ def _with_base(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     if "extends" in base:
         raise SuiteError(f"A suite extends one other alone, but {path.parent / name}, which {path} extends, does too.")
     merged = {**base, **given}
-    for table in ("defaults", "limits"):
+    for table in ("defaults", "limits", "slurm"):
         sides = [side.get(table, {}) for side in (base, given)]
         if all(isinstance(side, Mapping) for side in sides):
             merged[table] = {**sides[0], **sides[1]}
