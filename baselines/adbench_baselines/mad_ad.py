@@ -20,6 +20,9 @@ outside images), standardised per channel; p is an output of the last convolutio
 patches are powers of two up to a quarter of the latents' side, all equally likely; patches may lie anywhere, as no
 brain mask is known; the same noise at a step for every image.
 
+After a short training p may stay near the mean share of noised latents, below the gate almost everywhere, so that
+little is restored and scores are near 0: seen after 500 steps of the preset "demo", where f alone told lesions apart.
+
 | code      | paper                             |
 |-----------|-----------------------------------|
 | `noised`  | m; the paper's mask is 1 - m      |
