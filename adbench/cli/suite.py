@@ -178,7 +178,7 @@ def _show_plan(planned: Sequence[PlannedJob]) -> None:
             each.status,
             ", ".join(part.kind for part in own) or formats.NONE,
             formats.duration(sum(times)) if times else formats.NONE,
-            formats.duration(each.scoring_s),
+            formats.duration(each.scoring_s if each.status == "to do" else None),
             formats.mebibytes(each.memory_bytes),
         )
     console.out().print(table)
