@@ -62,11 +62,14 @@ def run(
     data_root: DataRoot = None,
     device: Device = "auto",
     settings: Settings = None,
-    on: Annotated[Engine, typer.Option(help="Who runs the jobs: processes of this machine, or SLURM.")] = "local",
+    on: Annotated[Engine, typer.Option(help="Who runs the jobs: processes of this machine, or a cluster.")] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Jobs at once.  [default: local 1, slurm all that are ready]")
+        int | None, typer.Option(min=1, help="Jobs at once.  [default: on a cluster all that are ready, else 1]")
     ] = None,
     gpus: Annotated[str, typer.Option(help="CUDA devices that workers take turns at: 0,1.")] = "",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a cluster of Ray.  [default: one of this machine is made]")
+    ] = None,
 ) -> None:
     """Run what is not done, and write the pages. Once more, it goes on; what failed waits for `suite retry`."""
     from adbench.execution.driver import Driver
@@ -77,7 +80,7 @@ def run(
 
     jobs, folders = _jobs(file, settings, out, cache, data_root)
     suite = read_suite(file)
-    runs = executor(on, suite, folders.cache, workers, list(filter(None, gpus.split(","))))
+    runs = executor(on, suite, folders.cache, workers, list(filter(None, gpus.split(","))), ray_address)
     planned = _planned(jobs, folders, device, measured=False)
     ledger = Ledger(folders.cache)
     for each in planned:
@@ -175,7 +178,7 @@ def _show_plan(planned: Sequence[PlannedJob]) -> None:
             each.status,
             ", ".join(part.kind for part in own) or formats.NONE,
             formats.duration(sum(times)) if times else formats.NONE,
-            formats.duration(each.scoring_s),
+            formats.duration(each.scoring_s if each.status == "to do" else None),
             formats.mebibytes(each.memory_bytes),
         )
     console.out().print(table)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-Engine = Literal["local", "slurm"]
+Engine = Literal["local", "slurm", "ray"]
+GB = 1e9
 
 PATIENCE_S = 60.0
 """How long tasks that are asked to end get for it."""

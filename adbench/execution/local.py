@@ -11,9 +11,7 @@ import psutil
 
 from adbench.errors import SuiteError
 from adbench.execution import process
-from adbench.execution.executor import PATIENCE_S, Submitted, Task
-
-GB = 1e9
+from adbench.execution.executor import GB, PATIENCE_S, Submitted, Task
 
 
 @dataclass

@@ -14,6 +14,8 @@ memory_gb = 12
 [slurm]                        # of jobs that SLURM runs, as submitit names them
 partition = "gpu"
 gpus_per_node = 1
+[ray]                          # of tasks of Ray, as it names them
+num_gpus = 1
 """
 
 from __future__ import annotations
@@ -80,6 +82,8 @@ class Suite(_Model):
     limits: Limits = Limits()
     slurm: dict[str, Any] = {}
     """Parameters of submitit's SlurmExecutor."""
+    ray: dict[str, Any] = {}
+    """Options of ray.remote."""
 
     def jobs(self) -> list[Job]:
         """Of all grids in their order, each once."""
@@ -131,7 +135,7 @@ def _with_base(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     if "extends" in base:
         raise SuiteError(f"A suite extends one other alone, but {path.parent / name}, which {path} extends, does too.")
     merged = {**base, **given}
-    for table in ("defaults", "limits", "slurm"):
+    for table in ("defaults", "limits", "slurm", "ray"):
         sides = [side.get(table, {}) for side in (base, given)]
         if all(isinstance(side, Mapping) for side in sides):
             merged[table] = {**sides[0], **sides[1]}

@@ -24,7 +24,7 @@ OURS = [command for command in COMMANDS if command.words[0] == "adbench"]
 CHEAP = {"intensity", "healthy-zscore"}
 """Methods that are run here: they train no network."""
 PLACEHOLDER = re.compile(r"[A-Z]+|\.\.\.")
-TOOLS = {"pip", "pytest", "ruff", "cd", "."}
+TOOLS = {"pip", "pytest", "ruff", "cd", "cp", "export", "tmux", "."}
 
 
 @cache

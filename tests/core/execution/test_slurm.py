@@ -116,15 +116,15 @@ def test_what_cannot_be_done_on_slurm_is_an_error(tmp_path, monkeypatch):
     suite = Suite(grids=(Grid(methods=("random",), datasets=("phantom",)),))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SuiteError, match="SLURM must be at hand"):
-        executor("slurm", suite, tmp_path, None, [])
+        executor("slurm", suite, tmp_path, None, [], None)
     with pytest.raises(SuiteError, match="those of this machine"):
-        executor("slurm", suite, tmp_path, None, ["0"])
+        executor("slurm", suite, tmp_path, None, ["0"], None)
     with pytest.raises(SuiteError, match="set hours in"):
         SlurmExecutor(tmp_path / "%j", {}, None, cluster="debug").takes(task(tmp_path, hours=None))
     monkeypatch.setitem(sys.modules, "submitit", None)
     monkeypatch.delitem(sys.modules, "adbench.execution.slurm")
     with pytest.raises(SuiteError, match=r"pip install 'brain-adbench\[slurm\]'"):
-        executor("slurm", suite, tmp_path, None, [])
+        executor("slurm", suite, tmp_path, None, [], None)
 
 
 def test_a_command_that_must_make_room_saves_and_the_same_one_is_left(tmp_path, monkeypatch):
