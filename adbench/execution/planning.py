@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from pydantic import BaseModel
+
 from adbench.config.options import Reporter
 from adbench.config.settings import keys
 from adbench.contracts.registry import load_detector
@@ -89,7 +91,7 @@ def _together(jobs: Sequence[Job], folders: Folders, device: str, reporter: Repo
 
 def _own(job: Job) -> Job:
     """The job with those of its grid's settings that reach it: a run alone refuses one that nothing in it has."""
-    reached = [(load_detector(job.method).cls.Config, "")]
+    reached: list[tuple[type[BaseModel], str]] = [(load_detector(job.method).cls.Config, "")]
     reached += [(plugin.cls.Config, "data.") for plugin in data.plugins([job.dataset], job.train_on)]
     known = {key for model, prefix in reached for key in keys(model, prefix)}
     own = (text for text in job.settings if text.startswith("protocol.") or text.partition("=")[0].strip() in known)
