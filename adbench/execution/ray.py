@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -69,7 +70,7 @@ class RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send them
         own = {"num_cpus": (workers or 1) * self._settings.get("num_cpus", 1), "include_dashboard": False}
         try:
-            ray.init(address or "local", log_to_driver=False, logging_level="error", **({} if address else own))
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
         except (ConnectionError, RayError, RuntimeError, ValueError) as error:
             where = f"at {address}" if address else "on this machine"
             raise SuiteError(f"Ray runs the jobs of a cluster, but none can be reached {where}: {error}") from error

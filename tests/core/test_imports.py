@@ -17,7 +17,7 @@ PLUGIN_PACKAGES = {"adbench_baselines", "adbench_datasets"}
 
 ROOMS = (
     *("errors", "config", "storage", "metrics", "devices", "contracts", "training", "results", "protocol", "tuning"),
-    *("prediction", "cli", "testing"),
+    *("prediction", "execution", "cli", "testing"),
 )
 """A module may import from its own room and those before it; every room of the core stands here."""
 
