@@ -41,7 +41,7 @@ def test_a_field_has_mean_0_and_variance_1(name):
 @pytest.mark.parametrize("side", [16.0, 5.0, 2.0, 0.5])
 def test_simplex_noise_has_unit_variance_at_every_wavelength_and_everywhere(side, share):
     fields = simplex(2000, (16, 16), side, stream("noise", 1), share)
-    assert float(fields.std()) == pytest.approx(1, rel=0.02)
+    assert float(fields.std()) == pytest.approx(1, rel=0.03)
     torch.testing.assert_close(fields.std(0), torch.ones(1, 16, 16), atol=0.2, rtol=0)
 
 

@@ -26,6 +26,7 @@ from adbench.tuning.report import write_report
 def _toys(tmp_path, monkeypatch):
     tuning_toys.install(tmp_path / "site", monkeypatch)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADBENCH_DATA", raising=False)  # the commands that are printed would name it
 
 
 def adbench_tune(*words: str) -> str:
