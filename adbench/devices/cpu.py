@@ -69,7 +69,7 @@ class Cpu(Backend):
 def _cpu_info() -> dict[str, str]:
     """Fields of the first processor in /proc/cpuinfo; empty where there is no such file."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}

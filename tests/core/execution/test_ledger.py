@@ -117,7 +117,7 @@ def test_a_claim_that_another_driver_has_just_taken_over_is_left_to_it(drivers, 
     monkeypatch.setattr(b, "lives", quicker)
     assert not b.claim("j")
     assert quick == [True]
-    assert (a.root / "claims" / "j").read_text() == a.driver
+    assert (a.root / "claims" / "j").read_text(encoding="utf-8") == a.driver
     assert [path.name for path in (a.root / "claims").iterdir()] == ["j"]
 
 

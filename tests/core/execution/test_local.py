@@ -33,7 +33,7 @@ def test_a_task_that_ends_well_has_no_reason_and_one_that_does_not_has_that_of_i
     good, bad = (executor.submit(task(tmp_path / w[0], *w)) for w in (["--version"], ["info", "toy-traind"]))
     assert end(executor, good) == ""
     assert end(executor, bad).startswith("error: no ")
-    assert (tmp_path / "--version/logs/j.log").read_text().startswith("adbench ")
+    assert (tmp_path / "--version/logs/j.log").read_text(encoding="utf-8").startswith("adbench ")
 
 
 def test_a_task_is_ended_when_its_time_is_over_or_it_is_killed(tmp_path, monkeypatch):

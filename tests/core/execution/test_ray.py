@@ -63,7 +63,7 @@ def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path):
         assert not runs.takes(task(tmp_path, "list"))
         assert end(runs, good) == ""
         assert end(runs, bad).startswith("error: no ")
-        assert (tmp_path / "logs" / "--version.log").read_text().startswith("adbench ")
+        assert (tmp_path / "logs" / "--version.log").read_text(encoding="utf-8").startswith("adbench ")
 
         @ray.remote
         def patched(arguments, log):
@@ -77,6 +77,6 @@ def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path):
         ray.cancel(stopped)
         ready, _ = ray.wait([stopped], timeout=60)
         assert ready
-        assert (tmp_path / "sleeping.log").read_text() == "saved\n"
+        assert (tmp_path / "sleeping.log").read_text(encoding="utf-8") == "saved\n"
     finally:
         ray.shutdown()

@@ -41,7 +41,7 @@ def counting(folder: Path, end: int = 5) -> Path:
     path.write_text(
         "import pathlib, sys, time\n"
         "kept = pathlib.Path(sys.argv[1])\n"
-        "n = int(kept.read_text()) if kept.exists() else 0\n"
+        "n = int(kept.read_text(encoding="utf-8")) if kept.exists() else 0\n"
         "try:\n"
         f"    while n < {end}:\n"
         "        print(n, flush=True)\n"
@@ -62,7 +62,7 @@ def test_a_task_ends_well_or_with_the_reason_of_its_log(tmp_path):
     assert end(runs, good) == ""
     assert end(runs, bad).startswith("error: no ")
     assert good.place.startswith("SLURM job ")
-    assert (tmp_path / "--version/logs/j.log").read_text().startswith("adbench ")
+    assert (tmp_path / "--version/logs/j.log").read_text(encoding="utf-8").startswith("adbench ")
 
 
 def test_no_more_are_queued_than_asked_for(tmp_path):
@@ -143,10 +143,10 @@ def test_a_command_that_must_make_room_saves_and_the_same_one_is_left(tmp_path, 
             command()
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert log.read_text().splitlines()[-1] == "saved"
+    assert log.read_text(encoding="utf-8").splitlines()[-1] == "saved"
     assert left[0].function.arguments == command.arguments
     assert left[0].function() == 0
-    steps = [line for line in log.read_text().splitlines() if line != "saved"]
+    steps = [line for line in log.read_text(encoding="utf-8").splitlines() if line != "saved"]
     assert sorted(set(steps)) == list("01234")
     assert len(steps) <= 6, "it went on where it was"
 
@@ -165,7 +165,7 @@ def test_a_task_whose_time_is_over_is_requeued_and_goes_on(tmp_path, monkeypatch
     runs._executor._executor.parameters["signal_delay_s"] = 50  # of the least limit, a minute: after 10 seconds
     given = task(tmp_path, str(kept), hours=1 / 60)
     assert end(runs, runs.submit(given)) == ""
-    said = given.log.read_text().splitlines()
+    said = given.log.read_text(encoding="utf-8").splitlines()
     assert "saved" in said
     steps = [int(line) for line in said if line != "saved"]
     assert sorted(set(steps)) == list(range(12))

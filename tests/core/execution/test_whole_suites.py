@@ -60,7 +60,7 @@ def check(tmp_path: Path, serial: Path) -> None:
     assert len(found.records) == len(METHODS)
     assert set(found.records.values()) == {serial}
     assert sum("the same result" in text for text in found.kept) == len(METHODS)
-    logs = [path.read_text() for path in (tmp_path / "cache" / "suites" / "logs").glob("*.log")]
+    logs = [path.read_text(encoding="utf-8") for path in (tmp_path / "cache" / "suites" / "logs").glob("*.log")]
     assert Counter(what for log in logs for what, _ in TRAINED.findall(log)) == {"VQ-VAE": 1, "ae": 1}
 
 
@@ -87,7 +87,7 @@ def test_a_suite_whose_worker_and_driver_are_killed_ends_with_every_record_right
     chance = random.Random(seed)
     for entry in entries(tmp_path, "running"):
         log = Ledger(tmp_path / "cache").log(entry.job)
-        until(lambda log=log: "fitting on" in log.read_text())
+        until(lambda log=log: "fitting on" in log.read_text(encoding="utf-8"))
     time.sleep(chance.uniform(0, 5))
     victim = chance.choice(entries(tmp_path, "running"))
     os.kill(int(re.search(r"process (\d+)", victim.place)[1]), signal.SIGKILL)

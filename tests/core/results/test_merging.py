@@ -92,7 +92,7 @@ def test_manifests_counts_and_subjects_are_compared(tmp_path):
     a, b = (write(tmp_path / name, make()) for name in "ab")
     manifest = tmp_path / "b" / make().dataset.manifest
     for path, wrong in ((manifest, '{"test": {"s": "other"}}\n'), (subjects_path(b), "subject,auprc\ns,0.6\n")):
-        right = path.read_text()
+        right = path.read_text(encoding="utf-8")
         path.write_text(wrong)
         with pytest.raises(RecordError, match=path.name):
             merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all")
@@ -147,7 +147,7 @@ def test_the_command_says_what_it_merged_writes_the_pages_and_refuses_with_2(tmp
     write(tmp_path / "b", make("ae"))
     text = adbench(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "all")
     assert "2 records, 2 of them new; 2 files of times" in text
-    assert "ae" in (tmp_path / "all" / "toy.md").read_text()
+    assert "ae" in (tmp_path / "all" / "toy.md").read_text(encoding="utf-8")
     assert "must hold records" in adbench(tmp_path / "nowhere", "-o", tmp_path / "all", code=2)
     write(tmp_path / "c", make(metrics=metrics(0.1)))
     assert "best_dice" in adbench(tmp_path / "c", "-o", tmp_path / "all", code=2)

@@ -98,10 +98,24 @@ function look() {
   };
 }
 
+function rowsOf(columns) {
+  const value = (column, i) => (Array.isArray(column) ? column[i] : column.values[column.at[i]]);
+  const [first] = Object.values(columns);
+  const length = first ? (first.at || first).length : 0;
+  const names = Object.keys(columns);
+  return Array.from({ length }, (_, i) => Object.fromEntries(names.map((name) => [name, value(columns[name], i)])));
+}
+
+function specification(id) {
+  const spec = read(id);
+  const datasets = Object.entries(spec.datasets).map(([name, columns]) => [name, rowsOf(columns)]);
+  return { ...spec, datasets: Object.fromEntries(datasets), config: look() };
+}
+
 async function drawCharts() {
   views.splice(0).forEach((view) => view.finalize());
   for (const figure of document.querySelectorAll(".chart[data-spec]")) {
-    const spec = { ...read(figure.dataset.spec), config: look() };
+    const spec = specification(figure.dataset.spec);
     const result = await vegaEmbed(figure.querySelector(".plot"), spec, {
       actions: false, renderer: "svg", tooltip: { theme: "custom" },
     });

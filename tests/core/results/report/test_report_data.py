@@ -21,6 +21,7 @@ from adbench.metrics.histogram import ScoreHistogram
 from adbench.results.frame import frame
 from adbench.results.record import write_record
 from adbench.results.report import charts, curves, gallery, overview, site, speed, strips, tables, words
+from adbench.results.report.chart import Chart, columns
 from adbench.results.report.differences import paired
 from adbench.results.report.limits import COMPARED, ROWS
 from adbench.results.report.site import write_report
@@ -310,3 +311,17 @@ def test_a_damaged_file_of_subjects_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("subject,auprc\ns1,high\n")
     with pytest.raises(RecordError, match=r"a\.csv must hold one row a subject"):
         read_values(tmp_path / "a.csv", "auprc")
+
+
+def test_a_dataset_is_packed_as_columns_with_each_text_once():
+    rows = [{"method": "a", "x": 0.5}, {"method": "b", "x": None, "note": "n"}, {"method": "a", "x": 0.25}]
+    chart = Chart("key", "title", charts.filled(charts.behind(["a"]), rows), "about")
+    assert chart.packed["datasets"] == {
+        charts.DATA: {
+            "method": {"values": ["a", "b"], "at": [0, 1, 0]},
+            "x": [0.5, None, 0.25],
+            "note": {"values": [None, "n"], "at": [0, 1, 0]},
+        }
+    }
+    assert chart.spec["datasets"] == {charts.DATA: rows}, "the specification itself stays as it is"
+    assert columns([]) == {}
