@@ -41,7 +41,7 @@ def counting(folder: Path, end: int = 5) -> Path:
     path.write_text(
         "import pathlib, sys, time\n"
         "kept = pathlib.Path(sys.argv[1])\n"
-        "n = int(kept.read_text(encoding="utf-8")) if kept.exists() else 0\n"
+        "n = int(kept.read_text()) if kept.exists() else 0\n"
         "try:\n"
         f"    while n < {end}:\n"
         "        print(n, flush=True)\n"
