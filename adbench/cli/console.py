@@ -75,14 +75,17 @@ def show_entries(
     kind: str, entries: Sequence[PluginEntry], made: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
 ) -> None:
     """Print the registered names of one kind; a plugin that cannot work is marked, not left out."""
-    table = grid(kind, "distribution", "records", "trained on (in the cache)" if kind == "method" else "", left=2)
-    table.columns[3].justify = "left"
+    of_methods = kind == "method"
+    who = ("method", "family", "distribution") if of_methods else (kind, "distribution")
+    table = grid(*who, "records", "trained on (in the cache)" if of_methods else "", left=len(who))
+    table.columns[0].no_wrap, table.columns[-1].justify = True, "left"
     for entry in entries:
         notes = (
             f"broken: {problems[entry.name]}" if entry.name in problems else ", ".join(made[entry.name]["trained_on"])
         )
         records = str(made[entry.name]["records"] or "")
-        table.add_row(entry.name, f"{entry.distribution} {entry.version}", records, notes)
+        family = [made[entry.name]["family"] or formats.NONE] if of_methods else []
+        table.add_row(entry.name, *family, f"{entry.distribution} {entry.version}", records, notes)
     out().print(table)
 
 
@@ -111,7 +114,7 @@ def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 CARD = (
-    *("summary", "source", "knowledge", "licence", "citation", "modality", "access", "releases", "counts"),
+    *("summary", "source", "licence", "citation", "modality", "access", "releases", "counts"),
     *("unconfirmed", "spacing_mm", "version"),
 )
 """Fields of a card that are shown, of methods and of datasets."""
@@ -126,6 +129,9 @@ def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
     for name in CARD:
         if getattr(info, name, None) not in (None, ""):
             card.add_row(name, str(getattr(info, name)))
+    for name in ("family", "knowledge"):  # of a method
+        if hasattr(cls, name):
+            card.add_row(name, getattr(cls, name) or formats.NONE)
     card.add_row("distribution", f"{entry.distribution} {entry.version}")
     card.add_row("class", entry.target)
     out().print(card)

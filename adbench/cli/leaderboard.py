@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
+from adbench.errors import PluginError, RecordError
 
 
 def leaderboard_pages(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")] = False,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="First write anew what all installed methods say of themselves.")
+    ] = False,
     rank_by: Annotated[str, typer.Option(help="Metric over subjects that ranks methods.")] = "subject_auprc",
     out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
 ) -> None:
@@ -20,6 +24,10 @@ def leaderboard_pages(
     from adbench.results.counts import check_all_counts
 
     console.say_left_out(out)
+    if cards and check:
+        raise RecordError("A check writes nothing: give --cards or --check, not both.")
+    if cards:
+        _write_cards(out)
     stale = pages.check_pages(out, rank_by) if check else []
     if check:
         check_all_counts(out)
@@ -28,3 +36,17 @@ def leaderboard_pages(
     if stale:
         console.complain(f"{len(stale)} pages are not what the records give: run 'adbench leaderboard --out {out}'")
         raise typer.Exit(console.FAILED)
+
+
+def _write_cards(out: Path) -> None:
+    """Of all methods that can be loaded; what is wrong with the others is said."""
+    from adbench.contracts import registry
+    from adbench.protocol.recording import method_card
+    from adbench.results.method_card import method_card_path, write_method_card
+
+    for entry in registry.names(registry.DETECTORS):
+        try:
+            card = method_card(registry.load_detector(entry.name).cls)
+            write_method_card(card, out / method_card_path(entry.name))
+        except PluginError as error:
+            console.complain(str(error))

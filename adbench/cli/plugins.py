@@ -31,10 +31,14 @@ def list_plugins(
     cache: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List the registered methods and datasets, which have records, and which are trained; imports none of them."""
-    from adbench.results.made import counted_records, trained
+    """List the registered methods and datasets, which have records, and which are trained; imports none of them.
+
+    The family of a method is what its card below the folder with the records says.
+    """
+    from adbench.results.made import counted_records, families, trained
 
     records = dict(zip(What, counted_records(out), strict=True))
+    family = {What.methods: families(out), What.datasets: {}}
     trained_on = {What.methods: trained(out, cache or default_cache()), What.datasets: {}}
     groups = {What.methods: registry.DETECTORS, What.datasets: registry.DATASETS}
     rows = []
@@ -45,7 +49,12 @@ def list_plugins(
         faults = {entry.name: fault for entry in entries if (fault := registry.problem(entry))}
         singular = kind.value.removesuffix("s")
         made = {
-            e.name: {"records": records[kind][e.name], "trained_on": trained_on[kind].get(e.name, [])} for e in entries
+            e.name: {
+                "family": family[kind].get(e.name),
+                "records": records[kind][e.name],
+                "trained_on": trained_on[kind].get(e.name, []),
+            }
+            for e in entries
         }
         rows += [{"kind": singular, **asdict(e), **made[e.name], "problem": faults.get(e.name)} for e in entries]
         if not as_json:

@@ -109,6 +109,7 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     from adbench.protocol import harness
     from adbench.results import pages
     from adbench.results.frame import frame
+    from adbench.results.method_card import read_method_cards
 
     # Plugins and their libraries may print: stdout is kept for the results.
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
@@ -116,7 +117,8 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     if as_json:
         console.say_json([record.model_dump(mode="json") for record in records])
     else:
-        shown.show_results(frame(records, harness.times_here(records, options)), options.out)
+        cards = read_method_cards(options.out)
+        shown.show_results(frame(records, harness.times_here(records, options), cards), options.out)
     console.say_left_out(options.out)
     written = pages.write_pages(options.out)
     if not as_json:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from adbench.config.options import Progress
+from adbench.contracts.family import Family, Knowledge
 from adbench.contracts.plan import Plan
 from adbench.contracts.search import SearchSpace
 from adbench.devices.clock import StageClock
@@ -43,8 +44,6 @@ class DetectorInfo:
     """The publication, or "control" for a method that only shows what a score means."""
     version: str
     """Version of the scoring code: raise it when the same parts would give other scores."""
-    knowledge: str = ""
-    """What it learns from beside healthy images, such as "synthetic anomalies"; empty for nothing."""
 
 
 class Images:
@@ -111,6 +110,10 @@ class Detector(ABC, Generic[ConfigT]):
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
     info: ClassVar[DetectorInfo]
+    family: ClassVar[Family | None] = None
+    """What anomalies are found by; results are grouped by it. None where a plugin does not say."""
+    knowledge: ClassVar[Knowledge] = "nothing"
+    """What it knows beyond healthy images; marked wherever results are shown."""
     overrides: ClassVar[Mapping[str, Any]] = {}
     """Fields in which this variant differs from its class's defaults; dotted keys reach nested configs."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

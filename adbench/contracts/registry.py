@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from adbench.contracts.family import FAMILIES, KNOWLEDGE
 from adbench.errors import PluginError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
@@ -159,4 +160,7 @@ def _fault(cls: Any, base: type) -> str | None:
         return f"{cls.__name__} does not define {', '.join(sorted(missing))}"
     if not hasattr(cls, "info"):
         return f"{cls.__name__} has no `info`"
+    for field, known in (("family", (None, *FAMILIES)), ("knowledge", KNOWLEDGE)):  # a dataset has neither
+        if getattr(cls, field, known[0]) not in known:
+            return f"its {field} is {getattr(cls, field)!r}, not one of {', '.join(filter(None, known))}"
     return None

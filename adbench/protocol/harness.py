@@ -29,6 +29,7 @@ from adbench.protocol.measure import Measured, measure
 from adbench.protocol.recording import (
     failed_record,
     measured_record,
+    method_card,
     timing_file,
     timing_file_path,
     write_manifest,
@@ -37,6 +38,7 @@ from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
 from adbench.results.card import card_path, write_card
 from adbench.results.counts import counts_path, write_counts
+from adbench.results.method_card import method_card_path, write_method_card
 from adbench.results.pictures import picture_path, write_picture
 from adbench.results.record import EnvironmentRecord, Record, read_record, write_record
 from adbench.results.subjects import subjects_path, write_subjects
@@ -107,6 +109,7 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
 
 
 def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
+    write_method_card(method_card(cell.plugin.cls), cell.options.out / method_card_path(cell.method))
     if not cell.options.force and (found := _existing(cell, reporter)) is not None:
         if not _is_timed(cell, reporter):
             shared.untimed.append(cell)

@@ -14,6 +14,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.protocol.cell import Cell
 from adbench.protocol.data import ConfiguredDataset
 from adbench.protocol.measure import Measured, prevalence
+from adbench.results.method_card import MethodCard
 from adbench.results.record import DatasetRecord, DetectorRecord, EnvironmentRecord, Record, TrainedOnRecord, write_text
 from adbench.results.timing import TimingFile, timing_path
 
@@ -32,6 +33,11 @@ def measured_record(cell: Cell, detector: Detector[Any], measured: Measured) -> 
 def failed_record(cell: Cell, reason: str) -> Record:
     """The record of a cell that failed, with the reason in one line."""
     return Record(status="failed", reason=reason, **_what_was_run(cell, None))
+
+
+def method_card(cls: type[Detector[Any]]) -> MethodCard:
+    """What a method says of itself."""
+    return MethodCard(summary=cls.info.summary, source=cls.info.source, family=cls.family, knowledge=cls.knowledge)
 
 
 def timing_file(cell: Cell, timing: Timing) -> TimingFile:

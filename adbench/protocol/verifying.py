@@ -22,6 +22,8 @@ from adbench.protocol.identity import hash_of
 from adbench.results.card import NAME as CARD
 from adbench.results.card import read_card
 from adbench.results.counts import check_counts, counts_path, read_counts
+from adbench.results.made import CARDS
+from adbench.results.method_card import read_method_card
 from adbench.results.pages import check_pages
 from adbench.results.pictures import picture_path, read_picture
 from adbench.results.record import MeasurementRecord, Record, read_record
@@ -51,7 +53,8 @@ def verify(out: Path) -> tuple[int, list[Finding]]:
     """Return the number of records below a folder, and all that is wrong with them and the files beside them."""
     records: dict[Path, Record] = {}
     findings = []
-    for path in sorted(path for path in (out / "records").glob("**/*") if path.is_file()):
+    files = [path for path in (out / "records").glob("**/*") if path.is_file()]
+    for path in sorted([*files, *(out / CARDS).glob("*.json")]):
         try:
             if record := _read(path, out):
                 records[path] = record
@@ -73,6 +76,9 @@ def _read(path: Path, out: Path) -> Record | None:
         return None  # read with the records that name it
     if name == CARD:
         read_card(path)
+        return None
+    if path.parent == out / CARDS:
+        read_method_card(path)
         return None
     if name == owner.name:
         return read_record(path)

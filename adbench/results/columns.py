@@ -17,11 +17,12 @@ from adbench.devices.times import BUSY
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.student import Scale
 from adbench.results import formats
+from adbench.results.method_card import MethodCard
 from adbench.results.record import Record
 from adbench.results.scan_metrics import SCAN_METRICS, ScanMetric
 from adbench.results.timing import TimingFile, device_label
 
-Described = TypeVar("Described", Record, TimingFile)
+Described = TypeVar("Described", Record, TimingFile, MethodCard | None)
 Row = Mapping[str, Any]
 """One row of the frame: values by key of the column."""
 
@@ -127,6 +128,15 @@ _RUN: tuple[Column[Record], ...] = (
 )
 RUN: dict[str, Column[Record]] = {column.key: column for column in _RUN}
 """What is known of a run, but for its metrics."""
+
+_METHOD: tuple[Column[MethodCard | None], ...] = (
+    Column("family", "string", "of the method; empty where unknown", lambda card: (card and card.family) or ""),
+    Column(
+        "knowledge", "string", "beyond healthy images; empty where unknown", lambda card: card.knowledge if card else ""
+    ),
+)
+METHOD: dict[str, Column[MethodCard | None]] = {column.key: column for column in _METHOD}
+"""What the card of a run's method says, None where it has none."""
 
 
 def metric_columns() -> dict[str, Column[Record]]:

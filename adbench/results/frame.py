@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from adbench.metrics.strata import STRATUM_FRACTIONS
-from adbench.results.columns import RUN, TIME, Column, metric_columns
+from adbench.results.columns import METHOD, RUN, TIME, Column, metric_columns
+from adbench.results.method_card import Cards, read_method_cards
 from adbench.results.record import Record, read_records
 from adbench.results.timing import TimingFile, read_timings
 
 
 def read_frame(out: str | Path) -> pd.DataFrame:
     """The frame of all records and times below `out`. Raises RecordError where a file cannot be read."""
-    return frame(read_records(Path(out)), read_timings(Path(out)))
+    return frame(read_records(Path(out)), read_timings(Path(out)), read_method_cards(Path(out)))
 
 
-def frame(records: Iterable[Record], timings: Iterable[TimingFile] = ()) -> pd.DataFrame:
+def frame(
+    records: Iterable[Record], timings: Iterable[TimingFile] = (), cards: Cards = MappingProxyType({})
+) -> pd.DataFrame:
     """One row for each record and each device that it was timed on; records without a time have one row too.
 
-    Columns are those of `adbench.results.columns`: `RUN`, then `metric_columns()`, then `TIME`, with their dtypes. Rows
-    come in the order of `records`. Times without a record are left out.
+    Columns are those of `adbench.results.columns`: `RUN`, then `METHOD`, `metric_columns()` and `TIME`, with their
+    dtypes. Rows come in the order of `records`. Times without a record are left out.
     """
-    runs = _frame({**RUN, **metric_columns()}, list(records))
+    records = list(records)
+    of_methods = [cards.get(record.detector.name) for record in records]
+    columns = ((RUN, records), (METHOD, of_methods), (metric_columns(), records))
+    runs = pd.concat([_frame(some, sources) for some, sources in columns], axis=1)
     timings = list(timings)
     times = _frame(TIME, timings)
     times.insert(0, "record", pd.array([timing.record for timing in timings], dtype="string"))

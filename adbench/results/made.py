@@ -8,11 +8,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+CARDS = Path("methods")
+"""Folder of the cards of methods, below that of results."""
+
 
 def counted_records(out: Path) -> tuple[Counter[str], Counter[str]]:
     """Number of records by method and by dataset, as their paths say."""
     places = {(*path.parent.parts[-2:], path.name.partition(".")[0]) for path in _records(out)}
     return Counter(method for _, method, _ in places), Counter(dataset for dataset, _, _ in places)
+
+
+def families(out: Path) -> dict[str, str]:
+    """Method -> its family, of those with a card below `out` that names one."""
+    cards = {path.stem: _json(path).get("family") for path in (out / CARDS).glob("*.json")}
+    return {method: family for method, family in cards.items() if isinstance(family, str)}
 
 
 def trained(out: Path, cache: Path) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from typing import Any
 from adbench.errors import RecordError
 from adbench.results.card import card_path
 from adbench.results.counts import counts_path, same_counts
+from adbench.results.method_card import method_card_path
 from adbench.results.pictures import picture_path
 from adbench.results.record import Record, read_record, read_records, write_bytes
 from adbench.results.subjects import subjects_path
@@ -33,7 +34,7 @@ class Merged:
     """What a merge found: each file once, from the first folder that has it."""
 
     beside: Files = field(default_factory=dict)
-    """Manifests, cards, counts, subjects and pictures."""
+    """Manifests, cards of datasets and methods, counts, subjects and pictures."""
     records: Files = field(default_factory=dict)
     times: Files = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
@@ -80,14 +81,14 @@ def _take(folder: Path, merged: Merged) -> None:
     manifests, cards = set(), set()
     for record in read_records(folder):
         _take_record(record, folder, merged)
-        cards.add(card := card_path(record.dataset.name))
+        cards |= {card := card_path(record.dataset.name), method_card_path(record.detector.name)}
         manifests.add(card.with_name(Path(record.dataset.manifest).name))
     for path in sorted(manifests):
         if _is_another(path, folder, merged.beside):
             merged.conflict(merged.beside, path, folder, "their images")
     for path in sorted(cards):
         if _is_another(path, folder, merged.beside):
-            merged.keep(merged.beside, path, folder, "the plugins say different things of the dataset")
+            merged.keep(merged.beside, path, folder, "the plugins say different things")
     for path in (timing.path for timing in read_timings(folder) if Path(timing.record) in merged.records):
         if _is_another(path, folder, merged.times):
             merged.keep(merged.times, path, folder, "times on devices of one name")

@@ -19,6 +19,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.columns import Row, canonical, rows_of
+from adbench.results.method_card import marked, marks_said
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.standing import PRIMARY, Values, pooled, standing
 from adbench.results.table import Table
@@ -55,18 +56,19 @@ def summary(
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
     said = [*_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
+    said += marks_said(rows["knowledge"])
     shown = rows_of(rows)
     return Summary(shown, _table(rows, shown, metrics), [text for text in said if text])
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
-    """Method, and in brackets what tells it from other rows: preset, settings, and the trainings where rows differ.
+    """Method with its mark, and in brackets what tells it from other rows: preset, settings, trainings that differ.
 
     Rows that only versions of the code tell apart have their hash.
     """
     differ = _settings_that_differ(rows)
     presets, counts = rows["preset"].nunique() > 1, rows[rows["parameters"] > 0]["records"].map(len).nunique() > 1
-    columns = rows[["method", "preset", "parameters", "records"]]
+    columns = rows[["method", "knowledge", "preset", "parameters", "records"]]
     abouts = []
     for row, settings in zip(rows_of(columns), differ, strict=True):
         about = [row["preset"]] * presets + [settings] * bool(settings)
@@ -75,8 +77,8 @@ def labels(rows: pd.DataFrame) -> list[str]:
     for i in named.index[named.duplicated(keep=False)]:
         abouts[i].append(rows["config_hash"].iloc[i][:6])
     return [
-        f"`{method}`" + (f" ({', '.join(about)})" if about else "")
-        for method, about in zip(rows["method"], abouts, strict=True)
+        marked(method, knowledge) + (f" ({', '.join(about)})" if about else "")
+        for method, knowledge, about in zip(rows["method"], rows["knowledge"], abouts, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from adbench.results import markdown
 
-LATEX = {"±": r"$\pm$", "⌈": r"$\lceil$", "⌉": r"$\rceil$"}
+LATEX = {"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$", "⌈": r"$\lceil$", "⌉": r"$\rceil$"}
 """Signs that a plain LaTeX font lacks."""
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adbench.config.settings import resolve
 from adbench.contracts.detector import Detector, DetectorInfo, Images, Runtime, load_detector, save_detector
+from adbench.contracts.family import FAMILIES, KNOWLEDGE
 from adbench.contracts.search import Choice
 from adbench.contracts.splits import Split
 from adbench.metrics.pixels import pixel_metrics
@@ -83,6 +84,13 @@ class DetectorContract:
         info = self.make(self.runtime()).info
         assert isinstance(info, DetectorInfo), f"info must be a DetectorInfo, got {type(info).__name__}"
         check_filled(info, ("summary", "source", "version"))
+
+    def test_the_family_is_named_and_what_is_known_beyond_healthy_images(self) -> None:
+        cls = type(self.make(self.runtime()))
+        assert cls.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}, got {cls.family!r}"
+        assert cls.knowledge in KNOWLEDGE, f"knowledge must be one of {', '.join(KNOWLEDGE)}, got {cls.knowledge!r}"
+        learns = cls.family != "synthetic" or cls.knowledge == "synthetic anomalies"
+        assert learns, f"a method of the family 'synthetic' knows 'synthetic anomalies', got {cls.knowledge!r}"
 
     def test_the_config_is_frozen_and_refuses_unknown_keys(self) -> None:
         detector = self.make(self.runtime())

@@ -100,6 +100,7 @@ class ANDi(TimedNetwork[ANDiConfig]):
 
     Config = ANDiConfig
     info = DetectorInfo("ANDi: aggregated differences of backward transitions", "Frotscher et al. 2023", "1")
+    family = "diffusion"
     kind = "andi"
     inference_only = frozenset({"t_low", "t_high", "timesteps", "median_px", "network_batch"})
     presets = SIZES

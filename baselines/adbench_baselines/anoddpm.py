@@ -80,6 +80,7 @@ class AnoDDPM(SimplexDiffusion[AnoDDPMConfig]):
 
     Config = AnoDDPMConfig
     info = DetectorInfo("AnoDDPM: partial diffusion with simplex noise", "Wyatt et al. 2022", "1")
+    family = "diffusion"
     kind = "anoddpm"
     inference_only = frozenset({"start_t", "reverse_steps"})
     presets = SIZES

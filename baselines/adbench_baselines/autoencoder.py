@@ -162,6 +162,7 @@ class AE(Reconstruction[AEConfig]):
 
     Config = AEConfig
     info = DetectorInfo("AE (Spatial): residual of an autoencoder", "Baur et al. 2021", "1")
+    family = "reconstruction"
     kind = "ae"
     presets = SIZES
     search_space: ClassVar[SearchSpace] = SearchSpace(
@@ -181,6 +182,7 @@ class VAE(Reconstruction[VAEConfig]):
 
     Config = VAEConfig
     info = DetectorInfo("VAE (Dense): residual of a variational autoencoder", "Baur et al. 2021", "1")
+    family = "reconstruction"
     kind = "vae"
     presets = SIZES
     search_space: ClassVar[SearchSpace] = SearchSpace(

@@ -56,6 +56,7 @@ class CDDPM(Conditioned[CDDPMConfig]):
 
     Config = CDDPMConfig
     info = DetectorInfo("cDDPM: diffusion conditioned on a code of the image", "Behrendt et al. 2023", "1")
+    family = "diffusion"
     inference_only = frozenset({"times", "median_px", "network_batch"})
     search_space: ClassVar[SearchSpace] = SearchSpace(
         inference={"median_px": Choice((1, 3, 5, 7))}, training=CONDITIONED_SEARCH

@@ -35,6 +35,7 @@ class Intensity(Detector[DetectorConfig]):
     """The image itself: bright is anomalous (Meissen et al. 2021 show how strong this is on FLAIR)."""
 
     info = DetectorInfo("raw intensity", "control; Meissen et al. 2021", "1")
+    family = "control"
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Nothing to train."""
@@ -62,6 +63,7 @@ class IntensityEqualised(Detector[EqualisedConfig]):
 
     Config = EqualisedConfig
     info = DetectorInfo("intensity, histogram-equalised image by image", "control; Meissen et al. 2021", "1")
+    family = "control"
     search_space: ClassVar[SearchSpace] = SearchSpace(inference={"background_margin": Real(0.0, 0.2)})
 
     def fit(self, healthy: Images, validation: Images) -> None:
@@ -93,6 +95,7 @@ class HealthyMean(Detector[DetectorConfig]):
     """|x - mu|: the distance to the mean healthy image, pixel by pixel."""
 
     info = DetectorInfo("distance to the mean healthy image", "control", "1")
+    family = "control"
     mean: Tensor
 
     def fit(self, healthy: Images, validation: Images) -> None:
@@ -124,6 +127,7 @@ class HealthyZScore(Detector[ZScoreConfig]):
 
     Config = ZScoreConfig
     info = DetectorInfo("z-score to the healthy images, pixel by pixel", "control", "1")
+    family = "control"
     search_space: ClassVar[SearchSpace] = SearchSpace(inference={"floor": Real(0.001, 0.5, log=True)})
     mean: Tensor
     std: Tensor
@@ -148,6 +152,7 @@ class Random(Detector[DetectorConfig]):
     """One map of uniform noise, the same for every image: its AUPRC is the prevalence."""
 
     info = DetectorInfo("uniform noise", "control", "1")
+    family = "control"
 
     def fit(self, healthy: Images, validation: Images) -> None:
         """Nothing to train."""

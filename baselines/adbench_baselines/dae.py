@@ -168,6 +168,7 @@ class DAE(Reconstruction[DAEConfig]):
 
     Config = DAEConfig
     info = DetectorInfo("DAE: residual of a UNet that removes coarse noise", "Kascenas et al. 2022", "1")
+    family = "reconstruction"
     kind = "dae"
     inference_only = frozenset({"erosion_px", "median_px"})
     presets = SIZES

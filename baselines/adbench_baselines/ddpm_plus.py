@@ -88,6 +88,7 @@ class DDPMPlus(MaskedDiffusion[WeightedConfig]):
         NETWORK_SEARCH,
     )
     info = DetectorInfo("KL map times the residual of several short healings", f"own variant of {SOURCE}", "1")
+    family = "latent diffusion"
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:

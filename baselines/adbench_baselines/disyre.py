@@ -117,8 +117,9 @@ class DISYRE(TimedNetwork[DISYREConfig]):
         "DISYRE: residual of a network that undoes gradual synthetic corruption",
         "Naval Marimont et al. 2023 and 2024",
         "1",
-        "synthetic anomalies",
     )
+    family = "synthetic"
+    knowledge = "synthetic anomalies"
     kind = "disyre"
     inference_only = frozenset({"restoration", "timesteps", "network_batch"})
     presets = SIZES

@@ -109,6 +109,7 @@ class FAEOwn(TrainedDetector[FAEConfig]):
 
     Config = FAEConfig
     info = DetectorInfo("FAE: features of our own encoder against their reconstruction, by SSIM", SOURCE, "1")
+    family = "feature"
     presets = {name: {"vqvae": size, "autoencoder": AE_SIZES[name]} for name, size in VQVAE_SIZES.items()}
     search_space: ClassVar[SearchSpace] = SearchSpace(
         training={

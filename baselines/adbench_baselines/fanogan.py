@@ -132,6 +132,7 @@ class FAnoGAN(TrainedDetector[FAnoGANConfig]):
         "Schlegl et al. 2019, f-AnoGAN: Fast unsupervised anomaly detection with generative adversarial networks",
         "1",
     )
+    family = "reconstruction"
     presets = PRESETS
     search_space: ClassVar[SearchSpace] = SearchSpace(
         training={

@@ -97,7 +97,9 @@ class FPI(SingleNetwork[FPIConfig]):
     """Foreign patch interpolation: how much of another image a network sees at each pixel."""
 
     Config = FPIConfig
-    info = DetectorInfo("FPI: blend factor of foreign patches", "Tan et al. 2020", "1", "synthetic anomalies")
+    info = DetectorInfo("FPI: blend factor of foreign patches", "Tan et al. 2020", "1")
+    family = "synthetic"
+    knowledge = "synthetic anomalies"
     kind = "fpi"
     presets = SIZES
     search_space: ClassVar[SearchSpace] = SearchSpace(

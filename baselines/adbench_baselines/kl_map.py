@@ -20,6 +20,7 @@ class KLMap(LatentDetector[LatentConfig]):
     Config = LatentConfig
     search_space = KL_MAP_SPACE
     info = DetectorInfo("KL map of the latent diffusion model, without healing", f"control; map of {SOURCE}", "2")
+    family = "control"
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:

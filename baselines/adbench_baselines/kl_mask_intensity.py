@@ -39,6 +39,7 @@ class KLMaskIntensity(LatentDiffusion):
     presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK)
     search_space = MASK_SPACE
     info = DetectorInfo("mask of unlikely latents times raw intensity", f"control; mask of {SOURCE}", "1")
+    family = "control"
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:

@@ -117,6 +117,7 @@ class MADAD(LatentRestoration[MADADConfig]):
 
     Config = MADADConfig
     info = DetectorInfo("MAD-AD: latents restored where a network takes them for noised", SOURCE, "1")
+    family = "latent diffusion"
     presets = SIZES
     stage_name = "restore"
     search_space: ClassVar[SearchSpace] = SearchSpace(

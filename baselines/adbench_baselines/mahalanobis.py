@@ -59,6 +59,7 @@ class Mahalanobis(Conditioned[MahalanobisConfig]):
     info = DetectorInfo(
         "Mahalanobis distance to ten conditioned reconstructions, times 1 - SSIM", "Behrendt et al. 2024", "1"
     )
+    family = "diffusion"
     inference_only = frozenset({"test_t", "reconstructions", "ridge", "map_sigma_px", "network_batch"})
     search_space: ClassVar[SearchSpace] = SearchSpace(
         inference={

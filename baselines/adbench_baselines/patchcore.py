@@ -246,6 +246,7 @@ class PatchCore(TrainedDetector[PatchCoreConfig]):
 
     Config = PatchCoreConfig
     info = DetectorInfo("distance to a memory of healthy patch features", SOURCE, "1")
+    family = "feature"
     presets = {
         "smoke": {"vqvae": VQVAE_SIZES["smoke"], "candidates": 5_000, "memory_size": 500, **CPU_FIELDS},
         "demo": {"vqvae": VQVAE_SIZES["demo"], "candidates": 30_000, "memory_size": 3_000, **CPU_FIELDS},

@@ -108,6 +108,7 @@ class PDDPM(SimplexDiffusion[PDDPMConfig]):
 
     Config = PDDPMConfig
     info = DetectorInfo("pDDPM: patches drawn anew with the rest as context", "Behrendt et al. 2023", "1")
+    family = "diffusion"
     kind = "pddpm"
     inference_only = frozenset({"test_t", "median_px", "network_batch"})
     presets = SIZES

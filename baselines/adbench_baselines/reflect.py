@@ -140,9 +140,9 @@ class REFLECT(LatentRestoration[REFLECTConfig]):
     """REFLECT: residual of image and latents to latents that a flow has moved to healthy ones."""
 
     Config = REFLECTConfig
-    info = DetectorInfo(
-        "REFLECT: rectified flow from corrupted latents to healthy ones", SOURCE, "1", "synthetic anomalies"
-    )
+    info = DetectorInfo("REFLECT: rectified flow from corrupted latents to healthy ones", SOURCE, "1")
+    family = "synthetic"
+    knowledge = "synthetic anomalies"
     presets = SIZES
     stage_name = "flow"
     search_space: ClassVar[SearchSpace] = SearchSpace(

@@ -113,6 +113,7 @@ class Transformer(TrainedDetector[TransformerConfig]):
 
     Config = TransformerConfig
     info = DetectorInfo("autoregressive transformer on VQ-VAE tokens, key-value cache", SOURCE, "1")
+    family = "likelihood"
     presets = preset_values()
     search_space = SearchSpace(
         inference={

@@ -24,6 +24,7 @@ class VQVAEResidual(TrainedDetector[VQVAEResidualConfig]):
 
     Config = VQVAEResidualConfig
     info = DetectorInfo("residual of the VQ-VAE alone", "control; van den Oord et al. 2017", "2")
+    family = "control"
     search_space = SearchSpace(training=VQVAE_SEARCH)
     presets = {name: {"vqvae": size} for name, size in VQVAE_SIZES.items()}
 

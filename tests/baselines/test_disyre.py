@@ -117,4 +117,4 @@ def test_radii_in_the_wrong_order_are_refused():
 
 
 def test_it_says_that_it_learns_from_synthetic_anomalies():
-    assert DISYRE.info.knowledge == "synthetic anomalies"
+    assert DISYRE.knowledge == "synthetic anomalies"

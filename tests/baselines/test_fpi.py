@@ -77,4 +77,4 @@ def test_limits_in_the_wrong_order_are_refused():
 
 
 def test_it_says_that_it_learns_from_synthetic_anomalies():
-    assert FPI.info.knowledge == "synthetic anomalies"
+    assert FPI.knowledge == "synthetic anomalies"

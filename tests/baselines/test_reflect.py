@@ -122,4 +122,4 @@ def test_limits_in_the_wrong_order_are_refused():
 
 
 def test_it_says_that_it_learns_from_synthetic_anomalies():
-    assert REFLECT.info.knowledge == "synthetic anomalies"
+    assert REFLECT.knowledge == "synthetic anomalies"

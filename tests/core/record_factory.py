@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adbench.results import frame, pages
+from adbench.results.method_card import MethodCard
 from adbench.results.record import Record
 from adbench.results.timing import TimingFile
 
@@ -169,7 +170,13 @@ def failed(method: str = "broken", reason: str = "it broke", **changes: Any) -> 
     return make(method, status="failed", reason=reason, metrics={}, measurement=None, **changes)
 
 
-def render(records: Iterable[Record], times: Iterable[TimingFile] = (), *given: Any, **more: Any) -> dict[Path, str]:
-    """The pages of records and their times."""
+def card(family: str | None, knowledge: str = "nothing") -> MethodCard:
+    return MethodCard(summary="a toy", source="control", family=family, knowledge=knowledge)
+
+
+def render(
+    records: Iterable[Record], times: Iterable[TimingFile] = (), *given: Any, cards: Any = None, **more: Any
+) -> dict[Path, str]:
+    """The pages of records and their times; cards are by method."""
     records = list(records)
-    return pages.render(frame.frame(records, times), frame.strata(records), *given, **more)
+    return pages.render(frame.frame(records, times, cards or {}), frame.strata(records), *given, **more)

@@ -236,6 +236,7 @@ class Trained(Detector[TrainedConfig]):
 
     Config = TrainedConfig
     info = DetectorInfo("toy", "control", "1")
+    family = "control"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"part.steps": 8}}
 
     def spec(self, healthy: Images) -> PartSpec:

@@ -42,6 +42,7 @@ class Good(Detector[Config]):
 
     Config = Config
     info = DetectorInfo("distance to the mean", "control", "1")
+    family = "control"
     presets = {"smoke": {"gain": 2.0}}
 
     def fit(self, healthy, validation):
@@ -112,6 +113,22 @@ class HasAnEmptyCard(Good):
     info = DetectorInfo("", "control", "1")
 
 
+class HasNoFamily(Good):
+    family = None
+
+
+class IsOfAFamilyOfItsOwn(Good):
+    family = "magic"
+
+
+class KnowsTooMuch(Good):
+    knowledge = "everything"
+
+
+class HidesWhatItLearnsFrom(Good):
+    family = "synthetic"
+
+
 class LooseConfig(Config):
     model_config = {"extra": "allow", "frozen": True}
 
@@ -160,6 +177,7 @@ SEED = "test_the_same_seed_gives_the_same_scores_whatever_the_global_generators_
 BATCH = "test_scores_do_not_depend_on_the_batch"
 STATE = "test_a_saved_detector_scores_the_same_once_loaded"
 CARD = "test_the_info_card_is_filled"
+FAMILY = "test_the_family_is_named_and_what_is_known_beyond_healthy_images"
 CONFIG = "test_the_config_is_frozen_and_refuses_unknown_keys"
 PRESETS = "test_every_preset_makes_a_valid_config"
 PLAN = "test_planning_trains_nothing_and_names_the_parts_that_fitting_makes"
@@ -193,6 +211,10 @@ def test_a_good_detector_passes_every_test(tmp_path):
         (SaysThatItLooksAtTheBatch, f"skipped: {BATCH}"),
         (ForgetsItsState, STATE),
         (HasAnEmptyCard, CARD),
+        (HasNoFamily, FAMILY),
+        (IsOfAFamilyOfItsOwn, FAMILY),
+        (KnowsTooMuch, FAMILY),
+        (HidesWhatItLearnsFrom, FAMILY),
         (TakesAnyKey, CONFIG),
         (TakesChanges, CONFIG),
         (HasAPresetOfWrongKeys, PRESETS),

@@ -12,6 +12,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.results.card import read_cards
 from adbench.results.figures import FOLDER, figure_of, key_of
 from adbench.results.frame import frame, strata
+from adbench.results.method_card import read_method_cards
 from adbench.results.pages.published import read_published
 from adbench.results.pages.render import MARKER, Extras, render
 from adbench.results.pictures import Picture, picture_path, read_picture
@@ -70,7 +71,7 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
             f"Methods are ranked by a metric over subjects, got {rank_by!r}: choose one of {', '.join(known)}."
         )
     records, timings = list(read_records(out)), read_timings(out)
-    results = frame(records, timings)
+    results = frame(records, timings, read_method_cards(out))
     drawn = _drawings(results, out)
     values = values_below(out, results["record"].unique(), rank_by)
     extras = Extras(_notes(out), drawn, values, read_cards(out), _published(out))

@@ -10,6 +10,7 @@ import pandas as pd
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats
+from adbench.results.method_card import marked, marks_said
 from adbench.results.summary import QUALITY, Summary
 from adbench.results.table import Table
 from adbench.results.variants import Variant, trained_on
@@ -37,21 +38,31 @@ def matrix(
             f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of "
             f"their mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
         )
-        yield _table(columns, rank_by).markdown()
+        yield _table(columns, rank_by, _cards(results)).markdown()
+        yield " ".join(marks_said(results["knowledge"]))
     of_each = {str(name): rows for name, rows in results.groupby("dataset")}
     yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
 
 
-def _table(columns: Mapping[str, pd.DataFrame], rank_by: str) -> Table:
+def _cards(results: pd.DataFrame) -> pd.DataFrame:
+    """Method -> family and knowledge."""
+    return results.drop_duplicates("method").set_index("method")[["family", "knowledge"]]
+
+
+def _table(columns: Mapping[str, pd.DataFrame], rank_by: str, cards: pd.DataFrame) -> Table:
     """Of columns with values by method."""
     wide = pd.DataFrame({heading: values[SHOWN] for heading, values in columns.items()})
     better = METRICS[rank_by].higher_is_better
     places = {heading: values[rank_by].rank(ascending=not better, pct=True) for heading, values in columns.items()}
     place = pd.DataFrame(places).mean(axis=1).rename("place").rename_axis("method").reset_index()
     wide = wide.loc[place.sort_values(["place", "method"])["method"]]
-    best = {(i, j + 1) for j, heading in enumerate(wide) for i in _largest(wide[heading])}
-    texts = [[f"`{method}`", *map(formats.number, values)] for method, *values in wide.itertuples(name=None)]
-    return Table(["method", *wide], texts, 1, best)
+    best = {(i, j + 2) for j, heading in enumerate(wide) for i in _largest(wide[heading])}
+    known = cards.loc[wide.index]
+    names = [marked(method, knowledge) for method, knowledge in known["knowledge"].items()]
+    families = [family or formats.NONE for family in known["family"]]
+    values = [list(map(formats.number, row)) for row in wide.itertuples(index=False, name=None)]
+    texts = [[name, family, *row] for name, family, row in zip(names, families, values, strict=True)]
+    return Table(["method", "family", *wide], texts, 2, best)
 
 
 def _first(each: Sequence[tuple[Variant, Summary]]) -> list[tuple[Variant, Summary]]:

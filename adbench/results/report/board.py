@@ -48,6 +48,7 @@ class BoardRow:
     dataset: str
     variant: str
     method: str
+    family: str
     label: str
     page: str
     table: str
@@ -120,8 +121,9 @@ def _rows(
             _plain(row["parameters"], formats.si(row["parameters"])),
             _plain(row["core_minutes"], formats.number(row["core_minutes"], 1)),
         ]
-        page = f"methods/{table.slug}/{row['config_hash']}.html"
-        yield BoardRow(table.dataset, table.variant, row["method"], row["label"], page, f"{table.slug}.html", cells)
+        page, family = f"methods/{table.slug}/{row['config_hash']}.html", row["family"] or formats.NONE
+        who = (table.dataset, table.variant, row["method"], family, row["label"])
+        yield BoardRow(*who, page, f"{table.slug}.html", cells)
 
 
 def _metric(row: Mapping[str, Any], column: Numeric, best: float) -> Cell:

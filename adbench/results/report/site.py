@@ -8,15 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from adbench.errors import RecordError, counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results.columns import rows_of
+from adbench.results.method_card import marks_said
 from adbench.results.record import Record, write_bytes, write_text
 from adbench.results.report import charts, provenance, speed
-from adbench.results.report.board import board
+from adbench.results.report.board import BoardRow, board
 from adbench.results.report.page import TablePage, table_page
 from adbench.results.report.sources import Sources
 from adbench.results.report.tables import Table, tables
@@ -97,7 +99,7 @@ def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
         headings, rows = board([table], sources.times, device)
         others = [other for other in found if other.dataset == table.dataset and other is not table]
         text = environment.get_template("table.html.j2").render(
-            root="", page=page, headings=headings, rows=rows, others=others
+            root="", page=page, headings=headings, rows=rows, others=others, **_of_methods(rows, table.rows)
         )
         yield Path(f"{table.slug}.html"), text
         yield from _method_pages(environment, table, sources)
@@ -135,9 +137,15 @@ def _index(sources: Sources, found: list[Table], device: str) -> Mapping[str, An
         "datasets": _names(row.dataset for row in rows),
         "variants": _names(row.variant for row in rows if row.variant),
         "methods": _names(row.method for row in rows),
+        **_of_methods(rows, sources.frame),
         "left_out": f" Only the best rows are shown: {said}." if cut else "",
         "failed": failed,
     }
+
+
+def _of_methods(rows: Iterable[BoardRow], results: pd.DataFrame) -> Mapping[str, Any]:
+    """What can be chosen of the methods' families, and what marks after their names mean."""
+    return {"families": _names(row.family for row in rows), "marks": " ".join(marks_said(results["knowledge"]))}
 
 
 def _intro(records: Iterable[Record]) -> str:

@@ -13,6 +13,7 @@ from adbench.errors import RecordError
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.results.counts import counts_path, read_counts
 from adbench.results.frame import frame
+from adbench.results.method_card import read_method_cards
 from adbench.results.record import Record, read_records
 from adbench.results.report.speed import times
 from adbench.results.standing import Values
@@ -42,7 +43,7 @@ class Sources:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        return frame(self.records.values(), self.timings)
+        return frame(self.records.values(), self.timings, read_method_cards(self.out))
 
     @cached_property
     def times(self) -> pd.DataFrame:

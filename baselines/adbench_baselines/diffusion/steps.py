@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from adbench.contracts.detector import DetectorInfo
+from adbench.contracts.family import Family
 from adbench_baselines.diffusion.config import (
     DIFFUSION_SPACE,
     SHORT_TRAINING,
@@ -29,6 +31,7 @@ class LatentDiffusion(MaskedDiffusion[DiffusionConfig]):
     presets = preset_values(SHORT_TRAINING, SHORT_TRAINING_MASK, SHORT_TRAINING_HEALING)
     search_space = DIFFUSION_SPACE
     info = DetectorInfo("latent diffusion detector", SOURCE, "2")
+    family: ClassVar[Family | None] = "latent diffusion"
 
     @property
     def masked(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import pytest
 from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
@@ -80,8 +81,14 @@ def test_the_fields_of_the_protocol_are_shown_with_their_defaults():
         assert str(field.default) in result.output
 
 
-def test_the_card_says_what_a_method_learns_from_beside_healthy_images():
-    shown = {name: CliRunner().invoke(app, ["info", name]).output for name in ("fpi", "dae")}
-    assert "synthetic anomalies" in " ".join(shown["fpi"].split("learning_rate")[0].split())
-    assert "knowledge" in shown["fpi"]
-    assert "knowledge" not in shown["dae"]
+@pytest.mark.parametrize(
+    ("method", "family", "knowledge"),
+    [("fpi", "synthetic", "synthetic anomalies"), ("dae", "reconstruction", "nothing")],
+)
+def test_info_says_the_family_of_a_method_and_what_it_knows_beyond_healthy_images(method, family, knowledge):
+    lines = [" ".join(line.split()) for line in CliRunner().invoke(app, ["info", method]).output.splitlines()]
+    assert {f"family {family}", f"knowledge {knowledge}"} <= set(lines)
+
+
+def test_a_dataset_has_no_family():
+    assert "family" not in CliRunner().invoke(app, ["info", "phantom"]).output

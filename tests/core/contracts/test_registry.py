@@ -176,3 +176,17 @@ def test_an_unknown_preset_gets_a_suggestion():
     assert presets.check_preset("smoke") == "smoke"
     with pytest.raises(ConfigError, match=r"no preset 'smal'; did you mean 'small'\?"):
         presets.check_preset("smal")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("family = 'magic'", r"its family is 'magic', not one of reconstruction, likelihood"),
+        ("knowledge = 'all'", r"its knowledge is 'all', not one of nothing, synthetic anomalies"),
+    ],
+)
+def test_a_family_or_knowledge_of_no_known_name_is_refused_with_those_that_there_are(install, line, said):
+    install("strange-plugins", "stranger = strange_plugin:Odd")
+    install.module("strange_plugin", f"{PLUGIN}\nclass Odd(Good):\n    {line}\n")
+    with pytest.raises(PluginError, match=said):
+        registry.load_detector("stranger")

@@ -137,6 +137,10 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
     "a subject less": (edit_subjects, "test subjects, but"),
     "a damaged picture": (append(".png"), "must be the picture"),
     "a threshold": (edit_record(lambda r: r["measurement"]["froc"][0].update(threshold=-1e9)), "thresholds of FROC"),
+    "what a method knows": (
+        lambda out: edit(lambda card: card.update(knowledge="all"), out / "methods/random.json"),
+        "not a card of a method",
+    ),
     "a page": (lambda out: (out / "phantom.md").unlink(), "adbench leaderboard"),
     "a strange file": (lambda out: beside(".bak", out).write_text(""), "no file that a run writes"),
     "a field too much": (edit_record(lambda r: r.update(extra=1)), "not a record"),

@@ -9,11 +9,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from record_factory import dataset, environment, failed, make, measurement, metrics, render, strata, timed, trained_on
+from record_factory import (
+    card,
+    dataset,
+    environment,
+    failed,
+    make,
+    measurement,
+    metrics,
+    render,
+    strata,
+    timed,
+    trained_on,
+)
 
 from adbench.metrics.catalogue import METRICS
 from adbench.results import columns
-from adbench.results.columns import RUN, TIME, Column, metric_columns
+from adbench.results.columns import METHOD, RUN, TIME, Column, metric_columns
 from adbench.results.frame import frame, read_frame, to_csv
 from adbench.results.frame import strata as strata_frame
 from adbench.results.record import write_record
@@ -35,15 +47,15 @@ def test_there_is_a_row_for_each_record_and_device_and_one_for_a_record_without_
 
 
 def test_columns_are_those_of_the_lists_with_the_dtypes_that_they_name_even_without_a_row():
-    expected = {**RUN, **metric_columns(), **TIME}
+    expected = {**RUN, **METHOD, **metric_columns(), **TIME}
     for found in (frame([]), frame([make()]), frame([make()], [timed(make())])):
         assert list(found.columns) == list(expected)
         assert {key: str(dtype) for key, dtype in found.dtypes.items()} == {k: c.dtype for k, c in expected.items()}
 
 
 def test_every_column_says_what_it_holds():
-    described = {**RUN, **metric_columns(), **TIME}
-    assert len(described) == len(RUN) + 4 * len(METRICS) + 3 * len(SCAN_METRICS) + len(TIME)
+    described = {**RUN, **METHOD, **metric_columns(), **TIME}
+    assert len(described) == len(RUN) + len(METHOD) + 4 * len(METRICS) + 3 * len(SCAN_METRICS) + len(TIME)
     assert all(column.about and column.key == key for key, column in described.items())
 
 
@@ -62,6 +74,13 @@ def test_values_are_those_of_the_files_and_undefined_ones_are_missing():
 def test_the_set_trained_on_is_named_with_its_settings():
     row = frame([make(dataset=dataset(train_on=trained_on("healthy")))]).iloc[0]
     assert (row["train_on"], row["train_on_version"], row["train_on_config"]) == ("healthy", "3", '{"size": 64}')
+
+
+def test_the_family_of_a_method_is_that_of_its_card_and_empty_without_one():
+    cards = {"fpi": card("synthetic", "synthetic anomalies"), "own": card(None), "gone": card("feature")}
+    found = frame([make("fpi"), make("other"), make("own")], [], cards)
+    assert list(found["family"]) == ["synthetic", "", ""]
+    assert list(found["knowledge"]) == ["synthetic anomalies", "", "nothing"]
 
 
 def test_the_csv_holds_every_number_in_full(tmp_path):

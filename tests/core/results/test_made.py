@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from adbench.cli.app import app
 from adbench.protocol import harness
-from adbench.results.made import counted_records, trained
+from adbench.results.made import counted_records, families, trained
+from adbench.results.method_card import read_method_cards
 
 
 @pytest.fixture
@@ -37,9 +38,10 @@ def test_a_method_is_trained_while_the_cache_has_its_parts(ran, tmp_path):
 
 
 def test_a_damaged_file_is_no_fault_of_a_list(ran):
-    for path in [*ran.out.glob("records/*/*/*-seed0.json"), *ran.cache.glob("artifacts/*/part.json")]:
+    cards = ran.out.glob("methods/*.json")
+    for path in [*ran.out.glob("records/*/*/*-seed0.json"), *ran.cache.glob("artifacts/*/part.json"), *cards]:
         path.write_text("[]")
-    assert trained(ran.out, ran.cache) == {}
+    assert trained(ran.out, ran.cache) == families(ran.out) == {}
 
 
 def test_the_list_shows_it(ran):
@@ -51,5 +53,20 @@ def test_the_list_shows_it(ran):
     assert by_name["toy"] == (3, [])
     shown = CliRunner().invoke(app, ["list", *folders]).stdout
     assert [line.split() for line in shown.splitlines() if line.strip().startswith("toy-twin")] == [
-        ["toy-twin", "toys", "1.0", "1", "toy"]
+        ["toy-twin", "control", "toys", "1.0", "1", "toy"]
     ]
+
+
+def test_a_run_leaves_a_card_of_each_method_from_which_the_list_knows_its_family(ran):
+    assert families(ran.out) == {"toy-trained": "control", "toy-twin": "control"}
+    card = read_method_cards(ran.out)["toy-brightness"]
+    assert (card.family, card.knowledge) == (None, "nothing"), "a plugin that does not say"
+    shown = CliRunner().invoke(app, ["list", "methods", "--out", str(ran.out)]).stdout
+    assert [line.split()[1] for line in shown.splitlines() if line.strip().startswith("toy-brightness")] == ["-"]
+
+
+def test_a_run_again_writes_the_cards_of_records_that_have_none(ran):
+    for path in (ran.out / "methods").iterdir():
+        path.unlink()
+    harness.run(["toy-twin"], "toy", ran, toys.Diary())
+    assert families(ran.out) == {"toy-twin": "control"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from record_factory import dataset, environment, estimate, make, metrics, timed
+from record_factory import card, dataset, environment, estimate, make, metrics, timed
 from typer.testing import CliRunner
 
 from adbench.cli.app import app
@@ -15,6 +15,7 @@ from adbench.errors import RecordError
 from adbench.results import merging
 from adbench.results.counts import FIELDS, counts_path
 from adbench.results.merging import merge
+from adbench.results.method_card import method_card_path, read_method_cards, write_method_card
 from adbench.results.record import Record, read_records, write_record
 from adbench.results.subjects import subjects_path
 from adbench.results.timing import read_timings, write_timing
@@ -30,6 +31,7 @@ def write(folder: Path, record: Record, on: dict | None = None, seconds: float =
     subjects_path(path).write_text("subject,auprc\ns,0.5\n")
     (folder / record.dataset.manifest).write_text('{"test": {"s": "hash"}}\n')
     write_timing(timed(record, seconds, on or environment()), folder)
+    write_method_card(card("control"), folder / method_card_path(record.detector.name))
     return path
 
 
@@ -53,6 +55,19 @@ def test_a_cell_of_two_machines_has_one_record_and_both_times(tmp_path):
     (said,) = found.kept
     assert str(tmp_path / "a/records") in said
     assert str(tmp_path / "b/records") in said
+
+
+def test_of_two_cards_of_a_method_the_first_stays_and_that_is_said(tmp_path):
+    write(tmp_path / "a", make())
+    write(tmp_path / "b", make("ae"))
+    write_method_card(card("feature"), tmp_path / "b" / method_card_path("ae"))
+    write(tmp_path / "c", make("ae"))
+    (said,) = [text for text in merge([tmp_path / name for name in "abc"], tmp_path / "all").kept if "methods" in text]
+    assert said.endswith("the plugins say different things")
+    assert {name: card.family for name, card in read_method_cards(tmp_path / "all").items()} == {
+        "ddpm": "control",
+        "ae": "feature",
+    }
 
 
 def test_what_is_there_stays_and_a_merge_can_be_repeated(tmp_path):

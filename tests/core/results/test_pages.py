@@ -7,9 +7,22 @@ import re
 from pathlib import Path
 
 import pytest
-from record_factory import dataset, environment, failed, make, measurement, metrics, render, strata, timed, trained_on
+from record_factory import (
+    card,
+    dataset,
+    environment,
+    failed,
+    make,
+    measurement,
+    metrics,
+    render,
+    strata,
+    timed,
+    trained_on,
+)
 
 from adbench.errors import RecordError
+from adbench.results.method_card import method_card_path, write_method_card
 from adbench.results.pages import check_pages, write_pages
 from adbench.results.pages.render import Extras
 from adbench.results.record import write_record
@@ -224,9 +237,28 @@ def test_the_index_has_every_method_and_set_and_marks_the_best():
     elsewhere = dataset(name="other", subjects={"test": 3})
     records = [make("a"), make("b", metrics=metrics(0.5)), make("b", dataset=elsewhere, metrics=metrics(None))]
     index = render([*records, failed("a", dataset=elsewhere)])[Path("README.md")]
-    assert table_of(index)[0] == "| method | [other](other.md) (n = 3) | [toy](toy.md) (n = 5) |"
-    assert sorted(rows(index)) == [["`a`", "-", "**0.900**"], ["`b`", "-", "0.500"]]
+    assert table_of(index)[0] == "| method | family | [other](other.md) (n = 3) | [toy](toy.md) (n = 5) |"
+    assert sorted(rows(index)) == [["`a`", "-", "-", "**0.900**"], ["`b`", "-", "-", "0.500"]]
     assert "- [other](other.md): 1 record, 1 failed or skipped" in index
+
+
+def test_methods_that_know_more_than_healthy_images_are_marked_on_every_page_and_the_mark_is_explained():
+    cards = {
+        "a": card("synthetic", "synthetic anomalies"),
+        "b": card("feature", "outside weights"),
+        "c": card("control"),
+    }
+    pages = render([make(name, parameters=0) for name in "abc"], cards=cards)
+    for name in ("toy.md", "README.md"):
+        assert {row[0] for row in rows(pages[Path(name)])} == {"`a`*", "`b`†", "`c`"}
+        assert pages[Path(name)].count("Methods marked * learn from synthetic anomalies too.") == 1
+        assert "Methods marked † use weights that others trained." in pages[Path(name)]
+    assert sorted(row[:2] for row in rows(pages[Path("README.md")])) == [
+        ["`a`*", "synthetic"],
+        ["`b`†", "feature"],
+        ["`c`", "control"],
+    ]
+    assert "marked" not in render([make("c")], cards=cards)[Path("toy.md")]
 
 
 @pytest.mark.parametrize(("rate", "shown"), [("5 %", ["0.250", "0.500"]), ("1 %", ["0.375", "0.375"])])
@@ -327,6 +359,19 @@ def test_written_pages_are_current(tmp_path):
     assert check_pages(tmp_path) == pages
     assert write_pages(tmp_path) == pages
     assert check_pages(tmp_path) == []
+
+
+def test_pages_know_methods_by_their_cards_and_are_stale_where_these_change(tmp_path):
+    write_record(make(), tmp_path)
+    path = tmp_path / method_card_path("ddpm")
+    write_method_card(card("diffusion"), path)
+    write_pages(tmp_path)
+    assert "| `ddpm` | diffusion |" in (tmp_path / "README.md").read_text("utf-8")
+    write_method_card(card("synthetic", "synthetic anomalies"), path)
+    assert check_pages(tmp_path) == [tmp_path / "README.md", tmp_path / "toy.md"]
+    path.write_text('{"family": "magic"}')
+    with pytest.raises(RecordError, match="not a card of a method"):
+        check_pages(tmp_path)
 
 
 def test_a_page_that_was_changed_is_stale(tmp_path):

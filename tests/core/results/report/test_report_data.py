@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_factory import dataset, make, measurement, metrics, timed
+from record_factory import card, dataset, make, measurement, metrics, timed
 from report_folder import HOSTILE, froc, record, write_folder
 from sklearn.metrics import roc_curve
 
 from adbench.errors import RecordError
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.results.frame import frame
+from adbench.results.method_card import method_card_path, write_method_card
 from adbench.results.record import write_record
 from adbench.results.report import charts, curves, gallery, overview, site, speed, strips, tables, words
 from adbench.results.report.chart import Chart, columns
@@ -296,6 +297,23 @@ def test_records_alone_make_a_report_that_says_what_is_missing(tmp_path):
     assert len(pages) == 4
     for reason in ("no curves", "No times are kept", "No pictures are kept", "No numbers by subject", "no FROC"):
         assert reason in text
+
+
+def test_the_report_shows_families_and_marks_what_methods_know(tmp_path):
+    for method, config_hash in (("pasted", "a" * 12), ("plain", "b" * 12)):
+        write_record(make(method, config_hash=config_hash), tmp_path / "out")
+    write_method_card(card("synthetic", "synthetic anomalies"), tmp_path / "out" / method_card_path("pasted"))
+    write_report(tmp_path / "out", tmp_path / "report", lambda record: None)
+    for name in ("index.html", "toy.html"):
+        page = (tmp_path / "report" / name).read_text("utf-8")
+        assert 'data-method="pasted" data-family="synthetic"' in page
+        assert 'data-method="plain" data-family="-"' in page
+        assert ">pasted*</a>" in page
+        assert ">plain</a>" in page
+        assert "<option>-</option><option>synthetic</option>" in page
+        assert "Methods marked * learn from synthetic anomalies too." in page
+    page = (tmp_path / f"report/methods/toy/{'a' * 12}.html").read_text("utf-8")
+    assert "Family synthetic, knows synthetic anomalies beyond healthy images." in page
 
 
 def test_values_of_subjects_are_those_of_the_whole_file(tmp_path):

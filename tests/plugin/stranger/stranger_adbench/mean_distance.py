@@ -23,6 +23,7 @@ class MeanDistance(Detector[MeanDistanceConfig]):
 
     Config = MeanDistanceConfig
     info = DetectorInfo("distance to the healthy mean", "control", "1")
+    family = "control"
     presets = {"smoke": {"floor": 0.1}}
 
     def _spec(self, healthy: Images) -> PartSpec:
