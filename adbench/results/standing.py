@@ -12,7 +12,7 @@ from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import ALPHA, Comparison, compare, enough, over_seeds
 from adbench.results import formats
-from adbench.results.columns import scales
+from adbench.results.columns import Row, rows_of, scales
 
 PRIMARY = "subject_auprc"
 """Ranks go by it unless another is asked for: it picks no threshold, and has one value a subject."""
@@ -61,10 +61,11 @@ def _over_seeds(rows: pd.DataFrame, of_each: Sequence[NDArray[np.intp]]) -> pd.D
 def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tuple[pd.DataFrame, str]:
     """Pooled rows, best first by a metric over subjects, with ranks where these can be given; and what is said of them.
 
-    values: of the metric; without those of a record nothing is ranked. `rank` is 0 where there is none. Undefined
-    values come last, ties in the order of the records.
+    values: of the metric; without those of a record nothing is ranked. `rank` is 0 where there is none. `beaten_by` has
+    the keys (`row_key`) of the rows that are better by more than chance, and is None where rows cannot be compared.
+    Undefined values come last, ties in the order of the records.
     """
-    rows = best_first(rows, rank_by)
+    rows = best_first(rows, rank_by).assign(beaten_by=None)
     seeds = by_subject(rows, values)
     if len(rows) < 2 or seeds is None:
         return rows, ""
@@ -74,6 +75,8 @@ def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tupl
         few = f"{counted(n, 'test subject')} with lesions {'are' if n != 1 else 'is'} too few for ranks"
         return rows, f"{few}: none of {counted(pairs, 'pair')} could differ by more than chance."
     comparison = compare(means, [of.mean(axis=1) for of in seeds])
+    keys = [row_key(row) for row in rows_of(rows[["method", "config_hash"]])]
+    rows["beaten_by"] = [[keys[j] for j in comparison.better(i)] for i in range(len(rows))]
     single = ((rows["parameters"] > 0) & (rows["records"].map(len) == 1)).any()
     if not single:
         rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
@@ -83,6 +86,11 @@ def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tupl
     )
     ranked = "No ranks: a method that trains has one training." if single else RANK
     return rows, f"{_leader(list(rows['method']), comparison, single)} {how} {ranked}"
+
+
+def row_key(row: Row) -> tuple[str, str]:
+    """Method and hash of the settings: what tells a row of a table from the others."""
+    return row["method"], row["config_hash"]
 
 
 def best_first(rows: pd.DataFrame, key: str = PRIMARY) -> pd.DataFrame:

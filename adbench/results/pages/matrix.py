@@ -1,4 +1,4 @@
-"""The index page: methods by datasets, the first variant of each."""
+"""The index page: methods by datasets, and families by datasets, of the first variant of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pandas as pd
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats
+from adbench.results.columns import Row
 from adbench.results.method_card import marked, marks_said
+from adbench.results.pages.families import families
 from adbench.results.summary import QUALITY, Summary
 from adbench.results.table import Table
 from adbench.results.variants import Variant, trained_on
@@ -24,7 +26,7 @@ def matrix(
     synthetic: Mapping[str, str],
     rank_by: str,
 ) -> Iterator[str]:
-    """The table of all methods, and a line for each dataset; real ones before synthetic ones.
+    """The table of all methods, a line for each dataset, and the families; real datasets before synthetic ones.
 
     found: dataset -> its variants, as they are shown; synthetic: dataset -> what of it a program made.
     """
@@ -32,8 +34,9 @@ def matrix(
         yield "No records yet."
         return
     order = sorted(found, key=lambda name: (bool(synthetic.get(name)), name))
-    columns = {_heading(name, v): _values(shown, rank_by) for name in order for v, shown in _first(found[name])}
-    if columns:
+    first = [(name, variant, shown) for name in order for variant, shown in _first(found[name])]
+    if first:
+        columns = {_heading(name, variant): _values(shown, rank_by) for name, variant, shown in first}
         yield (
             f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of "
             f"their mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
@@ -42,6 +45,10 @@ def matrix(
         yield " ".join(marks_said(results["knowledge"]))
     of_each = {str(name): rows for name, rows in results.groupby("dataset")}
     yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
+    rows: dict[str, Sequence[Row]] = {}
+    for name, _, shown in first:
+        rows.setdefault(name, shown.rows)
+    yield from families(rows, rank_by)
 
 
 def _cards(results: pd.DataFrame) -> pd.DataFrame:
