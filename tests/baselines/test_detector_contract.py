@@ -71,6 +71,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
     "fpi": {**PIXEL, "steps": 150},
     "cddpm": {**PIXEL, "steps": 150},
+    "itermask2": {**PIXEL, "steps": 150, "cutoff": 6, "iterations": 8},
     "mahalanobis": {**PIXEL, "steps": 150, "reconstructions": 4},
     "mad-ad": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 300}, "gate": 0.0},  # so small a net flags nothing
     "reflect": {"vqvae": LEARNED, "unet": {**LATENT_NET, "steps": 150}, "reflow": REFLOW},

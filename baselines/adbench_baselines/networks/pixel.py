@@ -57,17 +57,17 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 class PixelUNet(nn.Module):
-    """x (B, 1, H, W) and steps t (B,) -> (B, 1, H, W) float32, unbounded; without t every image is at t = 0.
+    """x (B, inputs, H, W) and steps t (B,) -> (B, 1, H, W) float32, unbounded; without t every image is at t = 0.
 
     A condition (B, width) is added to what the network makes of t.
     """
 
-    def __init__(self, config: PixelConfig) -> None:
+    def __init__(self, config: PixelConfig, inputs: int = 1) -> None:
         super().__init__()
         self.patch, self.width = config.patch_px, 4 * config.channels[0]
         widths, time = config.channels, self.width
         self.time = nn.Sequential(nn.Linear(2 * WAVES, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
-        self.first = nn.Conv2d(self.patch**2, widths[0], 3, padding=1)
+        self.first = nn.Conv2d(inputs * self.patch**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(Block(i, o, time) for i, o in zip((widths[0], *widths), widths, strict=False))
         pairs = zip(widths[:0:-1], widths[-2::-1], strict=True)
         self.up = nn.ModuleList(Block(i + o, o, time) for i, o in pairs)
