@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
+from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from adbench.errors import RecordError, counted
@@ -31,6 +32,7 @@ Notices = Callable[[Record], str | None]
 
 
 @uncollected()
+@debug_mode(False)  # charts are held against Vega-Lite's schema by tests: it takes long
 def write_report(out: Path, folder: Path, notices: Notices) -> list[Path]:
     """Write the report of the records below `out` and return its pages, the first one first.
 
