@@ -31,7 +31,7 @@ class Command:
         """Return the exit code."""
         ends = signal.signal(signal.SIGTERM, self._end)
         try:
-            self._process = process.begin(self.arguments, self.log, first=_deaf)
+            self._process = process.begin(self.arguments, self.log)
             return int(self._process.wait())
         finally:
             self._stop()
@@ -51,11 +51,6 @@ class Command:
         """On `scancel`, and where SLURM makes room without notice: no result is written, and it may requeue."""
         self._stop()
         raise SystemExit(128 + signal.SIGTERM)
-
-
-def _deaf() -> None:
-    """SLURM's notice goes to all processes of a job; this one is asked by `Command`."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 class SlurmExecutor:
