@@ -70,3 +70,15 @@ def test_a_run_again_writes_the_cards_of_records_that_have_none(ran):
         path.unlink()
     harness.run(["toy-twin"], "toy", ran, toys.Diary())
     assert families(ran.out) == {"toy-twin": "control"}
+
+
+def test_cards_of_all_installed_methods_are_written_when_asked_for_and_not_while_checking(ran):
+    out = ran.out
+    (out / "methods/toy-twin.json").unlink()
+    found = CliRunner().invoke(app, ["leaderboard", "--cards", "--out", str(out)])
+    assert found.exit_code == 0
+    assert families(out)["toy-twin"] == "control"
+    assert {"toy-nan", "fpi"} <= read_method_cards(out).keys(), "also without a record"
+    refused = CliRunner().invoke(app, ["leaderboard", "--cards", "--check", "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "not both" in refused.output
