@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from functools import cache as cache_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from adbench.results import formats
 
 if TYPE_CHECKING:
     from adbench.execution.job import Folders, Job
-    from adbench.execution.ledger import Entry, Ledger
+    from adbench.execution.ledger import Entry
     from adbench.execution.planning import PlannedJob
 
 app = typer.Typer(help="Plan, run and follow the grids of a file.", no_args_is_help=True)
@@ -105,14 +106,14 @@ def status(
 
     jobs, folders = _jobs(file, settings, out, cache, None)
     ledger = Ledger(folders.cache)
-    entries = ledger.entries()
-    rows = [_state(job, entries.get(job.key(out)), ledger, folders) for job in jobs]
+    entries, lives = ledger.entries(), cache_of(ledger.lives)
+    rows = [_state(job, key, entries.get(key), ledger.log(key), lives) for job in jobs for key in [job.key(out)]]
     if as_json:
         console.say_json(rows)
         return
     table = console.grid("job", "status", "", left=3)
     for row in rows:
-        if row["status"] != "done":
+        if row["status"] in ("running", "failed") or row["says"]:
             table.add_row(row["job"], row["status"], row["says"])
     console.out().print(table)
     states = [row["status"] for row in rows]
@@ -205,16 +206,15 @@ def _as_json(planned: PlannedJob, folders: Folders, device: str) -> dict[str, An
     }
 
 
-def _state(job: Job, entry: Entry | None, ledger: Ledger, folders: Folders) -> dict[str, str]:
+def _state(job: Job, key: str, entry: Entry | None, log: Path, lives: Callable[[str], bool]) -> dict[str, str]:
     """Of a job: waiting, running, done or failed, and what is to be said of it."""
-    key = job.key(folders.out)
-    log = ledger.log(key)
     status, says = "waiting", ""
     if entry is not None and entry.status in ("done", "failed"):
         status, says = entry.status, entry.reason
     elif entry is not None and entry.status == "running":
         says = "its driver is gone"
-        if ledger.lives(entry.driver):
+        if lives(entry.driver):
             lines = log.read_text("utf-8", errors="replace").splitlines() if log.is_file() else []
             status, says = "running", ", ".join([entry.place, *lines[-1:]])
-    return {"job": job.name, "key": key, "status": status, "says": says, "log": str(log) if log.is_file() else ""}
+    there = entry is not None and log.is_file()
+    return {"job": job.name, "key": key, "status": status, "says": says, "log": str(log) if there else ""}

@@ -43,6 +43,8 @@ class Entry(BaseModel):
     reason: str = ""
     place: str = ""
     """Where it runs, in words of the executor."""
+    id: str = ""
+    """By which the executor finds it again for another driver."""
 
     @property
     def order(self) -> tuple[int, int]:

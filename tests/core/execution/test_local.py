@@ -30,7 +30,7 @@ def end(executor: LocalExecutor, submitted) -> str:
 
 def test_a_task_that_ends_well_has_no_reason_and_one_that_does_not_has_that_of_its_log(tmp_path):
     executor = LocalExecutor(2)
-    good, bad = (executor.submit(task(tmp_path / w[0], *w)) for w in (["--version"], ["info", "toy-traind"]))
+    good, bad = executor.submit([task(tmp_path / w[0], *w) for w in (["--version"], ["info", "toy-traind"])])
     assert end(executor, good) == ""
     assert end(executor, bad).startswith("error: no ")
     assert (tmp_path / "--version/logs/j.log").read_text(encoding="utf-8").startswith("adbench ")
@@ -40,10 +40,9 @@ def test_a_task_is_ended_when_its_time_is_over_or_it_is_killed(tmp_path, monkeyp
     monkeypatch.setattr(process.sys, "executable", "/bin/sleep")
     monkeypatch.setattr(process, "COMMAND", ())
     executor = LocalExecutor(2)
-    late = executor.submit(task(tmp_path, "100", hours=1e-9))
-    killed = executor.submit(task(tmp_path, "100"))
+    late, killed = executor.submit([task(tmp_path, "100", hours=1e-9), task(tmp_path, "100")])
     assert "hours" in end(executor, late)
-    executor.stop(killed, now=True)
+    executor.stop([killed], now=True)
     assert end(executor, killed) == "killed by SIGKILL"
 
 
@@ -54,15 +53,15 @@ def test_a_task_waits_for_a_worker_and_for_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "COMMAND", ())
     executor = LocalExecutor(2)
     assert executor.takes(task(tmp_path, memory_gb=6))
-    first = executor.submit(task(tmp_path, "100", memory_gb=6))
+    (first,) = executor.submit([task(tmp_path, "100", memory_gb=6)])
     assert not executor.takes(task(tmp_path, memory_gb=3)), "both would not fit"
     assert executor.takes(task(tmp_path, memory_gb=2))
     free.available = 1e9
     assert not executor.takes(task(tmp_path, memory_gb=2)), "others use the memory"
-    second = executor.submit(task(tmp_path, "100"))
+    (second,) = executor.submit([task(tmp_path, "100")])
     assert not executor.takes(task(tmp_path)), "there is no third worker"
+    executor.stop([first, second], now=True)
     for each in (first, second):
-        executor.stop(each, now=True)
         end(executor, each)
     assert executor.takes(task(tmp_path, memory_gb=8)), "alone it may try, whatever is free now"
 
