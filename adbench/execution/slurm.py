@@ -109,8 +109,8 @@ class SlurmExecutor:
     def submit(self, tasks: Sequence[Task]) -> Iterator[Submitted]:
         """Raises SuiteError where SLURM refuses the jobs."""
         first, name = tasks[0], tasks[0].name if len(tasks) == 1 else "adbench"
-        memory = {"mem_gb": first.memory_gb} if first.memory_gb else {}
-        self._executor.update_parameters(name=name, timeout_min=math.ceil(60 * (first.hours or 0)), **memory)
+        timeout_min = math.ceil(60 * (first.hours or 0))
+        self._executor.update_parameters(name=name, timeout_min=timeout_min, mem_gb=first.memory_gb)
         try:
             jobs = self._executor.submit_array([Command(task.arguments, task.log) for task in tasks])
         except (FailedSubmissionError, UncompletedJobError) as error:

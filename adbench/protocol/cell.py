@@ -95,7 +95,7 @@ class Cell:
         }
         return canonical_hash(identity)[:12]
 
-    @property
+    @cached_property
     def record_path(self) -> Path:
         return self.options.out / record_path(self.data.name, self.method, self.config_hash, self.options.seed)
 

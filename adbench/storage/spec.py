@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -45,7 +46,7 @@ class PartSpec:
     parents: Mapping[str, str] = field(default_factory=dict)
     """Name -> key of the parts it is made with."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`<kind>-<16 hex digits>`, also the part's folder name."""
         return key_of(self.as_dict())
