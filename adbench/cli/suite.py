@@ -21,7 +21,7 @@ from adbench.results import formats
 
 if TYPE_CHECKING:
     from adbench.execution.job import Folders, Job
-    from adbench.execution.ledger import Entry
+    from adbench.execution.ledger import Entry, Ledger
     from adbench.execution.planning import PlannedJob
 
 app = typer.Typer(help="Plan, run and follow the grids of a file.", no_args_is_help=True)
@@ -107,7 +107,7 @@ def status(
     jobs, folders = _jobs(file, settings, out, cache, None)
     ledger = Ledger(folders.cache)
     entries, lives = ledger.entries(), cache_of(ledger.lives)
-    rows = [_state(job, key, entries.get(key), ledger.log(key), lives) for job in jobs for key in [job.key(out)]]
+    rows = [_state(job, key, entries.get(key), ledger, lives) for job in jobs for key in [job.key(out)]]
     if as_json:
         console.say_json(rows)
         return
@@ -206,15 +206,17 @@ def _as_json(planned: PlannedJob, folders: Folders, device: str) -> dict[str, An
     }
 
 
-def _state(job: Job, key: str, entry: Entry | None, log: Path, lives: Callable[[str], bool]) -> dict[str, str]:
+def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Callable[[str], bool]) -> dict[str, str]:
     """Of a job: waiting, running, done or failed, and what is to be said of it."""
-    status, says = "waiting", ""
-    if entry is not None and entry.status in ("done", "failed"):
-        status, says = entry.status, entry.reason
-    elif entry is not None and entry.status == "running":
-        says = "its driver is gone"
-        if lives(entry.driver):
-            lines = log.read_text("utf-8", errors="replace").splitlines() if log.is_file() else []
-            status, says = "running", ", ".join([entry.place, *lines[-1:]])
-    there = entry is not None and log.is_file()
-    return {"job": job.name, "key": key, "status": status, "says": says, "log": str(log) if there else ""}
+    row = {"job": job.name, "key": key, "status": "waiting", "says": "", "log": ""}
+    if entry is None:
+        return row
+    log = ledger.log(key)
+    there = log.is_file()
+    row["log"] = str(log) if there else ""
+    if entry.status in ("done", "failed"):
+        return {**row, "status": entry.status, "says": entry.reason}
+    if entry.status == "running" and lives(entry.driver):
+        lines = log.read_text("utf-8", errors="replace").splitlines() if there else []
+        return {**row, "status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
+    return {**row, "says": "its driver is gone" if entry.status == "running" else ""}
