@@ -7,12 +7,14 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy start
 
 
-@pytest.fixture(autouse=True)
-def _float32_on_the_cpu(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def _float32_on_the_cpu():
     """No run measures whether bfloat16 is faster here: tests compute the same on every processor."""
     from adbench.devices.cpu import Cpu
 
-    monkeypatch.setattr(Cpu, "has_bf16", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cpu, "has_bf16", False)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,9 +20,8 @@ def begin(
     arguments: Sequence[str],
     log: Path,
     environment: Mapping[str, str] | None = None,
-    first: Callable[[], object] | None = None,
 ) -> psutil.Popen:
-    """Begin `adbench ARGUMENTS`; what it says goes to the end of the log, and it does `first` first.
+    """Begin `adbench ARGUMENTS`; what it says goes to the end of the log.
 
     It has a session of its own: Ctrl-C reaches who began it alone, who asks it to end. Its `wait` may be called by a
     handler of signals that interrupts another one, unlike that of `subprocess`.
@@ -36,8 +35,18 @@ def begin(
             stderr=file,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=first,
+            preexec_fn=_hear,
         )
+
+
+def _hear() -> None:
+    """Hear SIGINT, by which `stop` asks, though who began it does not: in the background of a script, or in Ray.
+
+    SIGUSR2 is SLURM's notice, to all processes of a job: one that knows what it means asks this one.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def stop(process: psutil.Popen, now: bool = False) -> None:

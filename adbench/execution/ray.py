@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ def carry_out(arguments: Sequence[str], log: Path, hours: float | None) -> str:
 
     `ray.cancel` asks it to end at its next step; a second one ends it now.
     """
-    begun, child, asked = time.monotonic(), process.begin(arguments, log, first=_hear), False
+    begun, child, asked = time.monotonic(), process.begin(arguments, log), False
     until = begun + hours * 3600 if hours else float("inf")
     while True:
         try:
@@ -42,12 +41,6 @@ def carry_out(arguments: Sequence[str], log: Path, hours: float | None) -> str:
         if code and time.monotonic() > until:
             return f"ended after {hours:g} hours; it goes on where it was"
         return process.reason(log, code)
-
-
-def _hear() -> None:
-    """Ray's processes do not hear SIGINT, and what they begin would not."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class RayExecutor:

@@ -36,9 +36,11 @@ class Command:
 
     def __call__(self) -> int:
         """Return the exit code."""
-        ends = signal.signal(signal.SIGTERM, self._end)
+        # SLURM says SIGTERM to all processes of a job: the command, which would not save, inherits that it is ignored
+        ends = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
-            self._process = process.begin(self.arguments, self.log, first=_deaf)
+            self._process = process.begin(self.arguments, self.log)
+            signal.signal(signal.SIGTERM, self._end)
             return int(self._process.wait())
         finally:
             self._stop()
@@ -58,12 +60,6 @@ class Command:
         """On `scancel`, and where SLURM makes room without notice: no result is written, and it may requeue."""
         self._stop()
         raise SystemExit(128 + signal.SIGTERM)
-
-
-def _deaf() -> None:
-    """SLURM's notices go to all processes of a job; this one is asked by `Command`, and would not save on SIGTERM."""
-    for each in (signal.SIGUSR2, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
 
 
 @dataclass

@@ -18,15 +18,18 @@ Interval = tuple[float, float]
 Scale = Literal["fraction", "count", "difference"]
 """What a number can be: from 0 to 1, from 0 on, or anything. Intervals are symmetric in logit, logarithm, itself."""
 COVERAGE = 0.95
+FEWEST = 3
+"""Subjects below which nothing is known of how often an interval holds the truth: there is none."""
 _EDGE = 1e-6  # nearer to 0 or 1 a logit says no more
 
 
 def t_interval(value: float, error: float, n: int, scale: Scale) -> Interval | None:
     """The interval of a number with a standard error, estimated from n independent subjects.
 
-    None where n < 2, and where all subjects agree: without spread it would have no width, as if the value were certain.
+    None where n < `FEWEST`, and where all subjects agree: without spread it would have no width, as if the value were
+    certain.
     """
-    if n < 2 or error == 0:
+    if n < FEWEST or error == 0:
         return None
     reach = float(stats.t.ppf((1 + COVERAGE) / 2, n - 1)) * error
     if scale == "difference":

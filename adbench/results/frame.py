@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from adbench.metrics.strata import STRATUM_FRACTIONS
+from adbench.results.collection import uncollected
 from adbench.results.columns import RUN, TIME, Column, metric_columns
 from adbench.results.record import Record, read_records
 from adbench.results.timing import TimingFile, read_timings
 
 
+@uncollected()
 def read_frame(out: str | Path) -> pd.DataFrame:
     """The frame of all records and times below `out`. Raises RecordError where a file cannot be read."""
     return frame(read_records(Path(out)), read_timings(Path(out)))
@@ -51,7 +53,7 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
     """
     rows = [
         {
-            "record": record.path.as_posix(),
+            "record": path,
             "point": point,
             **stratum.model_dump(include={"from_fraction", "to_fraction", "lesions", "pixels"}),
             **{
@@ -61,6 +63,7 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
             },
         }
         for record in records
+        for path in [record.path.as_posix()]
         for stratum in (record.measurement.strata if record.measurement else [])
         for point in stratum.lesion_recall
     ]

@@ -282,8 +282,7 @@ def read_records(out: Path) -> list[Record]:
 
     Raises RecordError as `read_record`, and where a record does not lie where its content says.
     """
-    earlier = set(of_earlier_protocol(out))
-    records = {path: read_record(path) for path in _record_files(out) if path not in earlier}
+    records = {path: record for path in _record_files(out) if (record := _of_this_protocol(path))}
     for path, record in records.items():
         if out / record.path != path:
             raise RecordError(
@@ -292,9 +291,19 @@ def read_records(out: Path) -> list[Record]:
     return list(records.values())
 
 
+def _of_this_protocol(path: Path) -> Record | None:
+    try:
+        record = read_record(path)
+    except RecordError:
+        if _is_earlier(path):
+            return None
+        raise
+    return None if _is_other(record.protocol) else record
+
+
 def of_earlier_protocol(out: Path) -> list[Path]:
     """The records below `out` that another version of the protocol measured: no table may hold both."""
-    return [path for path in _record_files(out) if _protocol_version(path) not in (PROTOCOL_VERSION, None)]
+    return [path for path in _record_files(out) if _is_earlier(path)]
 
 
 def _record_files(out: Path) -> list[Path]:
@@ -302,10 +311,16 @@ def _record_files(out: Path) -> list[Path]:
     return sorted(files - times)
 
 
-def _protocol_version(path: Path) -> int | None:
-    """Of a record; 1 where it says none, None where the file is no record."""
+def _is_earlier(path: Path) -> bool:
+    """Whether it is a record of another version of the protocol; not where the file is no record."""
     try:
-        protocol = json.loads(path.read_bytes())["protocol"]
-        return int(protocol.get("version", 1))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
+        return _is_other(json.loads(path.read_bytes())["protocol"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _is_other(protocol: Any) -> bool:
+    try:
+        return int(protocol.get("version", 1)) != PROTOCOL_VERSION
+    except (ValueError, TypeError, AttributeError):
+        return False

@@ -17,6 +17,7 @@ from adbench.config.nested import flat
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
+from adbench.metrics.student import FEWEST
 from adbench.results import formats
 from adbench.results.columns import Row, canonical, rows_of
 from adbench.results.scan_metrics import SCAN_METRICS
@@ -156,7 +157,8 @@ def _mean(values: Sequence[float]) -> float:
 def _few(facts: Mapping[str, Any]) -> Iterator[str]:
     n = json.loads(facts["subjects"]).get("test", FEW)
     if n < FEW:
-        yield f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others."
+        without = ", and numbers have no intervals" if n < FEWEST else ""
+        yield f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}."
 
 
 def _trainings(rows: pd.DataFrame) -> str:

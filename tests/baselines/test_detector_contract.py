@@ -88,6 +88,8 @@ OWN: dict[str, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 """Settings of the methods that are no diffusion method with a mask."""
+LONG = ("anoddpm", "cddpm", "mad-ad", "pddpm", "reflect")
+"""Tested among the slow, as f = 8 is: methods with the same networks are tested always."""
 
 
 def settings_of(name: str) -> Mapping[str, Any]:
@@ -167,7 +169,7 @@ def contract_of(name: str) -> type[DetectorContract]:
         "settings": settings_of(name),
         "blind_because": blindness_of(name),
         "__module__": __name__,
-        "pytestmark": [pytest.mark.slow] * name.endswith("-f8"),  # others of their class are tested always
+        "pytestmark": [pytest.mark.slow] * (name.endswith("-f8") or name in LONG),
     }
     return type("Test_" + name.replace("-", "_"), (OnPhantom,), values)
 

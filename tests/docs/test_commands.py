@@ -152,6 +152,7 @@ def cheap_ones(page: Path) -> list[Command]:
     return [command for command in OURS if command.page == page and is_cheap(command)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_cheap_commands_of_a_page_run_one_after_another(page: Path, session: Path, capsys) -> None:
     for command in cheap_ones(page):

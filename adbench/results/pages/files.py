@@ -10,6 +10,7 @@ import pandas as pd
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.results.card import read_cards
+from adbench.results.collection import uncollected
 from adbench.results.figures import FOLDER, figure_of, key_of
 from adbench.results.frame import frame, strata
 from adbench.results.pages.published import read_published
@@ -62,6 +63,7 @@ def check_pages(out: Path, rank_by: str = PRIMARY) -> list[Path]:
     return sorted(stale | (_generated(out) - pages.keys() - drawn.keys()))
 
 
+@uncollected()
 def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Drawing]]:
     """The pages and the figures that the records below `out` give."""
     known = [key for key, metric in METRICS.items() if metric.by_subject]

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
+from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from adbench.errors import RecordError, counted
 from adbench.metrics.catalogue import METRICS
+from adbench.results.collection import uncollected
 from adbench.results.columns import rows_of
 from adbench.results.record import Record, write_bytes, write_text
 from adbench.results.report import charts, provenance, speed
@@ -29,6 +31,8 @@ Notices = Callable[[Record], str | None]
 """Record -> the notice under which pictures of its dataset may be shown; None where they may not be."""
 
 
+@uncollected()
+@debug_mode(False)  # charts are held against Vega-Lite's schema by tests: it takes long
 def write_report(out: Path, folder: Path, notices: Notices) -> list[Path]:
     """Write the report of the records below `out` and return its pages, the first one first.
 

@@ -75,7 +75,8 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
     images = np.zeros((n, 1, size, size), np.float32)
     masks = {name: np.zeros((n, 1, size, size), bool) for name in ("lesions", "brains", "ignores")}
     for i, k in enumerate(z):
-        images[i, 0] = rows @ axial(values, k) @ columns.T
+        stored_alike = np.ascontiguousarray(axial(values, k))  # products of other layouts may round otherwise
+        images[i, 0] = rows @ stored_alike @ columns.T
         masks["brains"][i, 0] = nearest(axial(region, k), plan)
         if scan.ignore is not None:
             masks["ignores"][i, 0] = nearest(axial(scan.ignore, k), plan)

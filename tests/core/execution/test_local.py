@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,19 @@ def test_a_task_is_ended_when_its_time_is_over_or_it_is_killed(tmp_path, monkeyp
     assert "hours" in end(executor, late)
     executor.stop([killed], now=True)
     assert end(executor, killed) == "killed by SIGKILL"
+
+
+def test_a_task_that_was_begun_where_interrupts_are_ignored_hears_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(process.sys, "executable", "/bin/sleep")
+    monkeypatch.setattr(process, "COMMAND", ())
+    executor = LocalExecutor(1)
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a command in the background of a script
+    try:
+        asked = executor.submit(task(tmp_path, "100"))
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    executor.stop(asked, now=False)
+    assert end(executor, asked) == "killed by SIGINT"
 
 
 def test_a_task_waits_for_a_worker_and_for_memory(tmp_path, monkeypatch):

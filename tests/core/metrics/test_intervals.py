@@ -143,12 +143,12 @@ def test_a_difference_needs_the_same_subjects_and_a_bootstrap_a_weight_for_each(
 
 
 def test_a_ratio_leaves_out_resamples_without_any_of_the_whole() -> None:
-    weights = np.array([[2, 0, 0], [1, 1, 0], [0, 2, 0], [0, 0, 2]])
-    part, whole = np.array([1.0, 3.0, 0.0]), np.array([4.0, 4.0, 0.0])
-    ends = expected(0.5, [0.25, 0.5, 0.75], 2)
+    weights = np.array([[3, 0, 0, 0], [1, 1, 1, 0], [0, 3, 0, 0], [0, 0, 0, 3]])
+    part, whole = np.array([1.0, 3.0, 2.0, 0.0]), np.array([4.0, 4.0, 4.0, 0.0])
+    ends = expected(0.5, [0.25, 0.5, 0.75], 3)
     found = ratio(part, whole, weights)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, *ends), abs=1e-9)
-    assert ratio(np.zeros(3), np.zeros(3), weights) == Estimate(value=None)
+    assert ratio(np.zeros(4), np.zeros(4), weights) == Estimate(value=None)
     assert ratio(part[:1], whole[:1], weights[:, :1]) == Estimate(value=0.25), "of one subject"
 
 

@@ -14,14 +14,14 @@ from adbench.metrics.student import error_bound, t_interval
 NUMBERS = st.floats(0, 1)
 
 
-@given(value=NUMBERS, error=st.floats(0, 1), n=st.integers(2, 100))
+@given(value=NUMBERS, error=st.floats(0, 1), n=st.integers(3, 100))
 def test_an_interval_of_a_fraction_lies_in_its_range_and_holds_the_value(value, error, n):
     low, high = t_interval(value, error or 1e-9, n, "fraction")
     assert 0 <= low <= high <= 1
     assert low - 2e-6 <= value <= high + 2e-6
 
 
-@given(value=st.floats(0, 1000), error=st.floats(0, 1000), n=st.integers(2, 100))
+@given(value=st.floats(0, 1000), error=st.floats(0, 1000), n=st.integers(3, 100))
 def test_an_interval_of_a_count_is_not_negative(value, error, n):
     low, high = t_interval(value, error or 1e-9, n, "count")
     assert 0 <= low <= high < np.inf
@@ -34,12 +34,13 @@ def test_an_interval_of_a_difference_is_that_of_scipy():
     assert found == pytest.approx((ours.low, ours.high))
 
 
-def test_without_two_subjects_or_without_spread_there_is_no_interval():
-    assert t_interval(0.5, 0.1, 1, "fraction") is None
-    assert t_interval(0.5, 0.0, 2, "fraction") is None
+def test_of_fewer_than_three_subjects_or_without_spread_there_is_no_interval():
+    assert t_interval(0.5, 0.1, 2, "fraction") is None
+    assert t_interval(0.5, 0.1, 3, "fraction") is not None
+    assert t_interval(0.5, 0.0, 3, "fraction") is None
     assert Estimate.of_mean([]) == Estimate(value=None)
-    assert Estimate.of_mean([0.25]) == Estimate(value=0.25)
-    assert Estimate.of_mean([1.0, 1.0]) == Estimate(value=1.0)
+    assert Estimate.of_mean([0.25, 0.75]) == Estimate(value=0.5)
+    assert Estimate.of_mean([1.0, 1.0, 1.0]) == Estimate(value=1.0)
 
 
 @given(value=st.floats(0.05, 0.95), error=st.floats(0.01, 0.2), a=st.floats(-1, 1), b=st.floats(-1, 1))

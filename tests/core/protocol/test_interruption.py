@@ -412,6 +412,7 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted((folder / "cache" / "artifacts").glob("toy-*/[!.]*.json"))
 
 
+@pytest.mark.slow
 def test_a_prune_while_another_process_trains_loses_nothing(tmp_path):
     alone = metrics(run(tmp_path / "alone", toy(tmp_path / "alone")))
     go_on, folder = tmp_path / "go on", tmp_path / "pruned"
@@ -426,6 +427,7 @@ def test_a_prune_while_another_process_trains_loses_nothing(tmp_path):
     assert trains.steps("toy training") == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_prune_takes_nothing_that_a_run_of_another_process_will_reuse(tmp_path):
     assert run(tmp_path / "first", toy(tmp_path)).end() == 0
     for path in (tmp_path / "cache" / "artifacts").glob("*/part.json"):

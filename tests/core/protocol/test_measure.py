@@ -164,7 +164,7 @@ def test_the_mean_over_subjects_is_over_those_with_lesions(tmp_path):
     assert measurement.best_threshold == 1
     mean = found["subject_dice_5pct"]
     assert mean.value == pytest.approx((1 + 2 / 3) / 2)
-    assert mean.low <= mean.value <= mean.high
+    assert mean.low is None, "two subjects with lesions are too few for an interval"
 
 
 def test_thresholds_come_from_healthy_images_that_the_method_did_not_see(tmp_path):

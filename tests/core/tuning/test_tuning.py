@@ -125,6 +125,7 @@ def test_a_default_outside_of_the_space_is_kept_in_the_first_trial_and_after_an_
     assert tuned.values == tuned.record["values"] == {"level": 0.9, "depth": None}
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_trials_again_and_processes_that_join_draw_others(tmp_path):
     def levels(found: optuna.Study, first: bool) -> list[float]:
         trials.choose_sampling(found, given, first)
