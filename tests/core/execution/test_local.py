@@ -53,10 +53,10 @@ def test_a_task_that_was_begun_where_interrupts_are_ignored_hears_them(tmp_path,
     executor = LocalExecutor(1)
     ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a command in the background of a script
     try:
-        asked = executor.submit(task(tmp_path, "100"))
+        (asked,) = executor.submit([task(tmp_path, "100")])
     finally:
         signal.signal(signal.SIGINT, ours)
-    executor.stop(asked, now=False)
+    executor.stop([asked], now=False)
     assert end(executor, asked) == "killed by SIGINT"
 
 

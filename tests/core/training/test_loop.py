@@ -63,16 +63,21 @@ def checkpoint(tmp_path):
     return Checkpoint(tmp_path, pytest.fail)
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_a_training_after_its_step_with_that_state_saved(by, checkpoint, tmp_path, monkeypatch):
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def interrupting(request):
+    """A signal that raises KeyboardInterrupt."""
+    before = signal.signal(request.param, signal.default_int_handler)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_an_interrupt_ends_a_training_after_its_step_with_that_state_saved(
+    interrupting, checkpoint, tmp_path, monkeypatch
+):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", float("inf"))
-    before = signal.signal(by, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run(net(), checkpoint, stop_at=11, stop=lambda: signal.raise_signal(by))
-        assert signal.getsignal(by) is signal.default_int_handler
-    finally:
-        signal.signal(by, before)
+    with pytest.raises(KeyboardInterrupt):
+        run(net(), checkpoint, stop_at=11, stop=lambda: signal.raise_signal(interrupting))
+    assert signal.getsignal(interrupting) is signal.default_int_handler
     seen: list[int] = []
     resumed = run(net(), checkpoint, seen=seen)
     whole = run(net(), Checkpoint(tmp_path / "whole", pytest.fail))
@@ -81,12 +86,12 @@ def test_an_interrupt_ends_a_training_after_its_step_with_that_state_saved(by, c
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_a_second_interrupt_ends_a_training_at_once(checkpoint, monkeypatch):
+def test_a_second_interrupt_ends_a_training_at_once(interrupting, checkpoint, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", float("inf"))
 
     def twice() -> None:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(interrupting)
+        signal.raise_signal(interrupting)
 
     with pytest.raises(KeyboardInterrupt):
         run(net(), checkpoint, stop_at=11, stop=twice)
