@@ -100,7 +100,7 @@ def test_a_job_goes_on_whoever_ends_it_or_its_driver(tmp_path):
     done("suite", "cancel", *words[3:5])
     driver.communicate(timeout=LIMIT_S)
     assert driver.returncode == 130
-    assert job.id not in slurm("squeue", "--noheader", "--format=%i")
+    until(lambda: job.id not in slurm("squeue", "--noheader", "--format=%i"))  # it may still be saving
 
     done("suite", "run", *words)
     assert len(entries(tmp_path, "done")) == 1
