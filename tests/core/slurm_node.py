@@ -95,7 +95,10 @@ def slurm_node(folder: Path, kill_s: int = 20) -> Iterator[dict[str, str]]:
         machine.run(["sacctmgr", "--immediate", "add", "cluster", "node"])
         machine.start(["slurmctld", "-D"], until=["sinfo"])
         machine.start(["slurmd", "-D"], until=["sh", "-c", "sinfo --noheader --format=%T | grep -qx idle"])
-        yield found
+        try:
+            yield found
+        finally:
+            machine.cancel_all()
 
 
 @dataclass
@@ -113,6 +116,13 @@ class _Machine:
             if daemon.poll() is not None or time.monotonic() > end:
                 said = log.read_text(encoding="utf-8", errors="replace")
                 raise RuntimeError(f"{command[0]} does not start: {asked.stdout}\n{said}")
+            time.sleep(0.2)
+
+    def cancel_all(self) -> None:
+        """End all jobs, which would outlive the daemons."""
+        self.run(["scancel", "--user=root"])
+        end = time.monotonic() + START_S
+        while _ran(["squeue", "--noheader"], self.environment).stdout and time.monotonic() < end:
             time.sleep(0.2)
 
     def run(self, command: list[str]) -> None:
