@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from functools import cache as cache_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,14 +106,14 @@ def status(
 
     jobs, folders = _jobs(file, settings, out, cache, None)
     ledger = Ledger(folders.cache)
-    entries = ledger.entries()
-    rows = [_state(job, entries.get(job.key(out)), ledger, folders) for job in jobs]
+    entries, lives = ledger.entries(), cache_of(ledger.lives)
+    rows = [_state(job, key, entries.get(key), ledger, lives) for job in jobs for key in [job.key(out)]]
     if as_json:
         console.say_json(rows)
         return
     table = console.grid("job", "status", "", left=3)
     for row in rows:
-        if row["status"] != "done":
+        if row["status"] in ("running", "failed") or row["says"]:
             table.add_row(row["job"], row["status"], row["says"])
     console.out().print(table)
     states = [row["status"] for row in rows]
@@ -205,16 +206,17 @@ def _as_json(planned: PlannedJob, folders: Folders, device: str) -> dict[str, An
     }
 
 
-def _state(job: Job, entry: Entry | None, ledger: Ledger, folders: Folders) -> dict[str, str]:
+def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Callable[[str], bool]) -> dict[str, str]:
     """Of a job: waiting, running, done or failed, and what is to be said of it."""
-    key = job.key(folders.out)
+    row = {"job": job.name, "key": key, "status": "waiting", "says": "", "log": ""}
+    if entry is None:
+        return row
     log = ledger.log(key)
-    status, says = "waiting", ""
-    if entry is not None and entry.status in ("done", "failed"):
-        status, says = entry.status, entry.reason
-    elif entry is not None and entry.status == "running":
-        says = "its driver is gone"
-        if ledger.lives(entry.driver):
-            lines = log.read_text("utf-8", errors="replace").splitlines() if log.is_file() else []
-            status, says = "running", ", ".join([entry.place, *lines[-1:]])
-    return {"job": job.name, "key": key, "status": status, "says": says, "log": str(log) if log.is_file() else ""}
+    there = log.is_file()
+    row["log"] = str(log) if there else ""
+    if entry.status in ("done", "failed"):
+        return {**row, "status": entry.status, "says": entry.reason}
+    if entry.status == "running" and lives(entry.driver):
+        lines = log.read_text("utf-8", errors="replace").splitlines() if there else []
+        return {**row, "status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
+    return {**row, "says": "its driver is gone" if entry.status == "running" else ""}

@@ -6,8 +6,11 @@ loaded.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
@@ -53,6 +56,20 @@ def names(group: str) -> list[PluginEntry]:
     Raises:
         PluginError: two distributions register the same name.
     """
+    return list(_names(group, tuple((folder, _changed(folder)) for folder in sys.path)))
+
+
+def _changed(folder: str) -> int:
+    """When something was installed into a folder or removed, in ns; 0 where there is none."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
+@cache
+def _names(group: str, path: tuple[tuple[str, int], ...]) -> list[PluginEntry]:
+    """As `names`; metadata of all distributions are read once for each state of the folders of the path."""
     by_name: dict[str, PluginEntry] = {}
     for point in entry_points(group=group):
         entry = _entry(point)

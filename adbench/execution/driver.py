@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
-from adbench.execution.executor import PATIENCE_S, Executor, Submitted, Task
+from adbench.execution.executor import AT_ONCE, PATIENCE_S, Executor, Submitted, Task
 from adbench.execution.job import Folders
 from adbench.execution.ledger import Entry, Ledger
 from adbench.execution.planning import PlannedJob
 from adbench.execution.suite import Limits
+from adbench.training.interruption import deferred
 
 POLL_S = 0.5
 
@@ -42,24 +44,32 @@ class Driver:
     def run(self, planned: Sequence[PlannedJob]) -> dict[str, str]:
         """Run what is to do and has not failed before; key -> reason of every job that failed, empty for the others.
 
-        Jobs that another driver runs are left to it. Raises KeyboardInterrupt after its tasks have been ended, and
-        SuiteError where a job cannot be run here at all.
+        Jobs that another driver runs are left to it. Raises KeyboardInterrupt after its tasks have been ended (a
+        second Ctrl-C ends them at once), and SuiteError where a job cannot be run here at all.
         """
         before = self.ledger.entries()
         waiting = {self._key(each): each for each in planned if each.status == "to do"}
         waiting = {key: each for key, each in waiting.items() if key not in before or before[key].status != "failed"}
-        with self._living():
+        with self._living(), deferred() as interrupted:
+            self._note_done(planned, before)
             try:
                 while waiting or self._running:
                     self._collect()
-                    for key in self._ready(waiting):
-                        attempt = before[key].attempt + 1 if key in before else 1
-                        self._begin(key, waiting.pop(key), attempt)
-                    self._pause()
+                    self._begin({key: waiting.pop(key) for key in self._ready(waiting)}, before)
+                    self._pause(interrupted)
             except BaseException:
                 self._stop_all()
                 raise
         return self._ends
+
+    def _note_done(self, planned: Sequence[PlannedJob], before: Mapping[str, Entry]) -> None:
+        """Note the jobs that ended well after their driver was gone."""
+        for each in planned:
+            entry = before.get(self._key(each)) if each.status == "done" else None
+            if entry and entry.status != "done" and not self.ledger.lives(entry.driver):
+                self.ledger.write(
+                    entry.model_copy(update={"status": "done", "driver": self.ledger.driver, "reason": ""})
+                )
 
     def _key(self, planned: PlannedJob) -> str:
         return planned.job.key(self.folders.out)
@@ -68,26 +78,42 @@ class Driver:
         arguments = planned.own.arguments(self.folders, self.device)
         return Task(planned.job.name, arguments, self.ledger.log(key), self.limits.hours, self.limits.memory_gb)
 
-    def _ready(self, waiting: dict[str, PlannedJob]) -> Iterator[str]:
+    def _ready(self, waiting: dict[str, PlannedJob]) -> list[str]:
         """Jobs that can begin now, in their order; the claim of each is taken. Those of other drivers are dropped."""
-        for key, planned in list(waiting.items()):
-            if not self.executor.takes(self._task(key, planned)):
-                return
-            making = {part for work in self._running.values() for part in work.planned.to_make} - self._made
+        making = {part for work in self._running.values() for part in work.planned.to_make} - self._made
+        ready: list[str] = []
+        others: list[str] = []
+        for key, planned in waiting.items():
             if making & planned.to_make.keys():
                 continue
+            if len(ready) == AT_ONCE or not self.executor.takes(self._task(key, planned), len(ready)):
+                break
             if self.ledger.claim(key):
-                yield key
+                making |= planned.to_make.keys() - self._made
+                ready.append(key)
             else:
                 self.say(f"{planned.job.name}: another driver runs it")
-                del waiting[key]
+                others.append(key)
+        for key in others:
+            del waiting[key]
+        return ready
 
-    def _begin(self, key: str, planned: PlannedJob, attempt: int) -> None:
-        task = self._task(key, planned)
-        submitted = self.executor.submit(task)
-        self._running[key] = _Work(planned, task, submitted, attempt)
-        self._note(key, "running", place=submitted.place)
-        self.say(f"{planned.job.name}: begun, {submitted.place}")
+    def _begin(self, jobs: Mapping[str, PlannedJob], before: Mapping[str, Entry]) -> None:
+        """Submit jobs that are claimed, or go on with what a driver that is gone has submitted."""
+        tasks = {key: self._task(key, planned) for key, planned in jobs.items()}
+        found = {key: each for key, task in tasks.items() if (each := self._found(task, before.get(key)))}
+        new = [key for key in jobs if key not in found]
+        submitted = self.executor.submit([tasks[key] for key in new]) if new else ()
+        for key, each in chain(found.items(), zip(new, submitted, strict=True)):
+            attempt = before[key].attempt + 1 if key in before else 1
+            self._running[key] = _Work(jobs[key], tasks[key], each, attempt)
+            self._note(key, "running", place=each.place, id=each.id)
+            self.say(f"{jobs[key].job.name}: {'found again' if key in found else 'begun'}, {each.place}")
+
+    def _found(self, task: Task, before: Entry | None) -> Submitted | None:
+        if before is None or before.status != "running" or not before.id:
+            return None
+        return self.executor.find(task, before.id)
 
     def _collect(self) -> None:
         """Note the jobs that have ended."""
@@ -108,15 +134,14 @@ class Driver:
             while self._running:
                 self.ledger.beat()
                 patient = time.monotonic() - began < PATIENCE_S
+                self.executor.stop([work.submitted for work in self._running.values()], now=not patient)
                 for key, work in list(self._running.items()):
-                    self.executor.stop(work.submitted, now=not patient)
-                    if self.executor.ended(work.submitted) is not None:
-                        self._note(key, "stopped")
+                    if (why := self.executor.ended(work.submitted)) is not None:
+                        self._note(key, "stopped" if why else "done")
                         del self._running[key]
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
-            for work in self._running.values():
-                self.executor.stop(work.submitted, now=True)
+            self.executor.stop([work.submitted for work in self._running.values()], now=True)
             raise
 
     def _note(self, key: str, status: str, **more: str) -> None:
@@ -127,9 +152,9 @@ class Driver:
             )
         )
 
-    def _pause(self) -> None:
+    def _pause(self, interrupted: Callable[[], bool]) -> None:
         self.ledger.beat()
-        if self.ledger.asked_to_stop:
+        if self.ledger.asked_to_stop or interrupted():
             raise KeyboardInterrupt
         time.sleep(POLL_S)
 

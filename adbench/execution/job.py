@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from adbench.config.options import AskedPrecision, RunOptions
@@ -43,7 +44,7 @@ class Job:
 
     def key(self, out: Path) -> str:
         """12 hex digits of the job and the folder of its records: what is known of it is kept by them."""
-        return canonical_hash({**asdict(self), "out": str(out.resolve())})[:12]
+        return canonical_hash({**vars(self), "out": _resolved(out.absolute())})[:12]
 
     def options(self, folders: Folders, device: str) -> RunOptions:
         """Of its run; tuned settings are not in them."""
@@ -77,3 +78,9 @@ class Job:
         }
         given = [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
         return ["run", *given, *(word for setting in self.settings for word in ("--set", setting))]
+
+
+@lru_cache
+def _resolved(folder: Path) -> str:
+    """Of all jobs of a suite the same: asked of the disk once."""
+    return str(folder.resolve())

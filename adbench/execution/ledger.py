@@ -43,6 +43,8 @@ class Entry(BaseModel):
     reason: str = ""
     place: str = ""
     """Where it runs, in words of the executor."""
+    id: str = ""
+    """By which the executor finds it again for another driver."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -55,10 +57,11 @@ class Ledger:
 
     def __init__(self, cache: Path) -> None:
         self.root = cache / "suites"
+        self._logs = self.root / "logs"
         self.driver = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
 
     def log(self, job: str) -> Path:
-        return self.root / "logs" / f"{job}.log"
+        return self._logs / f"{job}.log"
 
     def entries(self) -> dict[str, Entry]:
         """Job -> what happened to it last. A line that was cut off is left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -34,21 +34,27 @@ class LocalExecutor:
         self._workers, self._gpus = max(workers, len(gpus)), list(gpus)
         self._running: list[_Running] = []
 
-    def takes(self, task: Task) -> bool:
+    def takes(self, task: Task, beside: int = 0) -> bool:
         if task.memory_gb is not None and task.memory_gb * GB > psutil.virtual_memory().total:
             total = psutil.virtual_memory().total / GB
             raise SuiteError(
                 f"A job must fit into memory, but limits.memory_gb is {task.memory_gb:g} and this machine has "
                 f"{total:.3g} GB. Lower it, or take another machine."
             )
-        if len(self._running) >= self._workers:
+        if len(self._running) + beside >= self._workers:
             return False
-        asked = sum(each.task.memory_gb or 0.0 for each in self._running) + (task.memory_gb or 0.0)
-        fits = asked * GB <= psutil.virtual_memory().total
-        free = (task.memory_gb or 0.0) * GB <= psutil.virtual_memory().available
-        return fits and (free or not self._running)
+        begins = (task.memory_gb or 0.0) * (beside + 1)
+        fits = (sum(each.task.memory_gb or 0.0 for each in self._running) + begins) * GB
+        free = begins * GB <= psutil.virtual_memory().available
+        return fits <= psutil.virtual_memory().total and (free or not (self._running or beside))
 
-    def submit(self, task: Task) -> Submitted:
+    def submit(self, tasks: Sequence[Task]) -> Iterator[Submitted]:
+        return map(self._begin, tasks)
+
+    def find(self, task: Task, id: str) -> Submitted | None:
+        return None
+
+    def _begin(self, task: Task) -> Submitted:
         worker = min(set(range(self._workers)) - {each.worker for each in self._running})
         begun = process.begin(task.arguments, task.log, self._environment(worker))
         until = time.monotonic() + (task.hours * 3600 if task.hours else float("inf"))
@@ -62,15 +68,18 @@ class LocalExecutor:
         late = time.monotonic() - running.until
         if code is None:
             if late > 0:
-                self.stop(submitted, now=late > PATIENCE_S)
+                self._stop(running, now=late > PATIENCE_S)
             return None
         self._running.remove(running)
         if code and late > 0:
             return f"ended after {running.task.hours:g} hours; it goes on where it was"
         return process.reason(running.task.log, code)
 
-    def stop(self, submitted: Submitted, now: bool) -> None:
-        running: _Running = submitted.handle
+    def stop(self, submitted: Sequence[Submitted], now: bool) -> None:
+        for each in submitted:
+            self._stop(each.handle, now)
+
+    def _stop(self, running: _Running, now: bool) -> None:
         if now or not running.asked:
             process.stop(running.process, now)
             running.asked = True  # a second Ctrl-C would cut off what the first one is saving

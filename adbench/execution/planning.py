@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 from pydantic import BaseModel
@@ -14,7 +15,8 @@ from adbench.contracts.registry import load_detector
 from adbench.errors import AdbenchError
 from adbench.execution.job import Folders, Job
 from adbench.protocol import data
-from adbench.protocol.forecast import CellForecast, Known, PartForecast, forecast
+from adbench.protocol.cell import Cell, build_cells
+from adbench.protocol.forecast import CellForecast, Known, PartForecast, of_cell
 from adbench.tuning.tuned import settings_for_run
 
 THERE = ("reuse", "fetch")
@@ -38,7 +40,7 @@ class PlannedJob:
             return "cannot run"
         return "done" if all(cell.record_exists for cell in self.cells) else "to do"
 
-    @property
+    @cached_property
     def to_make(self) -> dict[str, PartForecast]:
         """Key -> the parts that it makes, unless another job has made them by then; none where it is done."""
         cells = [cell for cell in self.cells if not cell.record_exists]
@@ -65,37 +67,52 @@ def plan(
     Raises nothing on the input of single jobs: those that a run would refuse have the reason.
     """
     known = Known(measured)
-    groups = groupby(jobs, key=lambda job: replace(job, method=""))
+    groups = groupby(jobs, key=lambda job: replace(job, method="", seed=0))
     return [each for _, group in groups for each in _planned(list(group), folders, device, reporter, known)]
 
 
 def _planned(jobs: Sequence[Job], folders: Folders, device: str, reporter: Reporter, known: Known) -> list[PlannedJob]:
-    """Jobs that differ in their method alone: together, or where a run of all would be refused one by one."""
+    """Jobs that differ in their method and seed alone: together, or where a run of all would be refused by method."""
+    methods = list(dict.fromkeys(job.method for job in jobs))
     try:
-        return _together(jobs, folders, device, reporter, known)
+        return _together(jobs, methods, folders, device, reporter, known)
     except AdbenchError as error:
-        if len(jobs) == 1:
-            return [PlannedJob(jobs[0], jobs[0], reason=" ".join(str(error).split()))]
-    return [each for job in jobs for each in _planned([job], folders, device, reporter, known)]
+        if len(methods) == 1:
+            return [PlannedJob(job, job, reason=" ".join(str(error).split())) for job in jobs]
+    apart = ([job for job in jobs if job.method == method] for method in methods)
+    found = {each.job: each for part in apart for each in _planned(part, folders, device, reporter, known)}
+    return [found[job] for job in jobs]
 
 
-def _together(jobs: Sequence[Job], folders: Folders, device: str, reporter: Reporter, known: Known) -> list[PlannedJob]:
-    methods, dataset = [job.method for job in jobs], jobs[0].dataset
-    options = jobs[0].options(folders, device)
+def _together(
+    jobs: Sequence[Job], methods: Sequence[str], folders: Folders, device: str, reporter: Reporter, known: Known
+) -> list[PlannedJob]:
+    """The data are loaded once."""
+    dataset, options = jobs[0].dataset, jobs[0].options(folders, device)
     if tuned := jobs[0].tuned:
         settings, tuning = settings_for_run(tuned, jobs[0].storage, options, methods, [dataset])
         options = replace(options, settings=settings, tuning=tuning)
-    cells = forecast(methods, dataset, options, reporter, known)
-    return [PlannedJob(job, _own(job), [cell for cell in cells if cell.method == job.method]) for job in jobs]
+    cells: dict[str, list[Cell]] = {method: [] for method in methods}
+    for cell in build_cells(methods, dataset, options, reporter):
+        cells[cell.method].append(cell)
+    own = {method: _own_settings(replace(jobs[0], method=method)) for method in methods}
+    return [
+        PlannedJob(
+            job,
+            replace(job, settings=own[job.method]),
+            [of_cell(cell.with_seed(job.seed), known) for cell in cells[job.method]],
+        )
+        for job in jobs
+    ]
 
 
-def _own(job: Job) -> Job:
-    """The job with those of its grid's settings that reach it: a run alone refuses one that nothing in it has."""
+def _own_settings(job: Job) -> tuple[str, ...]:
+    """Those of its grid's settings that reach the job: a run alone refuses one that nothing in it has."""
     reached: list[tuple[type[BaseModel], str]] = [(load_detector(job.method).cls.Config, "")]
     reached += [(plugin.cls.Config, "data.") for plugin in data.plugins([job.dataset], job.train_on)]
     known = {key for model, prefix in reached for key in keys(model, prefix)}
     own = (text for text in job.settings if text.startswith("protocol.") or text.partition("=")[0].strip() in known)
-    return replace(job, settings=tuple(own))
+    return tuple(own)
 
 
 def all_parts(planned: Iterable[PlannedJob]) -> dict[str, PartForecast]:

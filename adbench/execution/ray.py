@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,16 @@ class RayExecutor:
             where = f"at {address}" if address else "on this machine"
             raise SuiteError(f"Ray runs the jobs of a cluster, but none can be reached {where}: {error}") from error
 
-    def takes(self, task: Task) -> bool:
-        return self._most is None or self._queued < self._most
+    def takes(self, task: Task, beside: int = 0) -> bool:
+        return self._most is None or self._queued + beside < self._most
 
-    def submit(self, task: Task) -> Submitted:
+    def submit(self, tasks: Sequence[Task]) -> Iterator[Submitted]:
+        return map(self._begin, tasks)
+
+    def find(self, task: Task, id: str) -> Submitted | None:
+        return None
+
+    def _begin(self, task: Task) -> Submitted:
         memory = {"memory": int(task.memory_gb * GB)} if task.memory_gb else {}
         reference = self._task.options(**{**self._settings, **memory, "name": task.name}).remote(
             task.arguments, task.log, task.hours
@@ -88,5 +94,6 @@ class RayExecutor:
         except RayError as error:
             return f"Ray says {type(error).__name__}: {str(error).splitlines()[0]}"
 
-    def stop(self, submitted: Submitted, now: bool) -> None:
-        ray.cancel(submitted.handle)
+    def stop(self, submitted: Sequence[Submitted], now: bool) -> None:
+        for each in submitted:
+            ray.cancel(each.handle)

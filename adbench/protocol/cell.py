@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -95,9 +95,17 @@ class Cell:
         }
         return canonical_hash(identity)[:12]
 
-    @property
+    @cached_property
     def record_path(self) -> Path:
         return self.options.out / record_path(self.data.name, self.method, self.config_hash, self.options.seed)
+
+    def with_seed(self, seed: int) -> Cell:
+        """The same cell but for the seed, on the data that this one has loaded."""
+        if seed == self.options.seed:
+            return self
+        other = replace(self, options=replace(self.options, seed=seed))
+        other.__dict__["config_hash"] = self.config_hash
+        return other
 
     def computing(self) -> AbstractContextManager[None]:
         """Within the block all is computed as this cell says, in its precision."""

@@ -94,22 +94,21 @@ def forecast(
     known: Known | None = None,
 ) -> list[CellForecast]:
     """Return what each cell would take. Raises AdbenchError where the run itself would, on the user's input."""
-    known, forecasts = known or Known(), []
-    for cell in build_cells(methods, datasets, options, reporter):
-        with cell.computing(), named(cell.plugin):
-            forecasts.append(_of_cell(cell, known))
-    return forecasts
+    known = known or Known()
+    return [of_cell(cell, known) for cell in build_cells(methods, datasets, options, reporter)]
+
+
+def of_cell(cell: Cell, known: Known) -> CellForecast:
+    """Return what one cell would take. Raises as `forecast`."""
+    with cell.computing(), named(cell.plugin):
+        return _of_cell(cell, known)
 
 
 def _of_cell(cell: Cell, known: Known) -> CellForecast:
     forward = _forward(cell, known)
     parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
     passes, batch = cell.plan.passes, cell.protocol.batch_size
-    seconds = forward.seconds * _all_passes(cell) if forward else None
-    scores = cell.data.name, cell.scores_hash, cell.options.seed
-    if scores in known.scored:
-        seconds = 0.0
-    known.scored.add(scores)
+    seconds = _scoring_s(cell, forward, known) if forward else None
     return CellForecast(
         method=cell.method,
         dataset=cell.data.name,
@@ -123,6 +122,15 @@ def _of_cell(cell: Cell, known: Known) -> CellForecast:
         estimated_score_s=seconds,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
     )
+
+
+def _scoring_s(cell: Cell, forward: _Cost, known: Known) -> float:
+    """Seconds of all network passes; none where another cell has the same scores."""
+    scores = cell.data.name, cell.scores_hash, cell.options.seed
+    if scores in known.scored:
+        return 0.0
+    known.scored.add(scores)
+    return forward.seconds * _all_passes(cell)
 
 
 def _is_done(cell: Cell) -> bool:

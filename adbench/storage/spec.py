@@ -10,14 +10,17 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
 
 def canonical_hash(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def key_of(spec: Mapping[str, Any]) -> str:
@@ -45,7 +48,7 @@ class PartSpec:
     parents: Mapping[str, str] = field(default_factory=dict)
     """Name -> key of the parts it is made with."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`<kind>-<16 hex digits>`, also the part's folder name."""
         return key_of(self.as_dict())

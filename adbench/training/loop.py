@@ -21,6 +21,7 @@ from adbench.errors import TrainingError
 from adbench.storage.saved import Checkpoint
 from adbench.training.average import Ema
 from adbench.training.curve import LossCurve, snapshot_steps
+from adbench.training.interruption import deferred
 from adbench.training.state import TrainingState
 from adbench.training.streams import stream
 
@@ -73,21 +74,27 @@ def remaining_steps(
 ) -> Iterator[int]:
     """Yield the number of each step that is still to do, for the caller to take; save the state once in a while.
 
+    Ctrl-C ends it after the step that it is in, with that state saved; a second one at once.
+
     `look(step)` is called every few steps, and always before weights are kept: what it reads of the device makes the
     processor wait for the step to end.
     """
     saved_at, unseen = time.monotonic(), 0
-    for step in range(state.restore(checkpoint), options.steps):
-        yield step
-        unseen += 1
-        late = time.monotonic() - saved_at > CHECKPOINT_EVERY_S
-        if late or unseen == LOOK_EVERY or step + 1 == options.steps:
-            look(step)
-            unseen = 0
-        if late:
-            state.save(checkpoint, step + 1)
-            saved_at = time.monotonic()
-        progress(options.what, step + 1, options.steps)
+    with deferred() as interrupted:
+        for step in range(state.restore(checkpoint), options.steps):
+            yield step
+            unseen += 1
+            ends = interrupted()
+            late = ends or time.monotonic() - saved_at > CHECKPOINT_EVERY_S
+            if late or unseen == LOOK_EVERY or step + 1 == options.steps:
+                look(step)
+                unseen = 0
+            if late:
+                state.save(checkpoint, step + 1)
+                saved_at = time.monotonic()
+            if ends:
+                raise KeyboardInterrupt
+            progress(options.what, step + 1, options.steps)
 
 
 def train(module: nn.Module, loss_of: Loss, options: LoopOptions, checkpoint: Checkpoint, progress: Progress) -> None:

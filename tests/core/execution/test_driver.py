@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,26 +25,35 @@ class Fake:
         self.running: dict[str, int] = {}
         self.beside: dict[str, set[str]] = {}
         self.stopped: list[tuple[str, bool]] = []
+        self.left: set[str] = set()
 
-    def takes(self, task: Task) -> bool:
-        return len(self.running) < self.workers
+    def takes(self, task: Task, beside: int = 0) -> bool:
+        return len(self.running) + beside < self.workers
 
-    def submit(self, task: Task) -> Submitted:
+    def submit(self, tasks: Sequence[Task]) -> Iterator[Submitted]:
+        return map(self.begin, tasks)
+
+    def find(self, task: Task, id: str) -> Submitted | None:
+        return self.begin(task) if id in self.left else None
+
+    def begin(self, task: Task) -> Submitted:
         method = task.arguments[task.arguments.index("--method") + 1]
         self.beside[method] = set(self.running)
         self.running[method] = self.polls
-        return Submitted(method, "nowhere")
+        return Submitted(method, "nowhere", id=f"id of {method}")
 
     def ended(self, submitted: Submitted) -> str | None:
         self.running[submitted.handle] -= 1
         if self.running[submitted.handle] > 0:
             return None
         del self.running[submitted.handle]
-        return self.fails.get(submitted.handle, "")
+        asked = any(submitted.handle == method for method, _ in self.stopped)
+        return "interrupted" if asked else self.fails.get(submitted.handle, "")
 
-    def stop(self, submitted: Submitted, now: bool) -> None:
-        self.stopped.append((submitted.handle, now))
-        self.running[submitted.handle] = 1
+    def stop(self, submitted: Sequence[Submitted], now: bool) -> None:
+        for each in submitted:
+            self.stopped.append((each.handle, now))
+            self.running[each.handle] = 1
 
 
 @pytest.fixture(autouse=True)
@@ -139,11 +148,37 @@ def test_an_interrupt_ends_the_tasks_and_notes_it(tmp_path, monkeypatch, patienc
 
 def test_a_driver_that_is_asked_to_stop_ends_its_tasks(tmp_path):
     class Asked(Fake):
-        def submit(self, task):
+        def begin(self, task):
             assert Ledger(tmp_path / "cache").ask_to_stop() == 1
-            return super().submit(task)
+            return super().begin(task)
 
     with pytest.raises(KeyboardInterrupt):
         drive(tmp_path, Asked(polls=100), [planned("a"), planned("b")])
     assert state(tmp_path, "a").status == "stopped"
     assert Ledger(tmp_path / "cache").ask_to_stop() == 0
+
+
+def test_what_ended_well_after_its_driver_was_gone_is_noted(tmp_path):
+    jobs, gone, lives = [planned("a", done=True), planned("b", done=True)], *(Ledger(tmp_path / "cache") for _ in "ab")
+    gone.driver = "gone"
+    lives.beat()
+    for each, ledger in zip(jobs, (gone, lives), strict=True):
+        key = each.job.key(tmp_path / "out")
+        ledger.claim(key)
+        ledger.write(Entry(job=key, status="running", attempt=1, driver=ledger.driver))
+    gone.close()
+    assert drive(tmp_path, Fake(), jobs) == {}
+    assert (state(tmp_path, "a").status, state(tmp_path, "b").status) == ("done", "running")
+
+
+def test_what_a_driver_that_is_gone_has_submitted_is_gone_on_with(tmp_path):
+    jobs, gone = [planned(name) for name in "abc"], Ledger(tmp_path / "cache")
+    gone.driver = "gone"
+    for each, status, id in zip(jobs, ("running", "running", "stopped"), ("1", "2", "3"), strict=True):
+        key = each.job.key(tmp_path / "out")
+        gone.write(Entry(job=key, status=status, attempt=1, driver="gone", id=id))
+    executor, said = Fake(workers=3), []
+    executor.left = {"1", "3"}
+    assert drive(tmp_path, executor, jobs, said) == {"a": "", "b": "", "c": ""}
+    assert [text for text in said if "found again" in text] == [f"{jobs[0].job.name}: found again, nowhere"]
+    assert state(tmp_path, "a").attempt == 2

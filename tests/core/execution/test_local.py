@@ -31,7 +31,7 @@ def end(executor: LocalExecutor, submitted) -> str:
 
 def test_a_task_that_ends_well_has_no_reason_and_one_that_does_not_has_that_of_its_log(tmp_path):
     executor = LocalExecutor(2)
-    good, bad = (executor.submit(task(tmp_path / w[0], *w)) for w in (["--version"], ["info", "toy-traind"]))
+    good, bad = executor.submit([task(tmp_path / w[0], *w) for w in (["--version"], ["info", "toy-traind"])])
     assert end(executor, good) == ""
     assert end(executor, bad).startswith("error: no ")
     assert (tmp_path / "--version/logs/j.log").read_text(encoding="utf-8").startswith("adbench ")
@@ -41,10 +41,9 @@ def test_a_task_is_ended_when_its_time_is_over_or_it_is_killed(tmp_path, monkeyp
     monkeypatch.setattr(process.sys, "executable", "/bin/sleep")
     monkeypatch.setattr(process, "COMMAND", ())
     executor = LocalExecutor(2)
-    late = executor.submit(task(tmp_path, "100", hours=1e-9))
-    killed = executor.submit(task(tmp_path, "100"))
+    late, killed = executor.submit([task(tmp_path, "100", hours=1e-9), task(tmp_path, "100")])
     assert "hours" in end(executor, late)
-    executor.stop(killed, now=True)
+    executor.stop([killed], now=True)
     assert end(executor, killed) == "killed by SIGKILL"
 
 
@@ -54,10 +53,10 @@ def test_a_task_that_was_begun_where_interrupts_are_ignored_hears_them(tmp_path,
     executor = LocalExecutor(1)
     ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a command in the background of a script
     try:
-        asked = executor.submit(task(tmp_path, "100"))
+        (asked,) = executor.submit([task(tmp_path, "100")])
     finally:
         signal.signal(signal.SIGINT, ours)
-    executor.stop(asked, now=False)
+    executor.stop([asked], now=False)
     assert end(executor, asked) == "killed by SIGINT"
 
 
@@ -68,15 +67,15 @@ def test_a_task_waits_for_a_worker_and_for_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "COMMAND", ())
     executor = LocalExecutor(2)
     assert executor.takes(task(tmp_path, memory_gb=6))
-    first = executor.submit(task(tmp_path, "100", memory_gb=6))
+    (first,) = executor.submit([task(tmp_path, "100", memory_gb=6)])
     assert not executor.takes(task(tmp_path, memory_gb=3)), "both would not fit"
     assert executor.takes(task(tmp_path, memory_gb=2))
     free.available = 1e9
     assert not executor.takes(task(tmp_path, memory_gb=2)), "others use the memory"
-    second = executor.submit(task(tmp_path, "100"))
+    (second,) = executor.submit([task(tmp_path, "100")])
     assert not executor.takes(task(tmp_path)), "there is no third worker"
+    executor.stop([first, second], now=True)
     for each in (first, second):
-        executor.stop(each, now=True)
         end(executor, each)
     assert executor.takes(task(tmp_path, memory_gb=8)), "alone it may try, whatever is free now"
 

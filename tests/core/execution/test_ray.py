@@ -59,7 +59,7 @@ def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path):
     )
     runs = executor("ray", suite(num_cpus=1), tmp_path, 2, [], None)
     try:
-        good, bad = runs.submit(task(tmp_path, "--version")), runs.submit(task(tmp_path, "info", "vea"))
+        good, bad = runs.submit([task(tmp_path, "--version"), task(tmp_path, "info", "vea")])
         assert not runs.takes(task(tmp_path, "list"))
         assert end(runs, good) == ""
         assert end(runs, bad).startswith("error: no ")

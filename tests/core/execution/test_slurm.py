@@ -57,8 +57,8 @@ def counting(folder: Path, end: int = 5) -> Path:
 
 
 def test_a_task_ends_well_or_with_the_reason_of_its_log(tmp_path):
-    runs = SlurmExecutor(tmp_path / "%j", {}, None, cluster="debug")
-    good, bad = (runs.submit(task(tmp_path / w[0], *w)) for w in (["--version"], ["info", "vea"]))
+    runs = SlurmExecutor(tmp_path / "%j", {}, None, cluster="local")
+    good, bad = runs.submit([task(tmp_path / w[0], *w) for w in (["--version"], ["info", "vea"])])
     assert end(runs, good) == ""
     assert end(runs, bad).startswith("error: no ")
     assert good.place.startswith("SLURM job ")
@@ -66,11 +66,12 @@ def test_a_task_ends_well_or_with_the_reason_of_its_log(tmp_path):
 
 
 def test_no_more_are_queued_than_asked_for(tmp_path):
-    runs = SlurmExecutor(tmp_path / "%j", {}, 1, cluster="debug")
-    first = runs.submit(task(tmp_path, "--version"))
+    runs = SlurmExecutor(tmp_path / "%j", {}, 1, cluster="local")
+    (first,) = runs.submit([task(tmp_path, "--version")])
     assert not runs.takes(task(tmp_path))
     end(runs, first)
     assert runs.takes(task(tmp_path))
+    assert not runs.takes(task(tmp_path), beside=1)
 
 
 def test_time_memory_and_the_table_of_the_suite_reach_sbatch(tmp_path, monkeypatch):
@@ -86,7 +87,7 @@ def test_time_memory_and_the_table_of_the_suite_reach_sbatch(tmp_path, monkeypat
     monkeypatch.setattr(submitit.core.utils.JobPaths, "move_temporary_file", lambda *_, **__: None)
     settings = {"partition": "gpu", "account": "lab", "gpus_per_node": 1, "cpus_per_task": 4, "qos": "long"}
     runs = SlurmExecutor(tmp_path / "%j", settings, None)
-    submitted = runs.submit(task(tmp_path, hours=1.51))
+    (submitted,) = runs.submit([task(tmp_path, hours=1.51)])
     assert submitted.place == "SLURM job 7"
     for word in ("partition=gpu", "account=lab", "gpus-per-node=1", "cpus-per-task=4", "qos=long", "mem=2GB"):
         assert f"#SBATCH --{word}\n" in texts[0]
@@ -100,7 +101,7 @@ def test_a_job_that_sbatch_refuses_is_an_error_with_its_words(tmp_path, monkeypa
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(SuiteError, match="invalid partition"):
-        SlurmExecutor(tmp_path / "%j", {}, None).submit(task(tmp_path))
+        SlurmExecutor(tmp_path / "%j", {}, None).submit([task(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -164,17 +165,10 @@ def test_a_task_whose_time_is_over_is_requeued_and_goes_on(tmp_path, monkeypatch
     runs = SlurmExecutor(tmp_path / "%j", {}, None, cluster="local")
     runs._executor._executor.parameters["signal_delay_s"] = 50  # of the least limit, a minute: after 10 seconds
     given = task(tmp_path, str(kept), hours=1 / 60)
-    assert end(runs, runs.submit(given)) == ""
+    (submitted,) = runs.submit([given])
+    assert end(runs, submitted) == ""
     said = given.log.read_text(encoding="utf-8").splitlines()
     assert "saved" in said
     steps = [int(line) for line in said if line != "saved"]
     assert sorted(set(steps)) == list(range(12))
     assert len(steps) <= 12 + said.count("saved"), "it went on where it was"
-
-
-@pytest.mark.slow
-def test_a_task_that_is_cancelled_says_so(tmp_path):
-    runs = SlurmExecutor(tmp_path / "%j", {}, None, cluster="local")
-    submitted = runs.submit(task(tmp_path, "list"))
-    runs.stop(submitted, now=False)
-    assert "SLURM says" in end(runs, submitted)

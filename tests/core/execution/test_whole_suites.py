@@ -6,73 +6,25 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
+from suite_processes import LIMIT_S, adbench, check, done, entries, serial_records, suite_words, until
 
-from adbench.execution.ledger import Entry, Ledger
-from adbench.results.merging import merge
+from adbench.execution.ledger import Ledger
 
-METHODS = ["vqvae-residual", "patchcore", "ae"]
-"""The first two share a part."""
-SETTINGS = ["protocol.resamples=20", "protocol.timing_slices=1", "protocol.timing_budget_s=0.01"]
-LIMIT_S = 600
-TRAINED = re.compile(r"^(VQ-VAE|ae): (\d+)/\2, done in ", re.MULTILINE)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * LIMIT_S)]
-
-
-def adbench(*words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "adbench", *map(str, words)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
-
-
-def done(*words: object) -> None:
-    process = adbench(*words)
-    _, said = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, said
 
 
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory) -> Path:
-    """The records of one run after another."""
-    root = tmp_path_factory.mktemp("serial")
-    given = ["--dataset", "phantom", "--preset", "smoke", "--out", root / "out", "--cache", root / "cache"]
-    done("run", "--method", *METHODS, *given, "--set", *SETTINGS)
-    return root / "out"
+    return serial_records(tmp_path_factory.mktemp("serial"))
 
 
 @pytest.fixture
 def suite(tmp_path) -> list[object]:
-    """The words after `adbench suite run`, for a cache and records of its own."""
-    file = tmp_path / "suite.toml"
-    grid = f"[[grids]]\npreset = 'smoke'\ndatasets = ['phantom']\nmethods = {METHODS}\nsettings = {SETTINGS}\n"
-    file.write_text(grid)
-    return [file, "--out", tmp_path / "out", "--cache", tmp_path / "cache"]
-
-
-def check(tmp_path: Path, serial: Path) -> None:
-    """The records are those of the serial run but for date, environment and times, and no part was trained twice."""
-    found = merge([serial, tmp_path / "out"], tmp_path / "both")
-    assert len(found.records) == len(METHODS)
-    assert set(found.records.values()) == {serial}
-    assert sum("the same result" in text for text in found.kept) == len(METHODS)
-    logs = [path.read_text(encoding="utf-8") for path in (tmp_path / "cache" / "suites" / "logs").glob("*.log")]
-    assert Counter(what for log in logs for what, _ in TRAINED.findall(log)) == {"VQ-VAE": 1, "ae": 1}
-
-
-def entries(tmp_path: Path, status: str) -> list[Entry]:
-    return [entry for entry in Ledger(tmp_path / "cache").entries().values() if entry.status == status]
-
-
-def until(true) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
+    return suite_words(tmp_path)
 
 
 def test_two_workers_give_the_records_of_a_serial_run(tmp_path, serial, suite):

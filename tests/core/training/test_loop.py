@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -32,12 +34,16 @@ def options(**changes) -> LoopOptions:
     return LoopOptions(**{**given, **changes})
 
 
-def run(module, checkpoint, stop_at=None, chosen=None, seen=None) -> nn.Module:
-    """Train on noise drawn from the loop's generator; raise CutOffError in step `stop_at`."""
+def cut_off() -> None:
+    raise CutOffError
+
+
+def run(module, checkpoint, stop_at=None, chosen=None, seen=None, stop=cut_off) -> nn.Module:
+    """Train on noise drawn from the loop's generator; cut off in step `stop_at`."""
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
         if step == stop_at:
-            raise CutOffError
+            stop()
         if seen is not None:
             seen.append(step)
         x = torch.randn(16, 4, generator=generator)
@@ -55,6 +61,41 @@ def _checkpoint_after_every_step(monkeypatch):
 @pytest.fixture
 def checkpoint(tmp_path):
     return Checkpoint(tmp_path, pytest.fail)
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def interrupting(request):
+    """A signal that raises KeyboardInterrupt."""
+    before = signal.signal(request.param, signal.default_int_handler)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_an_interrupt_ends_a_training_after_its_step_with_that_state_saved(
+    interrupting, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", float("inf"))
+    with pytest.raises(KeyboardInterrupt):
+        run(net(), checkpoint, stop_at=11, stop=lambda: signal.raise_signal(interrupting))
+    assert signal.getsignal(interrupting) is signal.default_int_handler
+    seen: list[int] = []
+    resumed = run(net(), checkpoint, seen=seen)
+    whole = run(net(), Checkpoint(tmp_path / "whole", pytest.fail))
+    assert seen == list(range(12, 30))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_second_interrupt_ends_a_training_at_once(interrupting, checkpoint, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", float("inf"))
+
+    def twice() -> None:
+        signal.raise_signal(interrupting)
+        signal.raise_signal(interrupting)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(net(), checkpoint, stop_at=11, stop=twice)
+    assert checkpoint.load() is None
 
 
 @pytest.mark.parametrize("ema_decay", [0.8, 0.0])
