@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from adbench.cli.app import app
 from adbench.config.options import RunOptions, Silent
 from adbench.contracts.dataset import Reported
 from adbench.contracts.registry import load_dataset
@@ -203,3 +205,24 @@ def test_times_cannot_be_proved_and_that_is_said(out):
     write_pages(out)
     assert verify(out)[1] == []
     assert UNPROVED[0].startswith("times")
+
+
+def test_forged_values_reach_no_page_and_are_said_of_tables_and_reports(out, tmp_path):
+    set_metric("auprc")(out)
+    (out / "phantom.md").unlink()
+    refused = CliRunner().invoke(app, ["leaderboard", "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "auprc is" in refused.stderr
+    assert not (out / "phantom.md").exists()
+    for words in (["table", "--out", str(out)], ["report", "--out", str(out), "-o", str(tmp_path / "report")]):
+        said = CliRunner().invoke(app, words)
+        assert said.exit_code == 0
+        assert "Not to be believed: 1 record" in said.stderr
+
+
+def test_findings_name_their_file_once(out):
+    set_metric("auprc")(out)
+    found = CliRunner().invoke(app, ["verify", str(out)])
+    assert found.exit_code == 1
+    assert found.stdout.splitlines()[0].count(record(out).name) == 1
+    assert "2 records checked, 1 finding." in found.stdout
