@@ -56,7 +56,8 @@ def summary(
     rows = rows.assign(label=labels(rows))
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
-    said = [*_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
+    order = f"In the order of {METRICS[rank_by].title}."
+    said = [order, *_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
     said += marks_said(rows["knowledge"])
     shown = rows_of(rows)
     return Summary(shown, _table(rows, shown, metrics), [text for text in said if text])

@@ -38,8 +38,9 @@ def matrix(
     if first:
         columns = {_heading(name, variant): _values(shown, rank_by) for name, variant, shown in first}
         yield (
-            f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of "
-            f"their mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
+            f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods that were measured "
+            f"on most sets come first, then those of the better mean place by {METRICS[rank_by].title}. n: test "
+            "subjects. The pages have the rest."
         )
         yield _table(columns, rank_by, _cards(results)).markdown()
         yield " ".join(marks_said(results["knowledge"]))
@@ -61,8 +62,9 @@ def _table(columns: Mapping[str, pd.DataFrame], rank_by: str, cards: pd.DataFram
     wide = pd.DataFrame({heading: values[SHOWN] for heading, values in columns.items()})
     better = METRICS[rank_by].higher_is_better
     places = {heading: values[rank_by].rank(ascending=not better, pct=True) for heading, values in columns.items()}
-    place = pd.DataFrame(places).mean(axis=1).rename("place").rename_axis("method").reset_index()
-    wide = wide.loc[place.sort_values(["place", "method"])["method"]]
+    place = pd.DataFrame(places).rename_axis("method")
+    order = pd.DataFrame({"measured": -place.count(axis=1), "place": place.mean(axis=1)}).reset_index()
+    wide = wide.loc[order.sort_values(["measured", "place", "method"])["method"]]
     best = {(i, j + 2) for j, heading in enumerate(wide) for i in _largest(wide[heading])}
     known = cards.loc[wide.index]
     names = [marked(method, knowledge) for method, knowledge in known["knowledge"].items()]
