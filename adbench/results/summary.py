@@ -157,8 +157,14 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def subjects(facts: Mapping[str, Any]) -> int:
+    """Of the test set."""
+    n: int = json.loads(facts["subjects"]).get("test", 0)
+    return n
+
+
 def _few(facts: Mapping[str, Any]) -> Iterator[str]:
-    n = json.loads(facts["subjects"]).get("test", FEW)
+    n = subjects(facts)
     if n < FEW:
         without = ", and numbers have no intervals" if n < FEWEST else ""
         yield f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}."
