@@ -107,7 +107,11 @@ def tiles(rows: pd.DataFrame, pairs: Paired | None, times: pd.DataFrame, device:
         reach = "" if lead.low is None else f"{formats.number(lead.low)} to {formats.number(lead.high)}, "
         found.append(Tile("its lead", formats.number(lead.value), f"{reach}over {pairs.names[1]}"))
         chance = "no" if pairs.differ(0, 1) else "may be"
-        p = f"{p_text(pairs.p(0, 1))}, {counted(pairs.pairs, 'comparison')}" if pairs.enough else "too few subjects to tell"
+        p = (
+            f"{p_text(pairs.p(0, 1))}, {counted(pairs.pairs, 'comparison')}"
+            if pairs.enough
+            else "too few subjects to tell"
+        )
         found.append(Tile("is the lead chance?", chance, p))
     known = times[(times["timed_on"] == device) & (times["config_hash"] == row["config_hash"])]["s_per_100_slices"]
     note = device if len(known) else "no time is kept for it"
@@ -133,8 +137,8 @@ def how_compared(pairs: Paired | None, single: bool) -> str:
         return ""
     text = (
         f"Paired by subject: the mean difference in {TITLE} over {pairs.subjects} subjects, tested by flipping signs, "
-        f"Holm's correction over {counted(pairs.pairs, 'pair')} at {100 * ALPHA:.0f} %. Brackets are 95 % intervals of each pair "
-        f"alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in five."
+        f"Holm's correction over {counted(pairs.pairs, 'pair')} at {100 * ALPHA:.0f} %. Brackets are 95 % intervals of "
+        f"each pair alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in five."
     )
     alone = " Methods that train have one training each: all this holds for these trainings, not for others."
     return text + (alone if single else "")
