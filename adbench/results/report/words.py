@@ -138,7 +138,8 @@ def how_compared(pairs: Paired | None, single: bool) -> str:
     text = (
         f"Paired by subject: the mean difference in {TITLE} over {pairs.subjects} subjects, tested by flipping signs, "
         f"Holm's correction over {counted(pairs.pairs, 'pair')} at {100 * ALPHA:.0f} %. Brackets are 95 % intervals of "
-        f"each pair alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in five."
+        f"each pair alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in "
+        "five."
     )
     alone = " Methods that train have one training each: all this holds for these trainings, not for others."
     return text + (alone if single else "")
