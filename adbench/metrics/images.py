@@ -20,7 +20,7 @@ class ImageMetrics:
 
     Attributes:
         image_auroc: area under the ROC curve, ties counted half; None without both classes.
-        image_auprc: step-wise average precision; None without an anomalous image.
+        image_auprc: step-wise average precision; None without both classes.
         image_auroc_interval: 95 % interval, or None.
         image_auprc_interval: 95 % interval, or None.
     """
@@ -71,10 +71,9 @@ def _image_points(scores: NDArray[np.floating], anomalous: NDArray[np.bool_]) ->
     # imported here, as it takes about a second that pixel metrics need not pay
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    if not anomalous.any():
+    if not anomalous.any() or anomalous.all():
         return None, None
-    auprc = float(average_precision_score(anomalous, scores))
-    return (None if anomalous.all() else float(roc_auc_score(anomalous, scores))), auprc
+    return float(roc_auc_score(anomalous, scores)), float(average_precision_score(anomalous, scores))
 
 
 def _check_images(scores: NDArray[np.floating], anomalous: NDArray[np.bool_], names: list[str]) -> None:

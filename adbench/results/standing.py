@@ -81,11 +81,13 @@ def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tupl
     if not single:
         rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
     how = (
-        f"By {METRICS[rank_by].title}: sign flips over {n} subjects, Holm's correction over {counted(pairs, 'pair')}, "
-        f"{100 * ALPHA:.0f} %; four times in five a difference of {formats.number(comparison.detectable)} is found."
+        f"Tested by sign flips over {n} subjects with lesions, Holm's correction over {counted(pairs, 'pair')}, "
+        f"{100 * ALPHA:.0f} %: so many show a difference of {formats.number(comparison.detectable)} four times in "
+        "five, a smaller one less often."
     )
     ranked = "No ranks: a method that trains has one training." if single else RANK
-    return rows, f"{_leader(list(rows['method']), comparison, single)} {how} {ranked}"
+    leader = _leader(list(rows["method"]), comparison, single, METRICS[rank_by].title)
+    return rows, f"{leader} {how} {ranked}"
 
 
 def row_key(row: Row) -> tuple[str, str]:
@@ -111,8 +113,8 @@ def by_subject(rows: pd.DataFrame, values: Values) -> list[NDArray[np.float64]] 
     return [np.array([[values[record][subject] for subject in common] for record in of]) for of in rows["records"]]
 
 
-def _leader(names: list[str], comparison: Comparison, single: bool) -> str:
-    """`a` is better than all others, by 0.012 or more."""
+def _leader(names: list[str], comparison: Comparison, single: bool, metric: str) -> str:
+    """`a` is better than all others, by 0.012 or more of subject AUPRC."""
     best, second = np.argsort(-comparison.means, kind="stable")[:2]
     alike = [f"`{names[j]}`" for j in range(len(names)) if j != best and not comparison.differ(int(best), j)]
     given = "given these trainings" if single else ""
@@ -121,5 +123,5 @@ def _leader(names: list[str], comparison: Comparison, single: bool) -> str:
             f"{', '.join(filter(None, [f'`{names[best]}` is first', given]))}, not separated from {', '.join(alike)}."
         )
     gap = formats.number(comparison.means[best] - comparison.means[second])
-    better = f"`{names[best]}` is better than all others, by {gap} or more"
+    better = f"`{names[best]}` is better than all others, by {gap} or more of {metric}"
     return f"{', '.join(filter(None, [better, given]))}."

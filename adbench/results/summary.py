@@ -56,7 +56,8 @@ def summary(
     rows = rows.assign(label=labels(rows))
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
-    said = [*_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
+    order = f"In the order of {METRICS[rank_by].title}."
+    said = [order, *_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
     said += marks_said(rows["knowledge"])
     shown = rows_of(rows)
     return Summary(shown, _table(rows, shown, metrics), [text for text in said if text])
@@ -156,8 +157,14 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def subjects(facts: Mapping[str, Any]) -> int:
+    """Of the test set."""
+    n: int = json.loads(facts["subjects"]).get("test", 0)
+    return n
+
+
 def _few(facts: Mapping[str, Any]) -> Iterator[str]:
-    n = json.loads(facts["subjects"]).get("test", FEW)
+    n = subjects(facts)
     if n < FEW:
         without = ", and numbers have no intervals" if n < FEWEST else ""
         yield f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ from adbench.results import formats
 from adbench.results.columns import Row
 from adbench.results.method_card import marked, marks_said
 from adbench.results.pages.families import families
-from adbench.results.summary import QUALITY, Summary
+from adbench.results.summary import FEW, QUALITY, Summary, subjects
 from adbench.results.table import Table
 from adbench.results.variants import Variant, trained_on
 
@@ -37,11 +36,13 @@ def matrix(
     first = [(name, variant, shown) for name in order for variant, shown in _first(found[name])]
     if first:
         columns = {_heading(name, variant): _values(shown, rank_by) for name, variant, shown in first}
+        few = {_heading(name, variant) for name, variant, _ in first if subjects(variant.facts) < FEW}
         yield (
-            f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column. Methods in the order of "
-            f"their mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
+            f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column of at least {FEW} subjects. "
+            "Methods that were measured on most sets come first, then those of the better mean place by "
+            f"{METRICS[rank_by].title}. n: test subjects. The pages have the rest."
         )
-        yield _table(columns, rank_by, _cards(results)).markdown()
+        yield _table(columns, few, rank_by, _cards(results)).markdown()
         yield " ".join(marks_said(results["knowledge"]))
     of_each = {str(name): rows for name, rows in results.groupby("dataset")}
     yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
@@ -56,14 +57,15 @@ def _cards(results: pd.DataFrame) -> pd.DataFrame:
     return results.drop_duplicates("method").set_index("method")[["family", "knowledge"]]
 
 
-def _table(columns: Mapping[str, pd.DataFrame], rank_by: str, cards: pd.DataFrame) -> Table:
-    """Of columns with values by method."""
+def _table(columns: Mapping[str, pd.DataFrame], few: Collection[str], rank_by: str, cards: pd.DataFrame) -> Table:
+    """Of columns with values by method; those of few subjects have no best."""
     wide = pd.DataFrame({heading: values[SHOWN] for heading, values in columns.items()})
     better = METRICS[rank_by].higher_is_better
     places = {heading: values[rank_by].rank(ascending=not better, pct=True) for heading, values in columns.items()}
-    place = pd.DataFrame(places).mean(axis=1).rename("place").rename_axis("method").reset_index()
-    wide = wide.loc[place.sort_values(["place", "method"])["method"]]
-    best = {(i, j + 2) for j, heading in enumerate(wide) for i in _largest(wide[heading])}
+    place = pd.DataFrame(places).rename_axis("method")
+    order = pd.DataFrame({"measured": -place.count(axis=1), "place": place.mean(axis=1)}).reset_index()
+    wide = wide.loc[order.sort_values(["measured", "place", "method"])["method"]]
+    best = {(i, j + 2) for j, heading in enumerate(wide) if heading not in few for i in _largest(wide[heading])}
     known = cards.loc[wide.index]
     names = [marked(method, knowledge) for method, knowledge in known["knowledge"].items()]
     families = [family or formats.NONE for family in known["family"]]
@@ -83,8 +85,7 @@ def _first(each: Sequence[tuple[Variant, Summary]]) -> list[tuple[Variant, Summa
 
 def _heading(name: str, variant: Variant) -> str:
     elsewhere = f", {trained_on(variant.facts)}" if variant.facts["train_on"] else ""
-    n = json.loads(variant.facts["subjects"]).get("test", 0)
-    return f"[{name}]({name}.md){elsewhere} (n = {n})"
+    return f"[{name}]({name}.md){elsewhere} (n = {subjects(variant.facts)})"
 
 
 def _values(shown: Summary, rank_by: str) -> pd.DataFrame:

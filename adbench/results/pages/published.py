@@ -20,7 +20,7 @@ from adbench.results.variants import Variant
 
 COLUMNS = ("table", "dataset", "method", "registered", "metric", "value", "stand_in", "why")
 """Table of the publication; dataset, method as printed there; the method's name here; key of the metric; its value; the
-dataset whose records stand beside it; and why it is not reached, or not measured."""
+dataset whose records stand beside it; and what differs, or why it is not measured."""
 TIMED = "s_per_100_slices"
 Found = Mapping[str, Sequence[tuple[Variant, Summary]]]
 
@@ -69,7 +69,7 @@ def _row(row: Mapping[str, object], found: Found) -> tuple[str, str]:
     ours = formats.interval(shown[key], None, None, shown[f"{key}_sd"])
     if row["stand_in"] != row["dataset"]:
         return ours, f"stand-in: `{row['stand_in']}`{why}"
-    return ours, "reached" if round(shown[key], 3) >= float(str(row["value"])) else f"not reached{why}"
+    return ours, ("reached" if round(shown[key], 3) >= float(str(row["value"])) else "not reached") + why
 
 
 def _ours(dataset: str, method: str, found: Found) -> Row | None:

@@ -58,7 +58,7 @@ def test_single_trainings_have_no_rank_but_what_can_be_said_is_said():
     ranked, said = standing(rows(*records), values)
     assert set(ranked["rank"]) == {0}
     assert "`good` is better than all others, by 0.2" in said
-    assert "or more, given these trainings." in said
+    assert "or more of subject AUPRC, given these trainings." in said
     records, values = table({"one": 0.2, "two": 0.2}, 30, parameters=10)
     assert "not separated from" in standing(rows(*records), values)[1]
 
