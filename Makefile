@@ -9,6 +9,7 @@ METHODS ?= ddpm ddim vqvae-residual healthy-mean healthy-zscore intensity intens
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 
 .PHONY: help setup demo test test-slow lint check format bench clean
 .DEFAULT_GOAL := help
@@ -16,27 +17,31 @@ STAMP := $(VENV)/.installed
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-setup: $(STAMP)  ## Install the project and its tools into VENV (default .venv).
+setup: $(DEV_STAMP)  ## Install the project and its tools into VENV (default .venv).
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	    "Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e .
 	@touch $(STAMP)
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $(DEV_STAMP)
 
 demo: $(STAMP)  ## Train and compare detectors on generated images; PRESET=smoke only sees that it runs.
 	$(BIN)/adbench run --method $(METHODS) --dataset phantom --preset $(PRESET) \
 	  --out $(OUT)/leaderboards --cache $(OUT)/cache
 
-test: $(STAMP)  ## Run the tests on all cores; PYTEST_ARGS="-k name" runs some.
+test: $(DEV_STAMP)  ## Run the tests on all cores; PYTEST_ARGS="-k name" runs some.
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-test-slow: $(STAMP)  ## Run the tests that take long, which `make test` leaves out.
+test-slow: $(DEV_STAMP)  ## Run the tests that take long, which `make test` leaves out.
 	$(BIN)/python -m pytest -n auto --dist loadfile -m slow $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## Check style, format, types and who imports whom.
+lint: $(DEV_STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -44,7 +49,7 @@ lint: $(STAMP)  ## Check style, format, types and who imports whom.
 
 check: lint test  ## All checks.
 
-format: $(STAMP)  ## Format the code and mend what can be mended.
+format: $(DEV_STAMP)  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

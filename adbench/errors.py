@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-ALIKE, SHORTENED = 0.5, 0.1
+ALIKE, SHORTENED = 0.6, 0.1
 """How alike, of 1, a name must be to be suggested, and how much less one counts whose beginning alone is alike."""
 
 

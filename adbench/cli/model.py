@@ -78,6 +78,9 @@ def list_models(out: Out = Path("leaderboards"), cache: Cache = None) -> None:
         parts = "none needed" if not keys else "in the cache" if here == len(keys) else f"{here} of {len(keys)} here"
         trained_on = (record.dataset.train_on or record.dataset).name
         rows.append((record.detector.name, trained_on, record.detector.preset, str(record.seed), parts))
+    if not rows:
+        console.say(f"No records of trained cells below {out}: name the folder that has them by --out.")
+        return
     console.show_models(list(dict.fromkeys(rows)))
 
 

@@ -70,7 +70,9 @@ def info(name: Annotated[str, typer.Argument(help="A method, a dataset, or 'prot
     if name not in {*methods, *datasets, PROTOCOL}:
         known = methods + datasets
         hint = suggestion(name, known) or "."
-        raise UnknownPluginError(f"no method or dataset {name!r}{hint} Run 'adbench list' to see all {len(known)}.")
+        raise UnknownPluginError(
+            f"no method or dataset {name!r}{hint} Run 'adbench list' to see all {len(known)}.{registry.OWN_SETS}"
+        )
     if name == PROTOCOL:
         from adbench.protocol.protocol import PROTOCOL_PRESETS, MeasurementProtocol
 

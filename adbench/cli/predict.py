@@ -28,6 +28,9 @@ def predict(
         list[float] | None, typer.Option(help="Rate of healthy pixels flagged; may be repeated.  [default: 0.01]")
     ] = None,
     series: Annotated[str | None, typer.Option(help="Which DICOM series, by number: 2, or 1,3, or all.")] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="A private CSV outside of --out: which file each name stands for.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Score what cannot be of the model's modality.")] = False,
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
@@ -40,12 +43,18 @@ def predict(
     from adbench.cli import progress
     from adbench.prediction.many import predict_all
     from adbench.prediction.model import DEFAULT_AT, load_model
+    from adbench.prediction.names import check_names, told, write_names
     from adbench.prediction.outputs import check_apart
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
         loaded = load_model(model, device, precision, cache)
         scans = chosen(loaded.find(inputs), series)
         check_apart(out, inputs, scans)
+        if names is not None:
+            check_names(names, out, scans)
+            write_names(names, scans)
+        for scan in scans:
+            reporter.message(told(scan))
         failures = predict_all(loaded, scans, out, tuple(at or DEFAULT_AT), force, reporter)
     console.say(f"{len(scans) - len(failures)} of {counted(len(scans), 'scan')} predicted: {out / 'predictions.csv'}")
     console.say(loaded.card.notice)

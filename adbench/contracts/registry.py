@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DETECTORS = "adbench.detectors"
 DATASETS = "adbench.datasets"
 KINDS = {DETECTORS: "detector", DATASETS: "dataset"}
+OWN_SETS = " A set of your own runs as --dataset folder --set data.name=NAME (docs/own-data.md)."
+"""Said where a dataset is unknown: its name may be one that pages and records have from `data.name`."""
 
 
 T = TypeVar("T")
@@ -110,7 +112,8 @@ def find(group: str, name: str) -> PluginEntry:
     known = {entry.name: entry for entry in names(group)}
     if name not in known:
         hint = suggestion(name, known) or "."
-        raise UnknownPluginError(f"no {KINDS[group]} {name!r}{hint} Run 'adbench list' to see all {len(known)}.")
+        own = OWN_SETS if group == DATASETS else ""
+        raise UnknownPluginError(f"no {KINDS[group]} {name!r}{hint} Run 'adbench list' to see all {len(known)}.{own}")
     return known[name]
 
 

@@ -79,7 +79,6 @@ def predict_all(
             said = str(error) if isinstance(error, AdbenchError) else f"{type(error).__name__}: {error}"
             failures.append(Failure(scan.name, " ".join(said.split())))
             rows[scan.name] = None
-            reporter.message(f"{scan.name}: {failures[-1].reason}")
         _write(out / TABLE, _table(rows, points).encode())
         reporter.progress("scans", done, len(scans))
     return failures

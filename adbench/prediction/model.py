@@ -65,7 +65,7 @@ class Model:
         known = {point.rate: point for point in self.card.points}
         for rate in at:
             if rate not in known:
-                rates = ", ".join(f"{each:g}" for each in known)
+                rates = ", ".join(f"{each:g}" for each, point in known.items() if not point.missing) or "none"
                 raise ConfigError(f"The operating points of this model are {rates}, not {rate:g}: choose by --at.")
             if missing := known[rate].missing:
                 raise ConfigError(

@@ -16,6 +16,8 @@ from adbench.prediction.likeness import Likeness, likeness, unlike
 from adbench.results.record import Model as Part
 
 MOST_COMPONENTS = 100
+OUTSIDE = 0.05
+"""It is warned where more than this fraction of what is flagged lies outside the head or brain."""
 Floats = NDArray[np.float32]
 
 
@@ -125,7 +127,7 @@ def report_of(
             healthy_as_far=like.healthy_as_far,
             healthy_furthest=like.healthy_furthest,
         ),
-        warnings=(*cautions, *_warnings(card, prepared, like)),
+        warnings=(*cautions, *_warnings(card, prepared, like), *_outside(scores, points, truth.brain)),
     )
 
 
@@ -140,6 +142,21 @@ def _warnings(card: ModelCard, prepared: PreparedScan, like: Likeness) -> list[s
     if not prepared.view.sized:
         said.append("the size of a pixel is unknown: volumes are in voxels, and places in mm are not given")
     return said
+
+
+def _outside(scores: Floats, points: Sequence[PointCard], brain: NDArray[np.bool_] | None) -> list[str]:
+    """A warning where much of what is flagged lies in air, or in the skull of a scan with a mask of the brain."""
+    if brain is None:
+        return []
+    masks = {point.rate: scores > point.threshold for point in points}
+    parts = {rate: float(np.mean(~brain[flagged])) for rate, flagged in masks.items() if flagged.any()}
+    said = [f"{100 * part:.0f} % of what is flagged at {rate:g}" for rate, part in parts.items() if part > OUTSIDE]
+    if not said:
+        return []
+    return [
+        f"outside the head or brain lies {', '.join(said)}: with --set protocol.region=brain at export nothing is "
+        "flagged there"
+    ]
 
 
 def _flagged(scores: Floats, point: PointCard, affine: NDArray[np.float64] | None) -> Flagged:

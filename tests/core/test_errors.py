@@ -26,7 +26,9 @@ def test_a_name_that_is_nearly_one_or_nearly_begins_one_is_suggested(given_name,
     assert suggestion(given_name, NAMES) == f"; did you mean {meant!r}?"
 
 
-@pytest.mark.parametrize(("given_name", "known"), [("xyz", NAMES), ("", NAMES), ("ddpm", ())])
+@pytest.mark.parametrize(
+    ("given_name", "known"), [("xyz", NAMES), ("", NAMES), ("ddpm", ()), ("bhsd-slices", ("headct-sprites", "bhsd"))]
+)
 def test_what_is_like_none_gets_no_suggestion(given_name, known):
     assert suggestion(given_name, known) == ""
 

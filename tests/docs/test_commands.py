@@ -18,6 +18,7 @@ from pages import PAGES, ROOT, Command, blocks, commands
 from adbench.cli import console
 from adbench.cli.app import app
 from adbench.contracts import registry
+from adbench.protocol.protocol import MeasurementProtocol
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 OURS = [command for command in COMMANDS if command.words[0] == "adbench"]
@@ -81,7 +82,7 @@ def made_on(page: Path) -> set[str]:
 def check_settings(options: dict[str, Any]) -> None:
     """Fail where a setting of a method or a dataset is a field of none of those named."""
     given = [text.partition("=")[0] for text in options.get("settings") or ()]
-    fields = {"protocol.region", "data.KEY", "KEY"}
+    fields = {"data.KEY", "KEY", *(f"protocol.{field}" for field in MeasurementProtocol.model_fields)}
     for name in listed(options.get("method")) if given else ():
         fields |= {row[0] for row in console.config_rows(registry.load_detector(name).cls.Config, {})}
     for name in listed(options.get("dataset") or options.get("datasets") or "phantom") if given else ():

@@ -184,7 +184,7 @@ class Reader:
             anatomy=scan.image,
             stored=lambda array: to_source(array, scan),
             traits=traits_of(scan, units, region),
-            cautions=[*forced, *self._contrast(new), *scan.notes],
+            cautions=[*forced, *self._contrast(new), *self._unknown(new), *scan.notes],
         )
 
     def _read(self, new: NewScan, force: bool) -> tuple[Scan, Units]:
@@ -197,7 +197,7 @@ class Reader:
             return as_scan(image, new.name), units
         case: Case = new.source
         root = _root_of(new.files)
-        first = case.image if isinstance(case.image, FileRef) else case.image[0]
+        first = _first(case)
         coloured = is_picture(first) and many_channels(first, root)
         return read_case(case, root, self.channel if coloured else None, first_volume=force), self.units(case)
 
@@ -216,6 +216,16 @@ class Reader:
         if not ours or not theirs or ours & theirs:
             return []
         return [f"the model is of {self.card}, but the name of this scan says {' and '.join(sorted(theirs))}"]
+
+    def _unknown(self, new: NewScan) -> list[str]:
+        """A caution where no file says, and no unit of its values shows, what the scan is of."""
+        if isinstance(new.source, Series) or not is_picture(_first(new.source)):
+            return []
+        return [f"the modality of pictures (PNG, JPEG, TIFF) is unknown: nothing checks that they show {self.card}"]
+
+
+def _first(case: Case) -> FileRef:
+    return case.image if isinstance(case.image, FileRef) else case.image[0]
 
 
 def _is_labels(image: NDArray[np.float32]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 
 import nibabel as nib
 import pytest
@@ -57,8 +59,36 @@ def test_one_broken_scan_ends_with_1_and_a_list_and_the_others_are_there(exporte
     assert code == 1
     assert "1 of 2 scans predicted" in said
     assert "medical device" in said
-    assert "failed: broken: " in err
+    assert err.count("failed: broken: ") == 1
     assert (out / "patient" / "scores.nii.gz").is_file()
+
+
+def test_files_of_one_name_are_told_apart_on_the_terminal_and_in_a_private_file(exported, command, tmp_path):
+    for person in ("Jane", "John"):
+        (tmp_path / "in" / person).mkdir(parents=True)
+        nib.save(image(head(3)), tmp_path / "in" / person / "FLAIR.nii.gz")
+    out, names = tmp_path / "out", tmp_path / "private" / "names.csv"
+    words = ("predict", str(exported), str(tmp_path / "in"), "-o", str(out))
+    code, _, err = command(*words, "--names", str(names))
+    assert code == 0, err
+    with names.open(encoding="utf-8", newline="") as file:
+        rows = {row["scan"]: Path(row["file"]) for row in csv.DictReader(file)}
+    assert rows == {
+        name: tmp_path / "in" / who / "FLAIR.nii.gz" for name, who in (("FLAIR", "Jane"), ("FLAIR-2", "John"))
+    }
+    assert all(f"{path} -> {name}" in err for name, path in rows.items())
+    assert all((out / name / "scores.nii.gz").is_file() for name in rows)
+    assert names.stat().st_mode & 0o077 == 0
+    assert not [path for path in out.rglob("*") if path.is_file() and b"Jane" in path.read_bytes()]
+
+
+def test_names_are_written_neither_among_results_nor_over_a_scan(exported, command, place, tmp_path):
+    scan = place / "patient.nii.gz"
+    for names, said in ((tmp_path / "out" / "names.csv", "stay out of the results"), (scan, "is a scan")):
+        code, _, err = command("predict", str(exported), str(scan), "-o", str(tmp_path / "out"), "--names", str(names))
+        assert (code, said in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    assert command("predict", str(exported), str(scan), "-o", str(tmp_path / "out"), "--names", str(tmp_path))[0] == 2
 
 
 def test_a_point_that_is_none_and_a_folder_among_the_scans_end_with_2(exported, command, place):
@@ -90,7 +120,8 @@ def test_help_says_that_it_is_no_medical_device_and_that_sheets_show_faces(comma
 def test_cells_of_records_are_listed(exported, command, place, tmp_path):
     code, out, _ = command("model", "list", "--out", str(tmp_path))
     assert code == 0
-    assert "trained on" in out
+    assert f"No records of trained cells below {tmp_path}" in out
+    assert "--out" in out
 
 
 def test_bids_images_are_found_by_suffix_with_their_brain_masks(exported, command, tmp_path):

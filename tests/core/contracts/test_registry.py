@@ -122,7 +122,7 @@ def test_an_unknown_name_gets_a_suggestion_and_the_number_of_names():
     message = rf"^no detector 'ddpn'; did you mean 'ddpm'\? Run 'adbench list' to see all {total}\.$"
     with pytest.raises(UnknownPluginError, match=message):
         registry.load_detector("ddpn")
-    with pytest.raises(UnknownPluginError, match=r"^no dataset 'zzzzz'\. Run"):
+    with pytest.raises(UnknownPluginError, match=r"^no dataset 'zzzzz'\. Run.*--set data\.name=NAME"):
         registry.load_dataset("zzzzz")
 
 

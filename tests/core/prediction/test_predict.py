@@ -18,6 +18,7 @@ from scipy import ndimage
 import adbench
 from adbench.config.options import Silent
 from adbench.errors import ConfigError, DataError
+from adbench.prediction import report as reports
 from adbench.prediction.export import export
 from adbench.prediction.many import predict_all
 from adbench.prediction.model import load_model
@@ -204,7 +205,7 @@ def test_results_are_not_written_among_the_scans(model, trained, tmp_path):
 
 
 def test_unknown_and_unsupported_points_are_refused(model, trained):
-    with pytest.raises(ConfigError, match=r"0\.05, 0\.01, 0\.001, not 0\.02"):
+    with pytest.raises(ConfigError, match=r"are 0\.05, 0\.01, not 0\.02"):
         model.predict(trained.patient, at=(0.02,))
     with pytest.raises(ConfigError, match="needs 20 healthy subjects"):
         model.predict(trained.patient, at=(0.001,))
@@ -267,3 +268,24 @@ def test_pictures_of_a_folder_are_the_slices_of_one_scan_of_unknown_size(model, 
     assert (report.name, report.shape) == ("pictures-1", values.shape)
     assert report.points[0].ml is None
     assert any("the size of a pixel is unknown" in text for text in report.warnings)
+    assert any("modality of pictures" in text for text in report.warnings)
+
+
+def test_much_that_is_flagged_in_air_is_a_warning_and_a_model_of_the_brain_flags_none(
+    model, trained, tmp_path, monkeypatch
+):
+    found = model.predict(trained.patient)
+    flagged = np.asanyarray(found.lesions["1pct"].dataobj).astype(bool)
+    in_air = flagged[head(100, lesion=True) == 0].sum() / flagged.sum()
+    assert in_air > 0.5  # at the border, which healthy heads have at nearly one place
+    assert f"lies {100 * in_air:.0f} % of what is flagged at 0.01" in outside(found)
+    chosen = options(trained.root, settings=("protocol.region=brain",))
+    export("healthy-zscore", "folder", chosen, Silent(), tmp_path / "brain.adbench")
+    assert not outside(load_model(tmp_path / "brain.adbench", "cpu", "float32").predict(trained.patient))
+    monkeypatch.setattr(reports, "OUTSIDE", in_air + 0.01)
+    assert not outside(model.predict(trained.patient))
+
+
+def outside(found) -> str:
+    """The warning of what is flagged outside the head, or nothing."""
+    return "".join(text for text in found.report.warnings if text.startswith("outside the head"))
