@@ -29,6 +29,9 @@ def compare(
     fail_if: Annotated[
         Literal["worse"] | None, typer.Option(help="Exit 1 where the first is worse by more than chance.")
     ] = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Show the settings that differ, as always of two runs of one method.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparisons as a JSON list.")] = False,
 ) -> None:
     """Paired differences of two methods subject by subject, with interval and p; seeds are averaged."""
@@ -36,11 +39,16 @@ def compare(
     from adbench.results.comparison import compare as compared
 
     found = [(label, compared(ours, theirs)) for label, ours, theirs in pairs]
+    methods = [side[0][1].detector.name for side in pairs[0][1:]]
+    of_one = methods[0] == methods[1]
     if as_json:
         console.say_json([_as_json(label, comparison) for label, comparison in found])
     else:
+        names = ("a", "b") if of_one else (methods[0], methods[1])
         for label, comparison in found:
-            shown.show_comparison(label, comparison)
+            shown.show_comparison(label, comparison, names, settings or of_one)
+        if of_one:
+            console.say(f"a: {_side_name(a, out)}; b: {_side_name(b or a, against or out)}")
     if fail_if and any(each.worse for _, comparison in found for each in comparison.differences):
         console.complain(f"{a} is worse than what it was compared with, by more than chance")
         raise typer.Exit(console.FAILED)
@@ -94,6 +102,10 @@ def _sides(name: str, out: Path) -> dict[tuple[str, ...], Side]:
             files = ", ".join(str(folder / record.path) for folder, record in side)
             raise RecordError(f"{name} has several settings on {dataset}: name one of {files} instead.")
     return sides
+
+
+def _side_name(name: str, out: Path) -> str:
+    return name if name.endswith(".json") else f"{name} in {out}"
 
 
 def _as_json(label: str, comparison: Comparison) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
     from adbench.protocol.forecast import CellForecast
+    from adbench.results.record import Record
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes."""
@@ -46,6 +47,24 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print text to stderr without breaking its lines."""
     Console(stderr=True, markup=False, highlight=False, emoji=False).print(text, soft_wrap=True)
+
+
+def check_results(out: Path) -> None:
+    """Raise RecordError where a folder holds no records."""
+    from adbench.errors import RecordError
+
+    if not (out / "records").is_dir():
+        raise RecordError(
+            f"Results are read from {out / 'records'}, which is no folder. Name the folder of a run, its --out."
+        )
+
+
+def say_wrong_values(out: Path, records: Iterable[Record]) -> None:
+    """Say on stderr of how many records the values are not what the counts beside them give."""
+    from adbench.results.counts import wrong_values
+
+    if said := wrong_values(out, records):
+        complain(f"Not to be believed: {counted(len(said), 'record')}, see 'adbench verify {out}'. {said[0]}")
 
 
 def say_left_out(out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
-from adbench.errors import PluginError, RecordError
+from adbench.errors import PluginError, RecordError, counted
 
 
 def leaderboard_pages(
@@ -19,23 +19,29 @@ def leaderboard_pages(
     rank_by: Annotated[str, typer.Option(help="Metric over subjects that ranks methods.")] = "subject_auprc",
     out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
 ) -> None:
-    """Write the pages from the records, or check that they, and the counts beside the records, say the same."""
+    """Write the pages from the records, or check that they, and the counts beside the records, say the same.
+
+    Nothing is written from records whose values are not what their counts give; a check looks at intervals too.
+    """
     from adbench.results import pages
     from adbench.results.counts import check_all_counts
 
-    console.say_left_out(out)
     if cards and check:
         raise RecordError("A check writes nothing: give --cards or --check, not both.")
+    console.check_results(out)
+    console.say_left_out(out)
+    n = check_all_counts(out, intervals=check)
     if cards:
         _write_cards(out)
-    stale = pages.check_pages(out, rank_by) if check else []
-    if check:
-        check_all_counts(out)
-    for path in stale if check else pages.write_pages(out, rank_by):
+    paths = pages.check_pages(out, rank_by) if check else pages.write_pages(out, rank_by)
+    for path in paths:
         console.say(str(path))
-    if stale:
-        console.complain(f"{len(stale)} pages are not what the records give: run 'adbench leaderboard --out {out}'")
+    if check and paths:
+        are = "page is" if len(paths) == 1 else "pages are"
+        console.complain(f"{len(paths)} {are} not what the records give: run 'adbench leaderboard --out {out}'")
         raise typer.Exit(console.FAILED)
+    if check:
+        console.say(f"{counted(n, 'record')}, pages as they should be")
 
 
 def _write_cards(out: Path) -> None:

@@ -22,9 +22,11 @@ def report(
     ] = False,
 ) -> None:
     """Write a report that opens in a browser from disk: leaderboard, charts, pictures and provenance."""
+    from adbench.results.record import read_records
     from adbench.results.report.site import write_report
 
     console.say_left_out(out)
+    console.say_wrong_values(out, read_records(out))
 
     def notice(record: Record) -> str | None:
         of_set = _notice(record.dataset.found_as)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from adbench.cli import console
+from adbench.errors import counted
 from adbench.results import formats
 from adbench.results.markdown import plain
 
@@ -53,20 +54,38 @@ def _show_table(table: Table, title: str | None) -> None:
     console.out().print(shown)
 
 
-def show_comparison(label: str, comparison: Comparison) -> None:
-    """Print paired differences, the subjects that differ most, and what differs in the settings."""
-    table = console.grid("metric", "subjects", "a", "b", "a - b [95 %]", "p", title=label)
+def show_comparison(label: str, comparison: Comparison, names: tuple[str, str], settings: bool) -> None:
+    """Print paired differences, the subjects that differ most, and what differs in the settings if they are wanted."""
+    table = console.grid("metric", "subjects", *names, "difference [95 %]", "p", title=label)
+    table.columns[0].no_wrap = True
     for each in comparison.differences:
         of = each.difference
         numbers = [formats.number(each.a), formats.number(each.b), formats.interval(of.value, of.low, of.high)]
-        table.add_row(each.metric, str(each.subjects), *numbers, f"{each.p:.2g}")
+        p = "< 0.001" if each.p < 0.001 else f"{each.p:#.2g}"
+        table.add_row(_compared_title(each.metric), str(each.subjects), *numbers, p)
     console.out().print(table)
-    subjects = console.grid("AUPRC differs most in", "a", "b")
+    subjects = console.grid("subject AUPRC differs most in", *names)
     for row in comparison.largest.itertuples(index=False):
         subjects.add_row(str(row.subject), formats.number(row.a), formats.number(row.b))
     console.out().print(subjects)
-    for key, (ours, theirs) in comparison.settings.items():
+    for key, (ours, theirs) in comparison.settings.items() if settings else ():
         console.say(f"{key}: {formats.short(ours)} | {formats.short(theirs)}")
+
+
+def _compared_title(key: str) -> str:
+    """Of the metric that is compared: one over all pixels, one with a value a subject, or one of scans."""
+    from adbench.metrics.catalogue import METRICS
+    from adbench.results.report.strips import column_title
+    from adbench.results.scan_metrics import SCAN_METRICS
+    from adbench.results.subjects import SEPARATOR
+    from adbench.results.summary import title_of
+
+    at, _, field = key.rpartition(SEPARATOR)
+    if at == "pooled":
+        return title_of(field)
+    over_subjects = {metric.by_subject: of for of, metric in METRICS.items() if metric.by_subject}
+    title = over_subjects.get(key, f"scan_{field}_{at}")
+    return title_of(title) if title in {**METRICS, **SCAN_METRICS} else column_title(key)
 
 
 def show_reproduction(found: Reproduction, tolerance: float) -> None:
@@ -80,7 +99,7 @@ def show_reproduction(found: Reproduction, tolerance: float) -> None:
     console.out().print(table)
     verdicts = [number.verdict for number in found.numbers]
     counts = ", ".join(f"{verdicts.count(each)} {each}" for each in ("the same", "agrees", "differs"))
-    console.say(f"{len(verdicts)} numbers: {counts} (within {tolerance:g})")
+    console.say(f"{counted(len(verdicts), 'number')}: {counts} (within {tolerance:g})")
     for key, (was, now) in found.environment.items():
         console.say(f"{key}: {was} | {now}")
 

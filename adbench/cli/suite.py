@@ -33,6 +33,7 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RESULTS = Path("leaderboards")
+GONE = "its driver is gone"
 
 
 @app.command(cls=SpreadCommand)
@@ -99,15 +100,21 @@ def run(
 
 @app.command(cls=SpreadCommand)
 def status(
-    file: File, out: Out = RESULTS, cache: Cache = None, settings: Settings = None, as_json: AsJson = False
+    file: File,
+    out: Out = RESULTS,
+    cache: Cache = None,
+    data_root: DataRoot = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say which jobs wait, run, are done or have failed, why, and where their logs are."""
     from adbench.execution.ledger import Ledger
 
-    jobs, folders = _jobs(file, settings, out, cache, None)
+    jobs, folders = _jobs(file, settings, out, cache, data_root)
     ledger = Ledger(folders.cache)
     entries, lives = ledger.entries(), cache_of(ledger.lives)
     rows = [_state(job, key, entries.get(key), ledger, lives) for job in jobs for key in [job.key(out)]]
+    _note_recorded(rows, jobs, folders)
     if as_json:
         console.say_json(rows)
         return
@@ -219,4 +226,12 @@ def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Calla
     if entry.status == "running" and lives(entry.driver):
         lines = log.read_text("utf-8", errors="replace").splitlines() if there else []
         return {**row, "status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
-    return {**row, "says": "its driver is gone" if entry.status == "running" else ""}
+    return {**row, "says": GONE if entry.status == "running" else ""}
+
+
+def _note_recorded(rows: Sequence[dict[str, str]], jobs: Sequence[Job], folders: Folders) -> None:
+    """Jobs whose driver is gone may have ended well: those whose records are there are done."""
+    left = {job: row for job, row in zip(jobs, rows, strict=True) if row["says"] == GONE}
+    for each in _planned(list(left), folders, "auto", measured=False) if left else ():
+        if each.status == "done":
+            left[each.job].update(status="done", says="")

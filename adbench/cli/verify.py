@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
+from adbench.errors import counted
 
 
 def verify(
@@ -18,14 +19,16 @@ def verify(
     from adbench.protocol.verifying import UNPROVED
     from adbench.protocol.verifying import verify as verified
 
+    console.check_results(out)
     records, findings = verified(out)
     if as_json:
         found = [{"file": str(finding.path), "what": finding.what} for finding in findings]
         console.say_json({"records": records, "findings": found, "unproved": UNPROVED})
     else:
         for finding in findings:
-            console.say(f"{finding.path}: {finding.what}")
-        console.say(f"{records} records checked, {len(findings)} findings. Beyond proof:")
+            named = str(finding.path.relative_to(out)) in finding.what
+            console.say(finding.what if named else f"{finding.path}: {finding.what}")
+        console.say(f"{counted(records, 'record')} checked, {counted(len(findings), 'finding')}. Beyond proof:")
         for unproved in UNPROVED:
             console.say(f"- {unproved}")
     if findings:

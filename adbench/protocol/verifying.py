@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from adbench.errors import AdbenchError, RecordError
+from adbench.contracts.registry import load_dataset
+from adbench.errors import AdbenchError, PluginError, RecordError, UnknownPluginError
 from adbench.metrics.estimate import Estimate
 from adbench.protocol.identity import hash_of
 from adbench.results.card import NAME as CARD
@@ -33,6 +34,8 @@ from adbench.results.timing import read_timing
 UNPROVED = (
     "times, processor minutes, environments and dates: nobody can tell from files",
     "image-level metrics, lesion F1, false components and FROC: their counts are not kept",
+    "that settings are those of the preset that is named: any may have been given by hand",
+    "published values on datasets that are not installed here",
     "that hashes are those of the images, and scores those of the method: run the cell again",
 )
 """What no file proves."""
@@ -100,6 +103,7 @@ def _faults(record: Record, path: Path, out: Path) -> Iterator[str]:
     found = hash_of(record)
     if found is not None and found != record.config_hash:
         yield f"has settings, versions or data of the config hash {found}, not {record.config_hash}"
+    yield from _reported(record)
     if record.status != "ok" or record.measurement is None:
         return
     measured = record.measurement
@@ -116,6 +120,22 @@ def _faults(record: Record, path: Path, out: Path) -> Iterator[str]:
             yield from check()
         except RecordError as error:
             yield str(error)
+
+
+def _reported(record: Record) -> Iterator[str]:
+    """Published values of the method that its dataset does not know; it may know more, or another place, by now."""
+    if record.reported is None and record.reported_source is None:
+        return
+    try:
+        published = load_dataset(record.dataset.found_as).cls.info.reported
+    except (UnknownPluginError, PluginError):
+        return
+    known = [each for each in published if each.registered == record.detector.name]
+    for key, value in (record.reported or {}).items():
+        if not any(each.metric == key and each.value == value for each in known):
+            yield f"has a published {key} of {value:g}, which the dataset {record.dataset.name} does not know"
+    if not (record.reported_source or "").startswith(tuple(each.source for each in known)):
+        yield f"has published values of a source that the dataset {record.dataset.name} does not know"
 
 
 def _counts(record: Record, path: Path) -> Iterator[str]:

@@ -65,7 +65,7 @@ def table_page(table: Table, sources: Sources, device: str, notice: str | None) 
     return TablePage(
         table=table,
         best=words.best(rows),
-        lead=words.lead(pairs),
+        lead=words.lead(rows, pairs),
         fast=words.speed(rows, times, device),
         stands_on=words.stands_on(rows.iloc[0], pairs),
         small_print=words.how_compared(pairs, single),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup, escape
 
+from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import ALPHA
 from adbench.results import formats
@@ -35,23 +36,33 @@ def best(rows: pd.DataFrame) -> Markup:
     return Markup("<strong>{}</strong> is best: {}.").format(row["label"], values)
 
 
-def lead(pairs: Paired | None) -> Markup:
-    """By how much the best leads, and whether that is chance; empty for one method."""
+def lead(rows: pd.DataFrame, pairs: Paired | None) -> Markup:
+    """By how much the best leads, and whether that is chance; or why that cannot be said."""
     if pairs is None:
-        return Markup("Methods cannot be compared here: there is one alone, or numbers by subject are missing.")
+        return Markup("Methods cannot be compared here: {}.").format(_why_not(rows))
     second = pairs.difference(0, 1)
     ahead = Markup("It leads <strong>{}</strong> by {}").format(
         pairs.names[1], formats.interval(second.value, second.low, second.high)
     )
     if not pairs.enough:
-        few = f"{pairs.subjects} test subjects with lesions are too few to tell any of {pairs.pairs} pairs from chance."
+        of = f"any of {counted(pairs.pairs, 'pair')}"
+        few = f"{pairs.subjects} test subjects with lesions are too few to tell {of} from chance."
         return ahead + Markup(". {}").format(few)
-    p = Markup("{}, corrected for {} comparisons").format(p_text(pairs.p(0, 1)), pairs.pairs)
+    p = Markup("{}, corrected for {}").format(p_text(pairs.p(0, 1)), counted(pairs.pairs, "comparison"))
     alike = pairs.alike(0)
     if not alike:
         return ahead + Markup(": more than chance ({}), as is its lead over all others.").format(p)
     chance = "more than chance" if pairs.differ(0, 1) else "which may be chance"
     return ahead + Markup(": {} ({}). It is not separated from {}.").format(chance, p, listed(alike))
+
+
+def _why_not(rows: pd.DataFrame) -> str:
+    """Why there are no pairs."""
+    if len(rows) < 2:
+        return "there is one alone"
+    if json.loads(rows.iloc[0]["subjects"]).get("test", 0) == 1:
+        return "there is one test subject alone"
+    return "fewer than two subjects have lesions, or numbers by subject are missing"
 
 
 def listed(names: Sequence[str], most: int = 6) -> Markup:
@@ -96,7 +107,11 @@ def tiles(rows: pd.DataFrame, pairs: Paired | None, times: pd.DataFrame, device:
         reach = "" if lead.low is None else f"{formats.number(lead.low)} to {formats.number(lead.high)}, "
         found.append(Tile("its lead", formats.number(lead.value), f"{reach}over {pairs.names[1]}"))
         chance = "no" if pairs.differ(0, 1) else "may be"
-        p = f"{p_text(pairs.p(0, 1))}, {pairs.pairs} comparisons" if pairs.enough else "too few subjects to tell"
+        p = (
+            f"{p_text(pairs.p(0, 1))}, {counted(pairs.pairs, 'comparison')}"
+            if pairs.enough
+            else "too few subjects to tell"
+        )
         found.append(Tile("is the lead chance?", chance, p))
     known = times[(times["timed_on"] == device) & (times["config_hash"] == row["config_hash"])]["s_per_100_slices"]
     note = device if len(known) else "no time is kept for it"
@@ -107,7 +122,7 @@ def tiles(rows: pd.DataFrame, pairs: Paired | None, times: pd.DataFrame, device:
 def stands_on(row: pd.Series, pairs: Paired | None) -> str:
     """The test set, in a sentence or two."""
     images, subjects = (json.loads(row[key]).get("test", 0) for key in ("images", "subjects"))
-    text = f"{images} test images of {subjects} subjects"
+    text = f"{counted(images, 'test image')} of {counted(subjects, 'subject')}"
     if pairs:
         text += f", {pairs.subjects} of them with lesions"
     small = " That is very few: take every number as an example." if subjects < FEW else ""
@@ -122,8 +137,9 @@ def how_compared(pairs: Paired | None, single: bool) -> str:
         return ""
     text = (
         f"Paired by subject: the mean difference in {TITLE} over {pairs.subjects} subjects, tested by flipping signs, "
-        f"Holm's correction over {pairs.pairs} pairs at {100 * ALPHA:.0f} %. Brackets are 95 % intervals of each pair "
-        f"alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in five."
+        f"Holm's correction over {counted(pairs.pairs, 'pair')} at {100 * ALPHA:.0f} %. Brackets are 95 % intervals of "
+        f"each pair alone. A difference of {formats.number(pairs.comparison.detectable)} would be found four times in "
+        "five."
     )
     alone = " Methods that train have one training each: all this holds for these trainings, not for others."
     return text + (alone if single else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import RunOptions
-from record_factory import dataset, make
+from record_factory import dataset, failed, make
 
 import adbench
 from adbench.cli import shown
@@ -213,19 +213,35 @@ def test_listing_as_json_marks_broken_plugins(harness, command, monkeypatch):
     assert "broken: module 'gone_module' is not found" in out
 
 
-def test_a_stale_page_fails_the_check_and_is_named(harness, command, tmp_path):
+def test_a_stale_page_fails_the_check_and_is_named(command, tmp_path):
+    write_record(failed(), tmp_path)
     code, out, err = command("leaderboard", "--check", "--out", str(tmp_path))
     assert code == 1
-    assert out == f"{tmp_path / 'README.md'}\n"
+    assert f"{tmp_path / 'README.md'}\n" in out
     assert "run 'adbench leaderboard --out" in err
     assert command("leaderboard", "--out", str(tmp_path))[0] == 0
-    assert command("leaderboard", "--check", "--out", str(tmp_path))[:2] == (0, "")
+    code, out, _ = command("leaderboard", "--check", "--out", str(tmp_path))
+    assert (code, out) == (0, "1 record, pages as they should be\n")
 
 
-def test_the_table_is_csv_with_a_row_a_record(command, tmp_path):
+def test_the_format_of_a_table_follows_from_the_ending_of_its_file(command, tmp_path):
     for method in ("ddpm", "ddim"):
         write_record(make(method), tmp_path)
-    code, out, _ = command("table", "--out", str(tmp_path))
+    _, shown, _ = command("table", "--out", str(tmp_path))
+    assert "| method |" in shown
+    for name, begins in (("a.csv", "record,"), ("a.json", "["), ("a.md", "`toy`"), ("a.tex", "% `toy`")):
+        code, out, _ = command("table", "--out", str(tmp_path), "-o", str(tmp_path / name))
+        assert (code, out) == (0, "")
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
+    code, _, err = command("table", "--out", str(tmp_path), "-o", str(tmp_path / "a.xls"))
+    assert code == 2
+    assert "--format" in err
+
+
+def test_a_table_as_csv_has_a_row_a_record(command, tmp_path):
+    for method in ("ddpm", "ddim"):
+        write_record(make(method), tmp_path)
+    code, out, _ = command("table", "--out", str(tmp_path), "--format", "csv")
     assert code == 0
     assert [row["method"] for row in csv.DictReader(io.StringIO(out))] == ["ddim", "ddpm"]
 
@@ -252,7 +268,9 @@ def test_a_run_from_python_returns_the_record_and_takes_settings_as_values(harne
     assert options.precision == "bf16"
 
 
-def test_the_table_of_a_folder_without_records_is_an_error_and_not_an_empty_table(command, tmp_path):
-    code, out, err = command("table", "--out", str(tmp_path / "nothere"))
+@pytest.mark.parametrize("words", [("table", "--out"), ("leaderboard", "--out"), ("verify",)])
+def test_a_folder_without_records_is_an_error_and_nothing_is_written(command, tmp_path, words):
+    code, out, err = command(*words, str(tmp_path / "nothere"))
     assert (code, out) == (2, "")
-    assert "nothere/records, which is no folder. Name the folder of a run with --out." in err
+    assert "nothere/records, which is no folder. Name the folder of a run, its --out." in err
+    assert not (tmp_path / "nothere").exists()

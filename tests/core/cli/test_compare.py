@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +87,20 @@ def test_the_terminal_shows_differences_subjects_and_settings(tmp_path):
     write(tmp_path, "good", 0.2)
     write(tmp_path, "bad")
     shown = adbench("good", "bad", "--out", tmp_path)
-    assert "a - b [95 %]" in shown
-    assert "AUPRC differs most in" in shown
-    assert "method: good | bad" in shown
+    assert re.search(r"metric +subjects +good +bad +difference", shown)
+    assert "subject AUPRC differs most in" in shown
+    assert "scan false components a scan at 1 %" in shown
+    assert "< 0.001" in shown
+    assert "method: good | bad" not in shown
+    assert "method: good | bad" in adbench("good", "bad", "--out", tmp_path, "--settings")
+
+
+def test_of_two_runs_of_a_method_the_settings_and_the_folders_are_shown(tmp_path):
+    write(tmp_path / "new", "mine", config={"steps": 20})
+    write(tmp_path / "old", "mine")
+    shown = adbench("mine", "--out", tmp_path / "new", "--against", tmp_path / "old")
+    assert "steps: 20 | 10" in shown
+    assert f"a: mine in {tmp_path / 'new'}; b: mine in {tmp_path / 'old'}" in shown
 
 
 def test_seeds_are_averaged(tmp_path):

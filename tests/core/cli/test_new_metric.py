@@ -58,7 +58,7 @@ def test_a_toy_metric_reaches_record_terminal_page_glossary_and_csv(folders, com
     assert "- **toy mean %** (pixels, lower is better; interval over nothing): mean score of lesion pixels." in (
         tmp_path / "out/GLOSSARY.md"
     ).read_text("utf-8")
-    _, text, _ = command("table", "--out", str(tmp_path / "out"))
+    _, text, _ = command("table", "--format", "csv", "--out", str(tmp_path / "out"))
     (result,) = csv.DictReader(io.StringIO(text))
     shown = [result[key] for key in ("toy_mean", "toy_mean_low", "toy_mean_high", "toy_mean_reported")]
     assert shown == [str(value), "12.5", "87.5", ""]

@@ -73,6 +73,18 @@ def test_a_suite_is_followed_while_it_waits_runs_and_fails(suite, tmp_path):
     assert "no suite runs" in suite("cancel")
 
 
+def test_a_job_whose_driver_is_gone_is_done_where_its_record_is_there_and_waits_otherwise(suite, tmp_path):
+    ledger = Ledger(tmp_path / "cache")
+    ledger.beat()
+    for row in json.loads(suite("plan", "--quick", "--json"))[:1]:
+        assert CliRunner().invoke(app, row["command"][1:]).exit_code == 0
+    for row in json.loads(suite("status", "--json"))[:2]:
+        ledger.write(Entry(job=row["key"], status="running", attempt=1, driver=ledger.driver))
+    ledger.close()
+    states = [(row["status"], row["says"]) for row in json.loads(suite("status", "--json"))]
+    assert states == [("done", ""), ("waiting", "its driver is gone"), ("waiting", "")]
+
+
 @pytest.mark.slow
 def test_a_suite_is_run_by_processes_and_goes_on(suite, tmp_path):
     text = suite("run", "--workers", "2", code=1)

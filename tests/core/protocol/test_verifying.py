@@ -6,11 +6,16 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from adbench.cli.app import app
 from adbench.config.options import RunOptions, Silent
+from adbench.contracts.dataset import Reported
+from adbench.contracts.registry import load_dataset
 from adbench.protocol import harness
 from adbench.protocol.identity import hash_of
 from adbench.protocol.verifying import UNPROVED, verify
@@ -61,6 +66,10 @@ def set_metric(key: str, field: str = "value", by: float = 0.01) -> Callable[[Pa
 
 def edit_record(change: Callable[[dict], object]) -> Callable[[Path], None]:
     return lambda out: edit(change, record(out))
+
+
+def publish(values: dict[str, float] | None, source: str) -> Callable[[Path], None]:
+    return edit_record(lambda content: content.update(reported=values, reported_source=source))
 
 
 def move_config_hash(out: Path) -> None:
@@ -143,6 +152,8 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a page": (lambda out: (out / "phantom.md").unlink(), "adbench leaderboard"),
     "a strange file": (lambda out: beside(".bak", out).write_text(""), "no file that a run writes"),
+    "an invented published value": (publish({"best_dice": 0.1}, "Nobody 2020"), "published best_dice of 0.1"),
+    "an invented source": (publish(None, "Nobody 2020"), "source that the dataset phantom does not know"),
     "a field too much": (edit_record(lambda r: r.update(extra=1)), "not a record"),
 }  # fmt: skip
 
@@ -170,9 +181,48 @@ def test_a_record_of_a_method_that_is_not_installed_is_checked_but_for_its_hash(
     assert verify(out) == (2, [])
 
 
+def test_published_values_that_the_dataset_knows_of_the_method_pass(out, monkeypatch):
+    value = Reported("theirs", "best_dice", 0.1, "Somebody 2020", "Table 1", registered=METHODS[0])
+    info = replace(load_dataset("phantom").cls.info, reported=(value,))
+    monkeypatch.setattr(load_dataset("phantom").cls, "info", info)
+    publish({"best_dice": 0.1}, "Somebody 2020, Table 1")(out)
+    write_pages(out)
+    assert verify(out) == (2, [])
+    publish({"best_dice": 0.1}, "Nobody 2020")(out)
+    assert "source" in verify(out)[1][0].what
+
+
+def test_the_preset_cannot_be_proved_and_that_is_said(out):
+    edit_record(lambda content: content["detector"].update(preset="paper"))(out)
+    write_pages(out)
+    assert verify(out)[1] == []
+    assert any("preset" in each for each in UNPROVED)
+
+
 def test_times_cannot_be_proved_and_that_is_said(out):
     (path,) = record(out).parent.glob("*.timing-*")
     edit(lambda t: t["timing"].update(median_s=t["timing"]["median_s"] / 2), path)
     write_pages(out)
     assert verify(out)[1] == []
     assert UNPROVED[0].startswith("times")
+
+
+def test_forged_values_reach_no_page_and_are_said_of_tables_and_reports(out, tmp_path):
+    set_metric("auprc")(out)
+    (out / "phantom.md").unlink()
+    refused = CliRunner().invoke(app, ["leaderboard", "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "auprc is" in refused.stderr
+    assert not (out / "phantom.md").exists()
+    for words in (["table", "--out", str(out)], ["report", "--out", str(out), "-o", str(tmp_path / "report")]):
+        said = CliRunner().invoke(app, words)
+        assert said.exit_code == 0
+        assert "Not to be believed: 1 record" in said.stderr
+
+
+def test_findings_name_their_file_once(out):
+    set_metric("auprc")(out)
+    found = CliRunner().invoke(app, ["verify", str(out)])
+    assert found.exit_code == 1
+    assert found.stdout.splitlines()[0].count(record(out).name) == 1
+    assert "2 records checked, 1 finding." in found.stdout

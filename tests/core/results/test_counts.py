@@ -14,8 +14,16 @@ from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.intervals import bootstrap, resample_weights
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import harness
-from adbench.results.counts import MOST_BYTES, check_all_counts, check_counts, counts_path, read_counts, write_counts
-from adbench.results.record import Record
+from adbench.results.counts import (
+    MOST_BYTES,
+    check_all_counts,
+    check_counts,
+    counts_path,
+    read_counts,
+    write_counts,
+    wrong_values,
+)
+from adbench.results.record import Record, write_record
 
 
 @pytest.fixture
@@ -99,3 +107,19 @@ def test_damaged_counts_are_named(tmp_path, hist, damage):
         np.savez(path, edges=[0.5], subjects=["a"], positives=[[1, -1]], negatives=[[1, 1]])
     with pytest.raises(RecordError, match=r"cannot be read .*: run that cell again with --force"):
         read_counts(path)
+
+
+def test_forged_values_are_named_without_looking_at_intervals(tmp_path):
+    maps = make_maps("continuous", 0, subjects=12, pixels=4000)
+    honest, forged = record_of(maps), record_of(maps, best_dice=0.5).model_copy(update={"seed": 1})
+    wide = honest.model_copy(
+        update={"seed": 2, "metrics": {k: Estimate(value=v.value, low=0, high=1) for k, v in honest.metrics.items()}}
+    )
+    for record in (honest, forged, wide):
+        write_counts(fill(maps), counts_path(write_record(record, tmp_path)))
+    (said,) = wrong_values(tmp_path, [honest, forged, wide])
+    assert said.startswith(f"{forged.path}: best_dice")
+    (tmp_path / forged.path).unlink()
+    assert check_all_counts(tmp_path, intervals=False) == 2
+    with pytest.raises(RecordError, match="interval of"):
+        check_all_counts(tmp_path)

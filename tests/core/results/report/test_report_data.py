@@ -155,15 +155,25 @@ def test_the_matrix_is_antisymmetric_and_marks_what_is_more_than_chance(tmp_path
             if cell:
                 assert cell.strength == pytest.approx(-matrix[j][1][i].strength)
                 assert cell.differs is matrix[j][1][i].differs is pairs.differ(i, j)
-    assert str(words.lead(pairs)).startswith("It leads <strong>fair</strong> by 0.2")
-    assert "more than chance" in words.lead(pairs)
+    assert str(words.lead(table.rows, pairs)).startswith("It leads <strong>fair</strong> by 0.2")
+    assert "more than chance" in words.lead(table.rows, pairs)
 
 
 def test_a_subject_of_another_method_is_missing_so_nothing_is_compared(tmp_path):
     found = sources(tmp_path)
     table = tables.tables(found.frame)[0]
     assert paired(table.rows, {}) is None
-    assert "cannot be compared" in words.lead(None)
+    assert "numbers by subject are missing" in words.lead(table.rows, None)
+    assert "one alone" in words.lead(table.rows.head(1), None)
+
+
+def test_methods_on_one_test_subject_are_not_compared_and_the_page_says_why():
+    of = dataset(subjects={"train": 100, "validation": 10, "test": 1})
+    (table,) = tables.tables(frame([make("a", dataset=of), make("b", dataset=of)]))
+    values = {path: {"s0": 0.5} for of in table.rows["records"] for path in of}
+    assert paired(table.rows, values) is None
+    assert words.lead(table.rows, None) == "Methods cannot be compared here: there is one test subject alone."
+    assert words.stands_on(table.rows.iloc[0], None).startswith("20 test images of 1 subject;")
 
 
 def test_names_of_measures_are_plain():
