@@ -6,6 +6,7 @@ import ast
 import importlib
 import os
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,14 @@ def test_any_other_command_names_a_target_a_script_or_a_tool_of_the_project(comm
         assert rest[0] == "-m" or (ROOT / rest[0]).is_file()
     else:
         assert head in TOOLS
+
+
+@pytest.mark.parametrize(("target", "with_tools"), [("demo", False), ("setup", True), ("test", True), ("lint", True)])
+def test_tools_for_development_are_installed_for_targets_that_use_them(target, with_tools, tmp_path) -> None:
+    words = ["make", "--dry-run", target, f"VENV={tmp_path / 'venv'}"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "pip install -c constraints.txt -e .\n" in said
+    assert ("[dev]" in said) == with_tools
 
 
 def is_cheap(command: Command) -> bool:
