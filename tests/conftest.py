@@ -5,6 +5,7 @@ import os
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy start
+os.environ["OPENBLAS_CORETYPE"] = "Haswell"  # by which the published scans were resampled: others round otherwise
 
 
 @pytest.fixture(autouse=True, scope="session")
