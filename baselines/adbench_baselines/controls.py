@@ -16,7 +16,7 @@ each value and not 256 bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -149,12 +149,9 @@ class HealthyZScore(Detector[ZScoreConfig]):
 
 
 class Random(Detector[DetectorConfig]):
-    """One map of uniform noise, the same for every image: its AUPRC is near the prevalence.
+    """Uniform noise, other for every image: its AUPRC is the prevalence."""
 
-    Lesions of many images lie alike, so that one map may be a little better or worse than chance.
-    """
-
-    info = DetectorInfo("uniform noise", "control", "1")
+    info = DetectorInfo("uniform noise", "control", "2")
     family = "control"
 
     def fit(self, healthy: Images, validation: Images) -> None:
@@ -162,12 +159,13 @@ class Random(Detector[DetectorConfig]):
 
     def score(self, images: Tensor) -> Tensor:
         with self.stage("post"):
-            generator = torch.Generator().manual_seed(self.runtime.seed)
-            noise = torch.rand(1, *images.shape[1:], generator=generator).to(images.device)
-            return noise.expand_as(images).clone()
+            return torch.stack(self._draws(images, images.shape[1:])).to(images.device)
 
     def image_scores(self, images: Tensor) -> Tensor:
-        """Return one draw an image; it depends on the image's pixels, so that the batch does not matter."""
+        """Return one draw an image."""
+        return torch.cat(self._draws(images, (1,))).to(images.device)
+
+    def _draws(self, images: Tensor, shape: Sequence[int]) -> list[Tensor]:
+        """Uniform noise of an image each; it depends on the image's pixels, so that the batch does not matter."""
         keys = (images.double().flatten(1).sum(1) * 1e6).long().remainder(1 << 31).tolist()
-        draws = [torch.rand(1, generator=torch.Generator().manual_seed(self.runtime.seed + k)) for k in keys]
-        return torch.cat(draws).to(images.device)
+        return [torch.rand(*shape, generator=torch.Generator().manual_seed(self.runtime.seed + k)) for k in keys]

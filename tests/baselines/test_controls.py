@@ -31,10 +31,11 @@ def test_intensity_scores_the_image_itself():
     assert scores.data_ptr() != images.data_ptr()
 
 
-def test_random_draws_one_uniform_map_for_every_image_from_the_seed():
+def test_random_draws_a_uniform_map_for_every_image_from_the_seed_and_its_pixels():
     images = sick()
     scores = build(Random, {}, Runtime(seed=4)).score(images)
-    assert torch.equal(scores, scores[:1].expand_as(scores))
+    assert len(torch.unique(scores.flatten(1), dim=0)) == len(torch.unique(images.flatten(1), dim=0)) > 1
+    assert torch.equal(scores[1:], build(Random, {}, Runtime(seed=4)).score(images[1:]))
     assert torch.equal(scores, build(Random, {}, Runtime(seed=4)).score(images))
     assert not torch.equal(scores, build(Random, {}, Runtime(seed=5)).score(images))
     assert 0 <= scores.min() < 0.01
