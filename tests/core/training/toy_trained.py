@@ -31,6 +31,7 @@ class LearnedMean(TrainedDetector[LearnedMeanConfig]):
 
     Config = LearnedMeanConfig
     info = DetectorInfo("distance to a learned mean", "control", "1")
+    family = "control"
 
     def parts(self) -> dict[str, TrainedPart]:
         part = TrainedPart(kind="toy-mean", version=1, config=self.config, network=MeanImage, loss=self.loss)
