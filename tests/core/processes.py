@@ -23,7 +23,7 @@ CONTEXT.set_forkserver_preload(
     [
         *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.ddpm"),
         *("adbench_datasets.phantom", "monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae"),
-        "torch._dynamo",
+        *("torch._dynamo", "float32_only"),
     ]
 )
 LIMIT_S = 120

@@ -54,7 +54,7 @@ def test_a_table_that_is_not_of_ray_and_an_address_for_another_are_errors(tmp_pa
 def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path):
     sleeping = tmp_path / "sleeping.py"
     sleeping.write_text(
-        "import sys, time\ntry:\n    time.sleep(1000)\n"
+        "import sys, time\ntry:\n    print('asleep', flush=True)\n    time.sleep(1000)\n"
         "except KeyboardInterrupt:\n    print('saved')\n    sys.exit(130)\n"
     )
     runs = executor("ray", suite(num_cpus=1), tmp_path, 2, [], None)
@@ -73,10 +73,14 @@ def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path):
             return carry_out(arguments, log, None)
 
         stopped = patched.remote([str(sleeping)], tmp_path / "sleeping.log")
-        time.sleep(10)
+        log = tmp_path / "sleeping.log"
+        began = time.monotonic()
+        while not log.is_file() or "asleep" not in log.read_text(encoding="utf-8"):
+            assert time.monotonic() - began < 300
+            time.sleep(0.2)
         ray.cancel(stopped)
         ready, _ = ray.wait([stopped], timeout=60)
         assert ready
-        assert (tmp_path / "sleeping.log").read_text(encoding="utf-8") == "saved\n"
+        assert log.read_text(encoding="utf-8") == "asleep\nsaved\n"
     finally:
         ray.shutdown()
