@@ -18,12 +18,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import float32_only  # noqa: F401  for all that fork
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         *("adbench.cli.app", "adbench.protocol.harness", "adbench.results.pages", "adbench_baselines.ddpm"),
         *("adbench_datasets.phantom", "monai.networks.nets.diffusion_model_unet", "monai.networks.nets.vqvae"),
-        *("torch._dynamo", "float32_only"),
+        "torch._dynamo",
     ]
 )
 LIMIT_S = 120
