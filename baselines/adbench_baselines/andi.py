@@ -22,7 +22,7 @@ for CPUs; the network is a smaller UNet without attention; training images are s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -36,19 +36,10 @@ from adbench_baselines.diffusion.noise import pyramid, white
 from adbench_baselines.diffusion.pixels import DiffusedConfig, NoiseNet, centred
 from adbench_baselines.diffusion.schedule import spaced
 from adbench_baselines.images.filters import median
-from adbench_baselines.networks.pixel import TimedNetwork
+from adbench_baselines.networks.pixel import TimedNetwork, pixel_sizes
 
-SHORT_TRAINING: dict[str, Any] = {
-    "patch_px": 2, "batch_size": 16, "learning_rate": 1e-3, "t_last": 300, "timesteps": 25,
-}  # fmt: skip
-"""Of the presets for CPUs: no t is learned that is never used."""
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30, "timesteps": 5},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+SIZES = pixel_sizes(smoke={"timesteps": 5}, t_last=300, timesteps=25)
+"""Of those for CPUs: no t is learned that is never used."""
 
 
 class ANDiConfig(DiffusedConfig):

@@ -28,7 +28,7 @@ attention; training images are slightly moved; weights are averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -39,18 +39,10 @@ from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.training.part import Size
 from adbench_baselines.diffusion.pixels import NoiseNet, SimplexConfig, SimplexDiffusion, centred, restored
 from adbench_baselines.diffusion.schedule import ddim_step, descent, predict_eps, predict_x_0, q_sample
+from adbench_baselines.networks.pixel import pixel_sizes
 
-SHORT_TRAINING: dict[str, Any] = {
-    "patch_px": 2, "batch_size": 16, "learning_rate": 1e-3, "t_last": 300, "reverse_steps": 25,
-}  # fmt: skip
-"""Of the presets for CPUs: no t is learned that is never used, and a tenth of the steps back."""
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30, "reverse_steps": 5},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+SIZES = pixel_sizes(smoke={"reverse_steps": 5}, t_last=300, reverse_steps=25)
+"""Of those for CPUs: no t is learned that is never used, and a tenth of the steps back."""
 
 
 class AnoDDPMConfig(SimplexConfig):

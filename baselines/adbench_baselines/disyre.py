@@ -29,7 +29,7 @@ are kept (there: set to 0).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -39,21 +39,13 @@ from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.training.part import Size
 from adbench_baselines.diffusion.schedule import Schedule, descent, spaced
-from adbench_baselines.networks.pixel import PixelConfig, PixelUNet, TimedNetwork
+from adbench_baselines.networks.pixel import PixelConfig, PixelUNet, TimedNetwork, pixel_sizes
 from adbench_baselines.synthetic.patches import blended, foreign, shapes, shifted
 
 FURTHEST = 0.25
 """That a foreign image is moved by, at most, over its side."""
 
-SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rate": 1e-3, "timesteps": 10}
-"""Of the presets for CPUs."""
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+SIZES = pixel_sizes(timesteps=10)
 
 
 class DISYREConfig(PixelConfig):

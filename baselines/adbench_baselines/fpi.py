@@ -26,7 +26,7 @@ moved, as for the VQ-VAE (`augmentation=0`: not); weights are averaged (`ema_dec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,19 +36,11 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Real, SearchSpace
 from adbench.training.part import Size
-from adbench_baselines.networks.pixel import PixelConfig, PixelUNet
+from adbench_baselines.networks.pixel import PixelConfig, PixelUNet, pixel_sizes
 from adbench_baselines.networks.single import SingleNetwork
 from adbench_baselines.synthetic.patches import blended, foreign, squares, uniform
 
-SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rate": 1e-3}
-"""Of the presets for CPUs."""
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+SIZES = pixel_sizes()
 
 
 class FPIConfig(PixelConfig):

@@ -40,21 +40,13 @@ from adbench.contracts.search import Real, SearchSpace
 from adbench.training.part import Size
 from adbench.training.streams import stream
 from adbench_baselines.images.masks import clusters
-from adbench_baselines.networks.pixel import PixelConfig, PixelUNet
+from adbench_baselines.networks.pixel import PixelConfig, PixelUNet, pixel_sizes
 from adbench_baselines.networks.single import SingleNetwork
 
 REACH = 3.0
 """Images are scaled to [-REACH, REACH]."""
 
-SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rate": 1e-3, "iterations": 20}
-"""Of the presets for CPUs."""
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+SIZES = pixel_sizes(iterations=20)
 
 
 class IterMask2Config(PixelConfig):

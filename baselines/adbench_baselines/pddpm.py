@@ -28,7 +28,7 @@ slightly moved; weights are averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -40,16 +40,9 @@ from adbench.training.part import Size
 from adbench_baselines.diffusion.pixels import DiffusedNet, SimplexConfig, SimplexDiffusion, centred, restored
 from adbench_baselines.diffusion.schedule import Step, q_sample
 from adbench_baselines.images.filters import median
+from adbench_baselines.networks.pixel import pixel_sizes
 
-SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rate": 1e-3}
-"""Of the presets for CPUs."""
-SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+SIZES = pixel_sizes()
 
 
 class PDDPMConfig(SimplexConfig):

@@ -10,7 +10,7 @@ what contrast it has, but not where anything is. It is trained together with f.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +22,9 @@ from adbench.devices.device import autocast
 from adbench.training.part import Size
 from adbench_baselines.diffusion.pixels import DiffusedNet, SimplexConfig, SimplexDiffusion, centred
 from adbench_baselines.diffusion.schedule import q_sample
-from adbench_baselines.networks.pixel import norm
+from adbench_baselines.networks.pixel import norm, pixel_sizes
 
-SHORT_TRAINING: dict[str, Any] = {"patch_px": 2, "batch_size": 16, "learning_rate": 1e-3}
-"""Of the presets for CPUs."""
-CONDITIONED_SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {**SHORT_TRAINING, "channels": (8, 16), "steps": 30},
-    "demo": {**SHORT_TRAINING, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
-    "small": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 3000},
-    "standard": {**SHORT_TRAINING, "channels": (32, 64, 128), "steps": 8000},
-    "paper": {},
-}
+CONDITIONED_SIZES = pixel_sizes()
 CONDITIONED_SEARCH: dict[str, Domain] = {
     "learning_rate": Real(1e-4, 5e-3, log=True),
     "noise": Choice(("simplex", "gaussian")),

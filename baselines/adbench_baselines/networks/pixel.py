@@ -10,6 +10,7 @@ channels. The last convolution starts at 0. A network with p = 2 works on half t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -35,6 +36,21 @@ class PixelConfig(NetworkConfig):
     def factor(self) -> int:
         """Image side over the side of the smallest feature map."""
         return int(self.patch_px * 2 ** (len(self.channels) - 1))
+
+
+def pixel_sizes(smoke: Mapping[str, Any] | None = None, **of_cpus: Any) -> dict[str, dict[str, Any]]:
+    """The five presets of a method that trains such a network for as long as others do.
+
+    of_cpus: fields of all presets but `paper`; smoke: those in which that one differs.
+    """
+    shared = {"patch_px": 2, "batch_size": 16, "learning_rate": 1e-3, **of_cpus}
+    return {
+        "smoke": {**shared, "channels": (8, 16), "steps": 30, **(smoke or {})},
+        "demo": {**shared, "channels": (16, 32, 64), "steps": 400, "learning_rate": 3e-3, "ema_decay": 0.99},
+        "small": {**shared, "channels": (32, 64, 128), "steps": 3000},
+        "standard": {**shared, "channels": (32, 64, 128), "steps": 8000},
+        "paper": {},
+    }
 
 
 class Block(nn.Module):
