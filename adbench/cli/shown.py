@@ -38,7 +38,7 @@ def show_results(results: DataFrame, out_folder: Path) -> None:
             title = [str(name), variant.differs or elsewhere]
             shown = summary(variant, values)
             _show_table(shown.table, ", ".join(filter(None, title)) if several or title[1] or found[1:] else None)
-            console.say(plain("\n".join(shown.said)))
+            console.say(plain("\n".join(filter(None, [shown.warning, *shown.said]))))
     for row in results.drop_duplicates("record").to_dict("records"):
         which = f"{row['method']} on {row['dataset']}" if several else row["method"]
         state = "" if row["status"] == "ok" else f"{row['status']}, "

@@ -18,6 +18,7 @@ import numpy as np
 
 from adbench.contracts.registry import load_dataset
 from adbench.errors import AdbenchError, PluginError, RecordError, UnknownPluginError
+from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.protocol.identity import hash_of
 from adbench.results.card import NAME as CARD
@@ -113,6 +114,7 @@ def _faults(record: Record, path: Path, out: Path) -> Iterator[str]:
         partial(_subjects, record, path),
         partial(_picture, path),
         partial(_strata, record, measured),
+        partial(_image_level, record),
         partial(_thresholds, measured),
     )
     for check in checks:
@@ -183,6 +185,15 @@ def _picture(path: Path) -> Iterator[str]:
     if picture_path(path).is_file():
         read_picture(picture_path(path))
     yield from ()
+
+
+def _image_level(record: Record) -> Iterator[str]:
+    """Numbers of whole images need some with a lesion and some without: all of them are defined, or none."""
+    keys = [key for key, metric in METRICS.items() if metric.counts == "images" and not metric.point]
+    missing = [key for key in keys if record.metrics[key].value is None]
+    if missing and len(missing) < len(keys):
+        given = ", ".join(key for key in keys if key not in missing)
+        yield f"has {given}, but no {', '.join(missing)}: images with and without lesions give all of them"
 
 
 def _strata(record: Record, measured: MeasurementRecord) -> Iterator[str]:

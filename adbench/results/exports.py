@@ -74,9 +74,10 @@ def _tables(results: pd.DataFrame, form: str, metrics: Sequence[str], out: Path)
 
 
 def _markdown(title: str, shown: Summary) -> str:
-    return f"{title}\n\n{shown.table.markdown()}\n\n{' '.join(shown.said)}\n"
+    blocks = [title, shown.warning, shown.table.markdown(), " ".join(shown.said)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _latex(title: str, shown: Summary) -> str:
     """The table, what is said of it as comments."""
-    return "".join(f"% {text}\n" for text in [title, *shown.said]) + shown.table.latex()
+    return "".join(f"% {text}\n" for text in filter(None, [title, shown.warning, *shown.said])) + shown.table.latex()

@@ -26,9 +26,11 @@ def short(value: Any) -> str:
 
 
 def interval(value: float | None, low: float | None, high: float | None, sd: float | None = None) -> str:
-    """`0.920 ± 0.004 [0.901, 0.934]`; without what is not known of it."""
+    """`0.920 ± 0.004 [0.901, 0.934]`; without what is not known of it, and without an interval of all fractions."""
     text = number(value) if is_missing(sd) else f"{number(value)} ± {number(sd)}"
-    return text if is_missing(low) or is_missing(high) else f"{text} [{number(low)}, {number(high)}]"
+    if is_missing(low) or is_missing(high) or (number(low), number(high)) == ("0.000", "1.000"):
+        return text
+    return f"{text} [{number(low)}, {number(high)}]"
 
 
 def seconds(value: float | None) -> str:

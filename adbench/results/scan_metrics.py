@@ -38,7 +38,10 @@ class ScanMetric:
 FIELDS: dict[str, tuple[str, str]] = {
     "dice": ("Dice", "mean over the subjects of 2 |P ∩ R| / (|P| + |R|)."),
     "hd95_mm": ("HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better."),
-    "avd_percent": ("AVD %", "mean difference of the volumes, as a percentage of the lesions'; lower is better."),
+    "avd_percent": (
+        "AVD %",
+        "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.",
+    ),
     "lesion_recall": ("lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."),
     "lesion_f1": ("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
     "lesion_f1_one_to_one": ("one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."),

@@ -35,6 +35,7 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
         "seed": [", ".join(map(str, rows["seed"].iloc[of])) for of in of_each],
         "records": [list(rows["record"].iloc[of]) for of in of_each],
         "rank": 0,
+        "core_minutes": [rows["core_minutes"].iloc[of].mean() for of in of_each],
     }
     numbers = _over_seeds(rows, of_each)
     kept = firsts.drop(columns=[*texts, *numbers], errors="ignore")
@@ -81,9 +82,9 @@ def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tupl
     if not single:
         rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
     how = (
-        f"Tested by sign flips over {n} subjects with lesions, Holm's correction over {counted(pairs, 'pair')}, "
-        f"{100 * ALPHA:.0f} %: so many show a difference of {formats.number(comparison.detectable)} four times in "
-        "five, a smaller one less often."
+        f"Tested by sign flips over {n} subjects with lesions, {100 * ALPHA:.0f} %, Holm's correction over "
+        f"{counted(pairs, 'pair')}: a true difference of {formats.number(comparison.detectable)} would be found in "
+        "four of five such tests, a smaller one less often."
     )
     ranked = "No ranks: a method that trains has one training." if single else RANK
     leader = _leader(list(rows["method"]), comparison, single, METRICS[rank_by].title)

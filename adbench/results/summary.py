@@ -1,13 +1,14 @@
 """The first table of a page, which the terminal and papers show too: which method, how well, how fast.
 
-At most seven columns: rank, method, ⌈DICE⌉, its published value, AUPRC, Dice at 1 % of healthy pixels, and seconds.
+At most seven columns: rank, method, ⌈DICE⌉, its published value, AUPRC, Dice at 1 % of healthy pixels, and seconds; and
+the metric that orders the rows where one of them is missing.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from adbench.results.table import Table
 from adbench.results.variants import Variant
 
 QUALITY, SECONDS = ("best_dice", "auprc", "dice_1pct"), "s / 100 slices"
+COLUMNS = 7
+"""Of the first table, at most."""
 FEW = 5
-"""Test subjects below which a table says how few they are."""
+"""Test subjects below which a table says how few they are, and has no best."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Summary:
     table: Table
     said: Sequence[str]
     """What must be known to read it, a sentence or two each."""
+    warning: str
+    """What must be known before it is read; empty where there are enough test subjects."""
 
 
 def summary(
@@ -57,10 +62,11 @@ def summary(
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
     order = f"In the order of {METRICS[rank_by].title}."
-    said = [order, *_few(variant.facts), stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
+    said = [order, stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
     said += marks_said(rows["knowledge"])
-    shown = rows_of(rows)
-    return Summary(shown, _table(rows, shown, metrics), [text for text in said if text])
+    shown, few = rows_of(rows), _few(variant.facts)
+    table = _table(rows, shown, metrics, rank_by)
+    return Summary(shown, replace(table, best=set()) if few else table, [text for text in said if text], few)
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
@@ -97,8 +103,8 @@ def _settings_that_differ(rows: pd.DataFrame) -> list[str]:
     return list(said)
 
 
-def _table(rows: pd.DataFrame, shown: Sequence[Row], metrics: Sequence[str]) -> Table:
-    """The columns of which any row has a value."""
+def _table(rows: pd.DataFrame, shown: Sequence[Row], metrics: Sequence[str], rank_by: str) -> Table:
+    """The columns of which any row has a value; with those of `QUALITY` that of `rank_by` too where there is room."""
     columns: list[tuple[str, Callable[[Row], str], str]] = []
     if (rows["rank"] > 0).all():
         columns.append(("rank", lambda row: str(row["rank"]), ""))
@@ -111,6 +117,9 @@ def _table(rows: pd.DataFrame, shown: Sequence[Row], metrics: Sequence[str]) -> 
             columns.append(("reported", lambda row, reported=reported: formats.number(row[reported]), ""))  # type: ignore[misc]
     if rows[SECONDS].notna().any():
         columns.append((SECONDS, lambda row: formats.seconds(row[SECONDS]), SECONDS))
+    if metrics == QUALITY and len(columns) < COLUMNS and rank_by not in metrics and rows[rank_by].notna().any():
+        place = next(i for i, (_, _, key) in enumerate(columns) if key == metrics[-1])
+        columns.insert(place, (title_of(rank_by), _estimate(rank_by, interval=False), rank_by))
     texts = [[text(row) for _, text, _ in columns] for row in shown]
     best = {(i, j) for j, (_, _, key) in enumerate(columns) if key for i in _best(rows, key)}
     return Table([heading for heading, _, _ in columns], texts, left, best)
@@ -163,11 +172,10 @@ def subjects(facts: Mapping[str, Any]) -> int:
     return n
 
 
-def _few(facts: Mapping[str, Any]) -> Iterator[str]:
+def _few(facts: Mapping[str, Any]) -> str:
     n = subjects(facts)
-    if n < FEW:
-        without = ", and numbers have no intervals" if n < FEWEST else ""
-        yield f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}."
+    without = ", and numbers have no intervals" if n < FEWEST else ""
+    return f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}." * (n < FEW)
 
 
 def _trainings(rows: pd.DataFrame) -> str:

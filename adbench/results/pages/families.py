@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from adbench.contracts.family import FAMILIES
 from adbench.metrics.catalogue import METRICS
@@ -11,6 +11,7 @@ from adbench.results import formats
 from adbench.results.columns import Row
 from adbench.results.method_card import marked
 from adbench.results.standing import row_key
+from adbench.results.summary import FEW
 from adbench.results.table import Table
 
 ALIKE = "≈"
@@ -19,10 +20,11 @@ Best = Mapping[str, Row]
 """Family -> the row of its best method, in the order of `FAMILIES`."""
 
 
-def families(shown: Mapping[str, Sequence[Row]], rank_by: str) -> Iterator[str]:
+def families(shown: Mapping[str, Sequence[Row]], few: Collection[str], rank_by: str) -> Iterator[str]:
     """A table and what it shows in sentences; nothing where no set has two families.
 
-    shown: dataset -> the rows of a summary; methods of an unknown family are left out, and that is said.
+    shown: dataset -> the rows of a summary; methods of an unknown family are left out, and that is said. few: sets with
+    too few subjects for a best.
     """
     best = {name: _best(rows, rank_by) for name, rows in shown.items()}
     best = {name: of for name, of in best.items() if len(of) > 1}
@@ -31,10 +33,10 @@ def families(shown: Mapping[str, Sequence[Row]], rank_by: str) -> Iterator[str]:
     chance = f"{100 * ALPHA:.0f} %, sign flips over subjects, corrected over all pairs of that table"
     yield (
         f"The best method of each family by {METRICS[rank_by].title} in the first table of a set's page, with its "
-        f"95 % interval over test subjects. Bold: the best of a set. {ALIKE}: not separated from it; all others are "
-        f"worse by more than chance ({chance})."
+        f"95 % interval over test subjects. Bold: the best of a set of at least {FEW} subjects. {ALIKE}: not separated "
+        f"from the best; all others are worse by more than chance ({chance})."
     )
-    yield _table(best, rank_by).markdown()
+    yield _table(best, few, rank_by).markdown()
     yield " ".join([*_separated(best, rank_by), *_trained_once(best), *_unknown(shown)])
 
 
@@ -58,10 +60,10 @@ def _alike(best: Best, rank_by: str) -> list[str]:
     return [family for family in best if family != first and key not in (best[family]["beaten_by"] or ())]
 
 
-def _table(best: Mapping[str, Best], rank_by: str) -> Table:
+def _table(best: Mapping[str, Best], few: Collection[str], rank_by: str) -> Table:
     columns = [family for family in FAMILIES if any(family in of for of in best.values())]
     texts = [[_link(name), *(_cell(of, family, rank_by) for family in columns)] for name, of in best.items()]
-    bold = {(i, columns.index(_first(of, rank_by)) + 1) for i, of in enumerate(best.values())}
+    bold = {(i, columns.index(_first(of, rank_by)) + 1) for i, (name, of) in enumerate(best.items()) if name not in few}
     return Table(["set", *columns], texts, 1, bold)
 
 

@@ -73,10 +73,11 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
             f"Methods are ranked by a metric over subjects, got {rank_by!r}: choose one of {', '.join(known)}."
         )
     records, timings = list(read_records(out)), read_timings(out)
-    results = frame(records, timings, read_method_cards(out))
+    methods = read_method_cards(out)
+    results = frame(records, timings, methods)
     drawn = _drawings(results, out)
     values = values_below(out, results["record"].unique(), rank_by)
-    extras = Extras(_notes(out), drawn, values, read_cards(out), _published(out))
+    extras = Extras(_notes(out), drawn, values, read_cards(out), methods, _published(out))
     pages = render(results, strata(records), extras, rank_by)
     return (
         {out / path: text for path, text in pages.items()},

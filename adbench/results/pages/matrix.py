@@ -9,7 +9,6 @@ import pandas as pd
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats
-from adbench.results.columns import Row
 from adbench.results.method_card import marked, marks_said
 from adbench.results.pages.families import families
 from adbench.results.summary import FEW, QUALITY, Summary, subjects
@@ -36,20 +35,19 @@ def matrix(
     first = [(name, variant, shown) for name in order for variant, shown in _first(found[name])]
     if first:
         columns = {_heading(name, variant): _values(shown, rank_by) for name, variant, shown in first}
-        few = {_heading(name, variant) for name, variant, _ in first if subjects(variant.facts) < FEW}
+        few = {_heading(name, variant) for name, variant, shown in first if shown.warning}
         yield (
-            f"{METRICS[SHOWN].title} of each method's best row; bold: the best of a column of at least {FEW} subjects. "
-            "Methods that were measured on most sets come first, then those of the better mean place by "
-            f"{METRICS[rank_by].title}. n: test subjects. The pages have the rest."
+            f"{METRICS[SHOWN].title} of each method's best row in the first table of the set's page; bold: the best of "
+            f"a column of at least {FEW} subjects. Methods that were measured on most sets come first, then those of "
+            f"the better mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
         )
         yield _table(columns, few, rank_by, _cards(results)).markdown()
         yield " ".join(marks_said(results["knowledge"]))
     of_each = {str(name): rows for name, rows in results.groupby("dataset")}
     yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
-    rows: dict[str, Sequence[Row]] = {}
-    for name, _, shown in first:
-        rows.setdefault(name, shown.rows)
-    yield from families(rows, rank_by)
+    of_sets = {name: shown for name, _, shown in reversed(first)}
+    rows = {name: of_sets[name].rows for name in order if name in of_sets}
+    yield from families(rows, [name for name, shown in of_sets.items() if shown.warning], rank_by)
 
 
 def _cards(results: pd.DataFrame) -> pd.DataFrame:

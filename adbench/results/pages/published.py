@@ -44,7 +44,9 @@ def published(rows: pd.DataFrame, found: Found) -> list[str]:
     rows = rows.assign(ours=[ours for ours, _ in texts], state=[state for _, state in texts])
     kinds = rows["state"].str.partition(":")[0].value_counts()
     counts = ", ".join(f"{kind} {n}" for kind, n in kinds.sort_index().items())
-    blocks = [f"{len(rows)} numbers: {counts}. Ours are means ± standard deviation over trainings, without a median."]
+    several = any("±" in ours for ours in rows["ours"])
+    ours = "means ± standard deviation over trainings" if several else "of one training"
+    blocks = [f"{len(rows)} numbers: {counts}. Ours are {ours}, without a median."]
     for name, table in rows.groupby("table", sort=False):
         header = ["method", "data", "metric", "theirs", "ours", ""]
         columns = table[["method", "dataset", "metric", "value", "ours", "state"]].itertuples(index=False, name=None)
@@ -63,13 +65,15 @@ def _row(row: Mapping[str, object], found: Found) -> tuple[str, str]:
     shown = _ours(str(row["stand_in"]), str(row["registered"]), found)
     key = SECONDS if row["metric"] == TIMED else str(row["metric"])
     if shown is None or formats.is_missing(shown[key]):
-        return formats.NONE, "not measured" + (why if row["stand_in"] != row["dataset"] else " yet")
+        if row["stand_in"] in found:
+            why = f": stand-in [{row['stand_in']}]({row['stand_in']}.md), {row['why']}"
+        return formats.NONE, "not measured yet" if row["stand_in"] == row["dataset"] else f"not measured{why}"
     if key == SECONDS:
         return formats.seconds(shown[key]), f"another device{why}"
     ours = formats.interval(shown[key], None, None, shown[f"{key}_sd"])
     if row["stand_in"] != row["dataset"]:
-        return ours, f"stand-in: `{row['stand_in']}`{why}"
-    return ours, ("reached" if round(shown[key], 3) >= float(str(row["value"])) else "not reached") + why
+        return ours, f"stand-in: [{row['stand_in']}]({row['stand_in']}.md){why}"
+    return ours, "reached" if round(shown[key], 3) >= float(str(row["value"])) else f"not reached{why}"
 
 
 def _ours(dataset: str, method: str, found: Found) -> Row | None:

@@ -69,7 +69,7 @@ def quality(rows: Sequence[Row], point: str = "") -> str:
     """One table of the metrics at an operating point, or of those that need none; empty where no row has a value.
 
     Rows are those of a summary; those without a value are left out. Metrics of the page's first table come last; a
-    published value stands beside ours where any row has one.
+    published value stands beside ours where any row has one, and those that need no threshold have minutes of training.
     """
     metrics = {key: metric for key, metric in METRICS.items() if metric.point == point}
     rows = [row for row in rows if _any([row], metrics)]
@@ -80,6 +80,8 @@ def quality(rows: Sequence[Row], point: str = "") -> str:
         cells.append((metrics[key].heading, _estimate(key)))
         if _any(rows, [f"{key}_reported"]):
             cells.append(("reported", lambda row, key=key: formats.number(row[f"{key}_reported"])))  # type: ignore[misc]
+    if not point and _any(rows, ["core_minutes"]):
+        cells.append(("core minutes", lambda row: formats.number(row["core_minutes"], 0)))
     return _table(rows, [*cells, ("record", _links)], left=2)
 
 

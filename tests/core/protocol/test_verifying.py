@@ -150,6 +150,10 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda out: edit(lambda card: card.update(knowledge="all"), out / "methods/random.json"),
         "not a card of a method",
     ),
+    "a number of images left out": (
+        edit_record(lambda r: r["metrics"]["image_auprc"].update(value=None, low=None, high=None)),
+        "but no image_auprc",
+    ),
     "a page": (lambda out: (out / "phantom.md").unlink(), "adbench leaderboard"),
     "a strange file": (lambda out: beside(".bak", out).write_text(""), "no file that a run writes"),
     "an invented published value": (publish({"best_dice": 0.1}, "Nobody 2020"), "published best_dice of 0.1"),

@@ -368,7 +368,7 @@ def test_pages_know_methods_by_their_cards_and_are_stale_where_these_change(tmp_
     write_pages(tmp_path)
     assert "| `ddpm` | diffusion |" in (tmp_path / "README.md").read_text("utf-8")
     write_method_card(card("synthetic", "synthetic anomalies"), path)
-    assert check_pages(tmp_path) == [tmp_path / "README.md", tmp_path / "toy.md"]
+    assert check_pages(tmp_path) == [tmp_path / name for name in ("GLOSSARY.md", "README.md", "toy.md")]
     path.write_text('{"family": "magic"}')
     with pytest.raises(RecordError, match="not a card of a method"):
         check_pages(tmp_path)
@@ -425,7 +425,7 @@ def test_a_method_without_a_threshold_has_no_row_at_it_but_the_reason():
 
 def test_the_index_ends_with_its_note():
     index = render(RECORDS, TIMES, Extras(notes={"README": "Which other methods there are.\n"}))[Path("README.md")]
-    assert "\n\nWhich other methods there are.\n\n[What the numbers mean]" in index
+    assert "\n\nWhich other methods there are.\n\n[What the numbers and the methods are]" in index
 
 
 def test_notes_that_are_no_text_are_named(tmp_path):

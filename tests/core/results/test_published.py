@@ -48,7 +48,7 @@ def test_every_row_stands_with_ours_and_says_whether_it_is_reached_and_if_not_wh
         "| Theirs (a) | toy | ⌈DICE⌉ | 0.9 | 0.900 | reached |",
         "| Theirs (b) | toy | ⌈DICE⌉ | 0.95 | 0.930 ± 0.014 | not reached: shorter training |",
         "| Theirs (b) | toy | AUPRC | 0.8 | 0.800 ± 0.000 | reached |",
-        "| Theirs (b) | PRIVATE | ⌈DICE⌉ | 0.4 | 0.930 ± 0.014 | stand-in: `toy`: private |",
+        "| Theirs (b) | PRIVATE | ⌈DICE⌉ | 0.4 | 0.930 ± 0.014 | stand-in: [toy](toy.md): private |",
         "| Theirs (b) | PRIVATE | s / 100 slices | 46 | 2.00 | another device |",
         "| Another | PRIVATE | ⌈DICE⌉ | 0.3 | - | not measured: no such method here |",
     ]
