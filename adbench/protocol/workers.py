@@ -35,18 +35,20 @@ STOP_S = 30.0
 def over_devices(scorer: Scorer) -> Iterator[list[str]]:
     """Let all devices of the scorer's cell score its batches within the block, each read when it is there.
 
-    Yields their names; none where the first process is to score alone, or all is scored.
+    Yields their names; none where the first process scores alone: on one device, or where one batch at most is left.
 
     Raises:
         DetectorError: a process died, or the detector failed there; names the device.
         AdbenchError: as a run on that device.
     """
     cell = scorer.cell
-    if not cell.beside or all(scorer.store.has(batch.spec) for batch in scorer.batches()):
+    left = sum(not scorer.store.has(batch.spec) for batch in scorer.batches()) if cell.beside else 0
+    devices = [cell.device, *cell.beside][:left]
+    if len(devices) < 2:
         yield []
         return
     backend_of(cell.device).return_free_memory()
-    workers = _Workers(cell, scorer.reporter)
+    workers = _Workers(cell, devices, scorer.reporter)
     try:
         scorer.wait = lambda spec: workers.wait_for(spec, scorer)
         yield [worker.name for worker in workers.running.values()]
@@ -71,16 +73,15 @@ class _Worker:
 
 
 class _Workers:
-    """A process on each device of a cell."""
+    """A process on each of some devices."""
 
-    def __init__(self, cell: Cell, reporter: Reporter) -> None:
+    def __init__(self, cell: Cell, devices: Sequence[torch.device], reporter: Reporter) -> None:
         self._reporter = reporter
         self.running: dict[Any, _Worker] = {}
         """By what is heard of each."""
         context = multiprocessing.get_context("forkserver")  # not fork: CUDA and threads do not survive it
         context.set_forkserver_preload([__name__])
         self._taken = context.Value("q", 0)  # held here: it ends with the object that made it
-        devices = [cell.device, *cell.beside]
         threads = max(1, torch.get_num_threads() // len(devices))
         for number, device in enumerate(devices, 1):
             # what decides scores was decided; the parts are in the store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -86,6 +87,20 @@ def same(one: Path, other: Path, record: Record, again: Record) -> bool:
     return numbers(record) == numbers(again) and scores(one) == scores(other) and files[0] == files[1]
 
 
+def test_times_are_taken_when_the_other_processes_have_ended(tmp_path, monkeypatch):
+    beside: list[int] = []
+    timed = harness.time_scoring
+
+    def watched(*given):
+        beside.append(len(multiprocessing.active_children()))
+        return timed(*given)
+
+    monkeypatch.setattr(harness, "time_scoring", watched)
+    before = len(multiprocessing.active_children())
+    assert run(tmp_path, "toy-trained", "cpu,cpu").scored_by
+    assert beside == [before]
+
+
 def test_two_processes_score_as_one_does_and_leave_nothing_to_score(tmp_path, scored_here):
     alone = run(tmp_path / "one", "toy-trained", "cpu")
     assert 2 in scored_here
@@ -115,20 +130,6 @@ def test_regions_are_measured_on_what_was_scored_side_by_side(tmp_path, scored_h
     records = harness.run(["toy-trained"], "toy", chosen, toys.Diary())
     assert [len(record.scored_by) for record in records] == [2, 2]
     assert 2 not in scored_here
-
-
-def test_times_are_taken_when_the_other_processes_have_ended(tmp_path, monkeypatch):
-    beside: list[int] = []
-    timed = harness.time_scoring
-
-    def watched(*given):
-        beside.append(len(multiprocessing.active_children()))
-        return timed(*given)
-
-    monkeypatch.setattr(harness, "time_scoring", watched)
-    before = len(multiprocessing.active_children())
-    assert run(tmp_path, "toy-trained", "cpu,cpu").scored_by
-    assert beside == [before]
 
 
 @pytest.mark.slow
@@ -178,6 +179,14 @@ class Cut(toys.Diary):
     def progress(self, what: str, done: int, total: int) -> None:
         if what.endswith("test maps") and done:
             raise KeyboardInterrupt
+
+
+def test_a_single_batch_that_is_left_needs_no_process(tmp_path, scored_here):
+    run(tmp_path, "toy-trained", "cpu")
+    shutil.rmtree(score_files(tmp_path)[0].parent)
+    scored_here.clear()
+    assert run(tmp_path, "toy-trained", "cpu,cpu", force=True).scored_by == []
+    assert scored_here.count(2) == 1
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
