@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class Cuda(Backend):
         torch.cuda.empty_cache()
 
     def current(self) -> AbstractContextManager[object]:
-        return torch.cuda.device(self.device)
+        return nullcontext() if self.device.index is None else torch.cuda.device(self.device)
 
     def captured(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[..., Tensor]:
         """Capture the work that `function` launches as a graph; what is returned replays it.
