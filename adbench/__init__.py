@@ -110,6 +110,7 @@ def run(
     healthy images are trained on; by default each dataset's own. `settings` are what `--set` takes: fields of the
     detector's config, `data.<field>` and `protocol.<field>`. A run that fails gives a record with status "failed" and
     the reason. `adbench leaderboard` makes the pages anew. `precision` is auto, float32 or bf16.
+    Of several devices, "cuda:0,cuda:1", the first trains and all score, in processes that import the calling script.
     `parts` is a URL that is asked for trained parts before they are trained.
 
     Raises:

@@ -32,13 +32,26 @@ PrecisionChoice = Annotated[AskedPrecision, typer.Option(help="auto takes bf16 w
 
 
 def _device(name: str) -> str:
-    if name not in DEVICES:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(DEVICES)}.")
+    if name not in DEVICES and not re.fullmatch(rf"({'|'.join(BACKENDS)}):\d+", name):
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(DEVICES)}, or one by its number such as cuda:1.")
     return name
 
 
+def _devices(names: str) -> str:
+    return ",".join(map(_device, re.split(r"\s*,\s*", names)))
+
+
 DEVICES = ("auto", *BACKENDS)
-Device = Annotated[str, typer.Option(parser=_device, metavar=f"<{'|'.join(DEVICES)}>", help="Where to run.")]
+_METAVAR = f"<{'|'.join(DEVICES)}>"
+Device = Annotated[str, typer.Option(parser=_device, metavar=_METAVAR, help="Where to run, such as cuda:1.")]
+Devices = Annotated[
+    str,
+    typer.Option(
+        parser=_devices,
+        metavar=_METAVAR,
+        help="Where to run; of several (cuda:0,cuda:1) all score, the first trains.",
+    ),
+]
 
 
 class SpreadCommand(TyperCommand):

@@ -244,7 +244,9 @@ def show_forecast(cells: Sequence[CellForecast]) -> None:
         )
     out().print(table)
     times = [part.estimated_s for part in parts.values()] + [cell.estimated_score_s for cell in todo]
-    say(f"estimated time on this device: {formats.duration(sum(time or 0.0 for time in times))}")
+    several = cells[0].devices[1:]
+    where = f"{' and '.join(cells[0].devices)}, which share the scoring" if several else "this device"
+    say(f"estimated time on {where}: {formats.duration(sum(time or 0.0 for time in times))}")
     for cell in cells:
         say(f"{cell.method} on {cell.dataset}: {cell.record}")
 

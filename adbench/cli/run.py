@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console, shown
-from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, TrainOn, VerifyData, split_names
+from adbench.cli.arguments import Cache, DataRoot, Devices, PrecisionChoice, Preset, TrainOn, VerifyData, split_names
 from adbench.config.options import MAX_SEED, RunOptions, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
@@ -31,7 +31,7 @@ def run(
     data_root: DataRoot = None,
     preset: Preset = "small",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")] = 0,
-    device: Device = "auto",
+    device: Devices = "auto",
     precision: PrecisionChoice = "auto",
     settings: Annotated[
         list[str] | None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 class Backend(ABC):
     """One device."""
 
+    divisible: ClassVar[bool] = False
+    """Whether it may be named several times, where each process takes its share."""
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
@@ -20,6 +24,11 @@ class Backend(ABC):
     @abstractmethod
     def missing(cls) -> str | None:
         """None where there is such a device here; else what `--device NAME` needs, and what to do."""
+
+    @classmethod
+    def count(cls) -> int:
+        """How many there are here, numbered from 0, where one is not missing."""
+        return 1
 
     @property
     @abstractmethod
@@ -42,6 +51,10 @@ class Backend(ABC):
     @abstractmethod
     def return_free_memory(self) -> None:
         """Give memory that is held but not used back, before a smaller piece of work is tried."""
+
+    def current(self) -> AbstractContextManager[object]:
+        """Within the block it is the one that is meant where its kind alone is named."""
+        return nullcontext()
 
     def fork_rng(self) -> AbstractContextManager[None]:
         """Put the global generators, this device's among them, back to their states after the block."""

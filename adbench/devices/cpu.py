@@ -20,6 +20,8 @@ from adbench.devices.backend import Backend
 class Cpu(Backend):
     """All cores that PyTorch uses."""
 
+    divisible = True
+
     @classmethod
     def missing(cls) -> None:
         """Every machine has one."""

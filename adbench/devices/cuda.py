@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,10 @@ class Cuda(Backend):
             f"a CUDA device, but this PyTorch ({torch.__version__}) sees none. Use --device auto, or install a CUDA "
             "build and driver."
         )
+
+    @classmethod
+    def count(cls) -> int:
+        return torch.cuda.device_count()
 
     @property
     def name(self) -> str:
@@ -49,6 +53,9 @@ class Cuda(Backend):
 
     def return_free_memory(self) -> None:
         torch.cuda.empty_cache()
+
+    def current(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.device.index is None else torch.cuda.device(self.device)
 
     def captured(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[..., Tensor]:
         """Capture the work that `function` launches as a graph; what is returned replays it.

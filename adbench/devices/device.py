@@ -18,13 +18,33 @@ _computing: ContextVar[tuple[str, Precision] | None] = ContextVar("computing", d
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device for auto, cpu, cuda ... Raises DeviceError where that is unknown or not here."""
+    """Return the device for auto, cpu, cuda, cuda:1 ... Raises DeviceError where that is unknown or not here."""
+    kind, colon, number = name.partition(":")
     reason = None
-    for each in BACKENDS if name == "auto" else [name]:
-        reason = load_backend(each).missing()
+    for each in BACKENDS if name == "auto" else [kind]:
+        backend = load_backend(each)
+        reason = backend.missing()
+        if reason is None and colon and number not in map(str, range(backend.count())):
+            here = ", ".join(f"{each}:{i}" for i in range(backend.count()))
+            reason = f"a device that is here: {here}."
         if reason is None:
-            return torch.device(each)
+            return torch.device(name if colon else each)
     raise DeviceError(f"--device {name} needs {reason}")
+
+
+def pick_devices(names: str) -> list[torch.device]:
+    """Return the devices for names parted by commas, which score side by side.
+
+    Raises DeviceError as `pick_device`, where they are of several kinds, and where one is named twice that is not
+    divisible.
+    """
+    given = [name.strip() for name in names.split(",")]
+    if len({name.partition(":")[0] for name in given}) > 1:
+        raise DeviceError(f"Devices that score side by side must be of one kind, got --device {names}. Name one kind.")
+    devices = [pick_device(name) for name in given]
+    if len({device.index or 0 for device in devices}) < len(devices) and not backend_of(devices[0]).divisible:
+        raise DeviceError(f"Each device must be named once, got --device {names}. Leave the second out.")
+    return devices
 
 
 def backend_of(device: torch.device) -> Backend:
@@ -34,10 +54,11 @@ def backend_of(device: torch.device) -> Backend:
 
 @contextmanager
 def computing(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Compute on this kind of device in `precision` within the block (of this thread or task)."""
+    """Compute on this device, and on its kind in `precision`, within the block (of this thread or task)."""
     token = _computing.set((device.type, precision))
     try:
-        yield
+        with backend_of(device).current():
+            yield
     finally:
         _computing.reset(token)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -67,6 +67,19 @@ def decide(device: torch.device, wanted: AskedPrecision, cache: Path, notify: Ca
     found = _kept_or_measured(device, cache / "precision", notify)
     notify(str(found))
     return found.precision
+
+
+def decide_for_all(
+    devices: Sequence[torch.device], wanted: AskedPrecision, cache: Path, notify: Callable[[str], None]
+) -> Precision:
+    """Return the one precision of devices that score side by side. Raises as `decide`, and where they differ."""
+    found = {str(device): decide(device, wanted, cache, notify) for device in dict.fromkeys(devices)}
+    if len(set(found.values())) > 1:
+        each = ", ".join(f"{device} takes {precision}" for device, precision in found.items())
+        raise DeviceError(
+            f"Devices that score side by side must compute in one precision, but {each}. Choose with --precision."
+        )
+    return next(iter(found.values()))
 
 
 def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str], None]) -> Measured:

@@ -19,8 +19,8 @@ from adbench.contracts.dataset import Dataset
 from adbench.contracts.detector import Detector, DetectorConfig, Runtime
 from adbench.contracts.plan import Plan
 from adbench.contracts.registry import LoadedPlugin, load_detector
-from adbench.devices.device import computing, pick_device
-from adbench.devices.precision import decide
+from adbench.devices.device import computing, pick_devices
+from adbench.devices.precision import decide_for_all
 from adbench.errors import ConfigError
 from adbench.protocol import data
 from adbench.protocol.data import ConfiguredDataset, Data
@@ -45,6 +45,8 @@ class Cell:
     options: RunOptions
     device: torch.device
     precision: Precision
+    beside: Sequence[torch.device] = ()
+    """Further devices, of the same kind, which score beside the first."""
 
     @property
     def method(self) -> str:
@@ -160,7 +162,7 @@ def build_cells(
     check_preset(options.preset)
     if options.parts is not None:
         Depot(options.parts).check()
-    device = pick_device(options.device)
+    device, *beside = devices = pick_devices(options.device)
     settings = parse_settings(options.settings)
     plugins = [load_detector(name) for name in methods]
     names = data.unique(datasets)
@@ -173,9 +175,9 @@ def build_cells(
     for each, protocol in product(loaded, protocols):
         _check_region(protocol, each)
     pairs = zip(plugins, configs, strict=True)
-    precision = decide(device, options.precision, options.cache, (reporter or Silent()).message)
+    precision = decide_for_all(devices, options.precision, options.cache, (reporter or Silent()).message)
     whole = product(loaded, pairs, protocols)
-    cells = [Cell(p, c, each, protocol, options, device, precision) for each, (p, c), protocol in whole]
+    cells = [Cell(p, c, each, protocol, options, device, precision, beside) for each, (p, c), protocol in whole]
     for cell in cells:
         cell.data.reference  # noqa: B018
         cell.plan  # noqa: B018  # what it raises is said before hours are spent on the others

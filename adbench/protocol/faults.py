@@ -22,7 +22,7 @@ def faults(cell: Cell, reporter: Reporter) -> Iterator[None]:
     """Turn whatever a detector raises into a DetectorError. A fault of the user's input stays what it is."""
     try:
         yield
-    except (ScoreError, TrainingError) as error:
+    except (DetectorError, ScoreError, TrainingError) as error:
         reason = str(error)
     except AdbenchError:
         raise

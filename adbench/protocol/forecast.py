@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.plan import PartPlan, Run
 from adbench.devices.clock import clocked
@@ -57,6 +59,8 @@ class CellForecast:
     estimated_score_s: float | None
     """Seconds for all images that the run scores, from the network passes alone."""
     estimated_memory_bytes: int | None
+    devices: list[str]
+    """That score side by side; the first trains."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def _of_cell(cell: Cell, known: Known) -> CellForecast:
         flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
         estimated_score_s=seconds,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
+        devices=[str(device) for device in (cell.device, *cell.beside)],
     )
 
 
@@ -130,7 +135,13 @@ def _scoring_s(cell: Cell, forward: _Cost, known: Known) -> float:
     if scores in known.scored:
         return 0.0
     known.scored.add(scores)
-    return forward.seconds * _all_passes(cell)
+    return forward.seconds * _all_passes(cell) / _gain(cell)
+
+
+def _gain(cell: Cell) -> float:
+    """How many times as fast as the first device all score; processes on one device share its threads."""
+    n, threads = 1 + len(cell.beside), torch.get_num_threads()
+    return n * max(1, threads // n) / threads if backend_of(cell.device).divisible else n
 
 
 def _is_done(cell: Cell) -> bool:

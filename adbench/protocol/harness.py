@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adbench.config.options import Reporter, RunOptions, Silent
-from adbench.devices.device import computing, pick_device
+from adbench.devices.device import computing, pick_devices
 from adbench.devices.environment import environment
 from adbench.devices.precision import decide
 from adbench.errors import RecordError, TrainingError
@@ -36,6 +36,7 @@ from adbench.protocol.recording import (
 )
 from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
+from adbench.protocol.workers import over_devices
 from adbench.results.card import card_path, write_card
 from adbench.results.counts import counts_path, write_counts
 from adbench.results.method_card import method_card_path, write_method_card
@@ -63,7 +64,7 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
 
 def times_here(records: Sequence[Record], options: RunOptions) -> list[TimingFile]:
     """The times of records on the device of a run, of those that have one that can be read and is theirs."""
-    device = pick_device(options.device)
+    device = pick_devices(options.device)[0]
     with computing(device, decide(device, options.precision, options.cache, Silent().message)):
         here = EnvironmentRecord(**environment(device))
     paths = (options.out / timing_path(record.path, here) for record in records)
@@ -89,6 +90,8 @@ class Shared:
 
     fitted: Fitted | None = None
     failure: str | None = None
+    scored_by: list[str] = field(default_factory=list)
+    """Devices that scored side by side."""
     untimed: list[Cell] = field(default_factory=list)
     """Cells with a record that are to be timed."""
 
@@ -160,9 +163,11 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
             with faults(cell, reporter):
                 shared.fitted = shared.fitted or fit(cell, reporter)
                 scorer = Scorer(cell, shared.fitted.detector, cell.store(reporter), reporter)
-                measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
+                with over_devices(scorer) as names:
+                    shared.scored_by += names
+                    measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
                 _write_beside(measured, cell.record_path)
-                return measured_record(cell, shared.fitted.detector, measured)
+                return measured_record(cell, shared.fitted.detector, measured, shared.scored_by)
         except DetectorError as error:
             shared.failure = str(error)
     return failed_record(cell, shared.failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from adbench.results.record import DatasetRecord, DetectorRecord, EnvironmentRec
 from adbench.results.timing import TimingFile, timing_path
 
 
-def measured_record(cell: Cell, detector: Detector[Any], measured: Measured) -> Record:
-    """The record of a cell that was measured."""
+def measured_record(cell: Cell, detector: Detector[Any], measured: Measured, scored_by: Sequence[str] = ()) -> Record:
+    """The record of a cell that was measured; `scored_by` are devices that scored side by side."""
     return Record(
         status="ok",
         **_what_was_run(cell, detector),
         metrics=measured.metrics,
         measurement=measured.measurement,
         core_minutes=_core_minutes(detector),
+        scored_by=list(scored_by),
     )
 
 

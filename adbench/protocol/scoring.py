@@ -22,6 +22,7 @@ from adbench.contracts.splits import Split
 from adbench.errors import ScoreError
 from adbench.metrics.maps import check_scores
 from adbench.protocol.cell import Cell
+from adbench.protocol.halves import evenly
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.storage.spec import PartSpec
 from adbench.storage.store import SCORES, ArtifactStore
@@ -66,10 +67,18 @@ class Scorer:
     detector: Detector[object]  # type: ignore[type-var]  # any config
     store: ArtifactStore
     reporter: Reporter
+    wait: Callable[[PartSpec], object] = lambda spec: None
+    """Called before a batch is read: returns when nobody else is to score it."""
+
+    def batches(self) -> list[Batch]:
+        """All that the cell measures, in the order in which it does."""
+        data, protocol = self.cell.data, self.cell.protocol
+        reference, test = evenly(data.reference, protocol.reference_images), data.splits.test
+        return [*self._of_maps(reference), *self._of_maps(test), *self._of_images(test)]
 
     def maps(self, split: Split, name: str) -> ScoreMaps:
         """Score all images of a split. Raises ScoreError where a map has the wrong shape, NaN or infinity."""
-        batches = self._batches(split, "maps", self._map_scores, 4)
+        batches = self._of_maps(split)
         for _ in self._scored(batches, f"{name} maps"):
             pass
         if self.cell.protocol.postprocess == "median":
@@ -91,10 +100,16 @@ class Scorer:
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
         scores = np.empty(len(split), np.float32)  # filled in place: kept results of batches would fragment the heap
-        batches = self._batches(split, "image scores", self._image_scores, 1)
+        batches = self._of_images(split)
         for batch, values in zip(batches, self._scored(batches, f"{name} image scores"), strict=True):
             scores[batch.where] = values
         return scores
+
+    def _of_maps(self, split: Split) -> list[Batch]:
+        return self._batches(split, "maps", self._map_scores, 4)
+
+    def _of_images(self, split: Split) -> list[Batch]:
+        return self._batches(split, "image scores", self._image_scores, 1)
 
     def _batches(self, split: Split, what: str, score: Score, dimensions: int) -> list[Batch]:
         """Cut a split; scores have as many of the dimensions of images."""
@@ -120,6 +135,7 @@ class Scorer:
         """Yield the scores of each batch, and say how far it is."""
         self.reporter.progress(f"{self.cell.method}: {what}", 0, len(batches))
         for i, batch in enumerate(batches):
+            self.wait(batch.spec)
             yield batch.read()
             self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
 

@@ -20,7 +20,7 @@ from adbench.results.record import Record, read_record, read_records, write_byte
 from adbench.results.subjects import subjects_path
 from adbench.results.timing import read_timings
 
-OF_A_RUN = {"created", "environment", "core_minutes"}
+OF_A_RUN = {"created", "environment", "core_minutes", "scored_by"}
 """Fields of a record in which two runs of a cell may differ."""
 _SHOWN = 3
 """Differences that a conflict names."""

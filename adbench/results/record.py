@@ -203,6 +203,8 @@ class Record(Model):
     reported_source: str | None = None
     environment: EnvironmentRecord
     """Of training and scoring in this run."""
+    scored_by: list[str] = []
+    """Devices that scored side by side in this run, the first of which trained; empty: that of `environment` alone."""
     created: str
     """UTC, ISO 8601 to the second."""
 

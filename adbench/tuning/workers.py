@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 from adbench.config.options import Reporter, Silent
 from adbench.config.urls import shown
 from adbench.errors import AdbenchError, TuningError
+from adbench.protocol.workers import end
 from adbench.tuning import places, studies
 from adbench.tuning.objective import DIRECTIONS, Objective, prepare
 from adbench.tuning.space import TuneOptions
@@ -26,7 +26,6 @@ from adbench.tuning.trials import Progress, choose_sampling, work
 
 MOST_RESTARTS = 3
 POLL_S = 0.5
-STOP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -140,25 +139,13 @@ def _work_in_processes(study: optuna.Study, options: TuneOptions, reporter: Repo
                 studies.requeue_dead(study)
                 processes.append(start())
     finally:
-        _end(processes)
-
-
-def _end(processes: Sequence[Any]) -> None:
-    """Interrupt the processes, and wait until each has ended."""
-    running = [process for process in processes if process.is_alive()]
-    for process in running:
-        process.terminate()
-    for process in running:
-        process.join(STOP_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        end(processes)
 
 
 def _process(options: TuneOptions, ends: float | None, failures: Any) -> None:
     """A worker process: prepare for oneself, join the study, and work.
 
-    Ctrl-C in a terminal interrupts all processes, and `_end` once more: only the latter counts, so that it comes once.
+    Ctrl-C in a terminal interrupts all processes, and `end` once more: only the latter counts, so that it comes once.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -37,6 +37,7 @@ class CellForecast:
     record_exists: bool = False
     parts: list[PartForecast] = field(default_factory=lambda: [PartForecast()])
     passes: dict[str, int] = field(default_factory=lambda: {"unet": 50})
+    devices: list[str] = field(default_factory=lambda: ["cpu"])
     flops_per_100: int | None = 10**12
     estimated_score_s: float | None = 20.0
     estimated_memory_bytes: int | None = 2**30

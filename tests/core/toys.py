@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +28,7 @@ from adbench.storage.spec import PartSpec
 
 DETECTORS = (
     *("constant", "brightness", "trained", "twin"),
-    *("nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy"),
+    *("nan", "infinite", "misshapen", "list", "short", "raising", "leaving", "greedy", "dying", "sleeping"),
 )
 DATASETS = {"toy": "ToyData", "toy-sick": "ToySick", "toy-large": "ToyLarge", "toy-ct": "ToyCT", "toy-old": "ToyOld"}
 LESION_PX = 16
@@ -217,6 +221,33 @@ class Leaving(Brightness):
 class Greedy(Brightness):
     def score(self, images: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("tried to allocate 99 GiB")
+
+
+class Dying(Brightness):
+    """Takes a process that another one started with it, at the first image with a lesion."""
+
+    def score(self, images: Tensor) -> Tensor:
+        if multiprocessing.parent_process() and images.max() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return images.clone()
+
+
+class SleepingConfig(DetectorConfig):
+    folder: str = ""
+
+
+class Sleeping(Detector[SleepingConfig]):
+    """Leaves the number of its process in a folder, and sleeps."""
+
+    Config = SleepingConfig
+    info = DetectorInfo("toy", "control", "1")
+
+    def fit(self, healthy: Images, validation: Images) -> None: ...
+
+    def score(self, images: Tensor) -> Tensor:
+        (Path(self.config.folder) / str(os.getpid())).touch()
+        time.sleep(600)
+        return images.clone()
 
 
 class Inner(BaseModel):

@@ -64,6 +64,7 @@ def _record(record: Record, out: Path) -> Facts:
             "made": record.created,
             "commit": f"{of.git_commit}{dirty}" if of.git_commit else "unknown",
             "device": device_label(of),
+            "scored side by side by": record.scored_by or None,
             "Python": f"{of.python} on {of.platform}",
             "packages": formats.settings(of.packages),
             "processor minutes of training": record.core_minutes,

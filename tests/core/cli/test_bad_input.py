@@ -145,6 +145,15 @@ def test_cuda_is_refused_where_there_is_none(adbench):
     assert "--device auto" in answer
 
 
+def test_devices_of_several_kinds_are_refused_in_one_sentence(adbench):
+    answer = adbench.refuses(*TOY, "--device", "cpu,cuda")
+    assert answer == "Devices that score side by side must be of one kind, got --device cpu,cuda. Name one kind."
+
+
+def test_a_processor_has_one_number(adbench):
+    assert adbench.refuses(*TOY, "--device", "cpu,cpu:1") == "--device cpu:1 needs a device that is here: cpu:0."
+
+
 def jpeg(size: tuple[int, int] = (64, 64)) -> bytes:
     stream = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0]), np.uint8)

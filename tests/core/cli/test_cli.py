@@ -62,6 +62,12 @@ def test_the_precision_reaches_the_harness(harness, command):
     assert harness.calls == [(["ddpm"], ["phantom"], RunOptions(precision="bf16"))]
 
 
+def test_several_devices_reach_the_harness(harness, command):
+    code, _, _ = command("run", "--method", "ddpm", "--device", "cuda:0, cuda:1")
+    assert code == 0
+    assert harness.calls == [(["ddpm"], ["phantom"], RunOptions(device="cuda:0,cuda:1"))]
+
+
 @pytest.mark.parametrize("args", ["--dataset toy other", "--dataset toy --dataset other", "--dataset toy,other,toy"])
 def test_datasets_may_be_given_in_three_ways(harness, command, args):
     code, _, _ = command("run", "--method", "ddpm", *args.split())
@@ -158,6 +164,9 @@ def test_a_dry_run_as_json_is_an_array_of_plans(harness, command):
         ("run", "--method"),
         ("run --method ddpm --out x y", "y"),
         ("run --method ddpm --device tpu", "'tpu' is not one of auto, cuda, cpu"),
+        ("run --method ddpm --device cuda:0,tpu:1", "'tpu:1' is not one of auto, cuda, cpu"),
+        ("run --method ddpm --device cpu,", "'' is not one of auto, cuda, cpu"),
+        ("time --device cuda:0,cuda:1", "'cuda:0,cuda:1' is not one of auto, cuda, cpu"),
         ("run --method ddpm --precision f16", "f16"),
         ("run --method ddpm --seed -1", "--seed"),
         ("info phantm", "no method or dataset 'phantm'; did you mean 'phantom'?"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from adbench.devices import backends, device
+from adbench.devices import precision as deciding
 from adbench.devices.backend import Backend
 from adbench.devices.backends import BACKENDS
 from adbench.devices.clock import StageClock, clocked
-from adbench.devices.device import autocast, backend_of, computing, pick_device, precision
+from adbench.devices.device import autocast, backend_of, computing, pick_device, pick_devices, precision
 from adbench.devices.environment import environment
 from adbench.devices.graphs import Replayed, graph_training
+from adbench.devices.precision import decide_for_all
 from adbench.devices.repeats import Rules
 from adbench.devices.timing import measure
 from adbench.errors import DeviceError
@@ -101,6 +103,52 @@ def test_auto_takes_the_first_of_the_list_that_is_here(toy, monkeypatch):
 def test_a_kind_of_device_that_is_not_in_the_list_is_refused_with_the_list(ask):
     with pytest.raises(DeviceError, match="auto or one of cuda, cpu, got"):
         ask()
+
+
+def test_a_device_is_picked_by_its_number_where_there_are_several(toy, monkeypatch):
+    monkeypatch.setattr(toy, "count", lambda: 2)
+    assert pick_device("xpu:1") == torch.device("xpu:1")
+    assert pick_devices("xpu:0, xpu:1") == [torch.device("xpu:0"), torch.device("xpu:1")]
+
+
+@pytest.mark.parametrize("number", ["2", "-1", "01", "one", ""])
+def test_a_number_that_no_device_has_is_refused_with_those_that_are_here(toy, monkeypatch, number):
+    monkeypatch.setattr(toy, "count", lambda: 2)
+    with pytest.raises(DeviceError, match=f"^--device xpu:{number} needs a device that is here: xpu:0, xpu:1\\.$"):
+        pick_device(f"xpu:{number}")
+
+
+@pytest.mark.parametrize("names", ["xpu:1,xpu:1", "xpu,xpu:0", "xpu,xpu"])
+def test_a_device_is_named_once(toy, monkeypatch, names):
+    monkeypatch.setattr(toy, "count", lambda: 2)
+    with pytest.raises(DeviceError, match=f"must be named once, got --device {names}"):
+        pick_devices(names)
+
+
+def test_a_processor_may_be_named_several_times():
+    assert pick_devices("cpu,cpu") == [CPU, CPU]
+
+
+@pytest.mark.parametrize("names", ["cpu,xpu", "auto,cpu", "xpu:0,cpu,xpu:1"])
+def test_devices_of_several_kinds_are_refused(toy, names):
+    with pytest.raises(DeviceError, match=f"must be of one kind, got --device {names}"):
+        pick_devices(names)
+
+
+def test_devices_side_by_side_that_would_compute_in_several_precisions_are_refused(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(toy, "count", lambda: 2)
+    monkeypatch.setattr(toy, "name", property(lambda self: f"Toy {self.device.index}"))
+    monkeypatch.setattr(deciding, "measure", lambda device: (1.0, 0.5 + device.index))
+    devices = pick_devices("xpu:0,xpu:1")
+    with pytest.raises(DeviceError, match=r"xpu:0 takes bf16, xpu:1 takes float32\. Choose with --precision"):
+        decide_for_all(devices, "auto", tmp_path, lambda text: None)
+    assert decide_for_all(devices, "bf16", tmp_path, lambda text: None) == "bf16"
+
+
+def test_what_is_computed_is_computed_with_the_device_as_the_current_one(toy, monkeypatch):
+    monkeypatch.setattr(toy, "current", lambda self: nullcontext(toy.asked.append(f"current {self.device}")))
+    with computing(torch.device("xpu:1"), "float32"):
+        assert toy.asked == ["current xpu:1"]
 
 
 def test_clock_record_and_timing_ask_the_device(toy):

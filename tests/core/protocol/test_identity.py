@@ -83,7 +83,7 @@ def test_scores_belong_to_the_marked_fields_of_the_protocol_and_to_all_of_the_me
     assert scores_hash(seed=3) != base, "other parts"
     changed = [
         (toys.Trained, "info", replace(toys.Trained.info, version="2")),
-        (cell_module, "decide", lambda *given: "bf16"),
+        (cell_module, "decide_for_all", lambda *given: "bf16"),
     ]
     for owner, name, value in changed:
         with monkeypatch.context() as patch:
