@@ -56,7 +56,8 @@ def measure(scorer: Scorer, reference: Split, test: Split, protocol: Measurement
     only_images = test.image_level_only
     clean = np.array([not lesion.any() for lesion in test.lesions])
     seen = [lesion if valid is None else lesion & valid for _, lesion, valid in measured_pixels(test, protocol)]
-    anomalous = np.array([bool(lesion.any()) for lesion in seen])
+    lesion_px = np.array([np.count_nonzero(lesion) for lesion in seen])
+    anomalous = lesion_px > 0
     evidence = Evidence(
         images=lambda: scored_pixels(test, scores, protocol),
         pixel_level=np.ones(len(test), bool) if only_images is None else ~only_images,
@@ -72,9 +73,9 @@ def measure(scorer: Scorer, reference: Split, test: Split, protocol: Measurement
     scans = None if judged is None else judged.record
     subjects = subject_rows(evidence, None if judged is None else judged.subjects)
     measurement = _measurement(evidence, reference, protocol, scans)
-    return Measured(
-        metrics, measurement, evidence, subjects, picture(test, scores, anomalous & evidence.pixel_level, protocol)
-    )
+    counted_px = np.where(evidence.pixel_level, lesion_px, 0)
+    shown = picture(test, scores, counted_px, auprc_by_subject(evidence)[0], protocol)
+    return Measured(metrics, measurement, evidence, subjects, shown)
 
 
 def _measurement(

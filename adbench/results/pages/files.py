@@ -105,7 +105,7 @@ def _drawings(results: pd.DataFrame, out: Path) -> dict[str, Drawing]:
 
     def picture_of(record: str) -> Picture | None:
         path = picture_path(out / record)
-        return read_picture(path) if path.is_file() else None
+        return read_picture(path).shared if path.is_file() else None
 
     drawn: dict[str, Drawing] = {}
     for name, rows in results.groupby("dataset"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from adbench.results.pictures import picture_path, read_picture
+from adbench.results.pictures import MARKS, picture_path, read_picture
 from adbench.results.record import Record
 from adbench.results.report.chart import rounded
 
@@ -31,26 +31,29 @@ def shown(label: str, record: Record, out: Path, subjects: pd.DataFrame | None) 
         "png": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(),
         "subjects": list(picture.subjects),
         "auprc": values,
-        "marks": marks(values),
+        "shared": len(picture.shared.subjects),
+        "own": own(picture.marks, values),
         "lowest": picture.lowest,
         "highest": picture.highest,
         "thresholds": thresholds(record),
     }
 
 
-def marks(values: Sequence[float | None]) -> list[str]:
-    """Which of the slices is `best`, `median` and `worst` by the AUPRC of its subject; empty text for the others.
+def own(kept: Sequence[str], values: Sequence[float | None]) -> list[tuple[str, int]]:
+    """Mark and place of the method's best, median and worst slice by the AUPRC of its subject: those it kept, the last.
 
-    Of an even number the better of the two in the middle is the median; slices without a number have no mark.
+    Where a picture keeps none, as of two subjects, they are found among its slices: of an even number the better of the
+    two in the middle is the median; slices without a number have no mark, and a slice has one alone.
     """
+    if kept:
+        return list(zip(kept, range(len(values) - len(kept), len(values)), strict=True))
     known = [(value, i) for i, value in enumerate(values) if value is not None]
     order = [i for _, i in sorted(known, key=lambda pair: (-pair[0], pair[1]))]
-    found = [""] * len(values)
+    found: dict[int, str] = {}
     if order:
-        found[order[(len(order) - 1) // 2]] = "median"
-        found[order[-1]] = "worst"
-        found[order[0]] = "best"
-    return found
+        for mark, i in zip(MARKS, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True):
+            found.setdefault(i, mark)
+    return [(mark, i) for i, mark in found.items()]
 
 
 def thresholds(record: Record) -> list[dict[str, Any]]:

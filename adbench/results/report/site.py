@@ -99,9 +99,10 @@ def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
     for table in found:
         notice = notices(sources.records[table.rows["records"].iloc[0][0]])
         page = table_page(table, sources, device, notice)
-        cards.append(_card(page))
-        headings, rows = board([table], sources.times, device)
         others = [other for other in found if other.dataset == table.dataset and other is not table]
+        if not table.variant:
+            cards.append(_card(page, others))
+        headings, rows = board([table], sources.times, device)
         text = environment.get_template("table.html.j2").render(
             root="", page=page, headings=headings, rows=rows, others=others, **_of_methods(rows, table.rows)
         )
@@ -113,8 +114,10 @@ def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
     )
 
 
-def _card(page: TablePage) -> dict[str, Any]:
+def _card(page: TablePage, others: list[Table]) -> dict[str, Any]:
+    """What the index says of a dataset: of its first table, with links to the others."""
     return {
+        "others": others,
         "title": page.table.title,
         "page": f"{page.table.slug}.html",
         "best": page.best,

@@ -27,13 +27,14 @@ def p_text(p: float) -> str:
 
 
 def best(rows: pd.DataFrame) -> Markup:
-    """The first row, with its values."""
+    """The first row, with its values; of very few subjects none is called the best."""
     row = rows.iloc[0]
     values = ", ".join(
         f"{METRICS[key].title} {formats.interval(row[key], row[f'{key}_low'], row[f'{key}_high'], row[f'{key}_sd'])}"
         for key in (PRIMARY, "best_dice")
     )
-    return Markup("<strong>{}</strong> is best: {}.").format(row["label"], values)
+    place = "comes first" if json.loads(row["subjects"]).get("test", 0) < FEW else "is best"
+    return Markup("<strong>{}</strong> {}: {}.").format(row["label"], place, values)
 
 
 def lead(rows: pd.DataFrame, pairs: Paired | None) -> Markup:
@@ -72,11 +73,11 @@ def listed(names: Sequence[str], most: int = 6) -> Markup:
 
 
 def speed(rows: pd.DataFrame, times: pd.DataFrame, device: str) -> Markup:
-    """How long the best and the fastest take; says so where no time is kept."""
+    """How long the best and the fastest take; empty where no time is kept."""
     known = times[times["timed_on"] == device].set_index("config_hash")["s_per_100_slices"]
     here = rows[rows["config_hash"].isin(known.index)]
     if here.empty:
-        return Markup("No times are kept for these records, so nothing can be said of speed.")
+        return Markup()
     seconds = {row["label"]: float(known[row["config_hash"]]) for row in here.to_dict("records")}
     fastest = min(seconds, key=seconds.__getitem__)
     first = rows.iloc[0]["label"]

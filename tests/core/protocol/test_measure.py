@@ -19,7 +19,7 @@ from adbench.metrics.estimate import Estimate
 from adbench.protocol.cell import Cell
 from adbench.protocol.halves import evenly, halved
 from adbench.protocol.measure import Measured, measure, prevalence
-from adbench.protocol.pictured import shown
+from adbench.protocol.pictured import own, shown
 from adbench.protocol.scoring import Scorer
 from adbench.storage.store import ArtifactStore
 
@@ -361,10 +361,33 @@ def test_slices_of_the_picture_have_lesions_and_are_spread_over_subjects(subject
     assert len({subjects[i] for i in places}) == min(6, len(ill))
 
 
+@given(
+    auprc=st.dictionaries(st.sampled_from("abcdefghij"), st.floats(0, 1), min_size=3, max_size=10),
+    seed=st.integers(0, 9),
+)
+def test_own_slices_are_of_the_best_median_and_worst_subject_where_their_lesion_is_largest(auprc, seed):
+    rng = np.random.default_rng(seed)
+    subjects = sorted([*auprc, *rng.choice(list(auprc), 20), "without"])
+    lesion_px = np.array([rng.integers(1, 100) if name in auprc else 0 for name in subjects])
+    best, median, worst = own(subjects, lesion_px, auprc)
+    for place in (best, median, worst):
+        assert lesion_px[place] == max(lesion_px[[name == subjects[place] for name in subjects]])
+    values = sorted(auprc.values())
+    assert auprc[subjects[best]] == values[-1]
+    assert auprc[subjects[worst]] == values[0]
+    assert auprc[subjects[median]] == values[len(values) // 2]
+
+
+def test_two_subjects_have_no_own_slices():
+    assert own(["a", "b"], np.array([3, 4]), {"a": 0.5, "b": 0.2}) == []
+
+
 def test_the_picture_holds_the_scores_of_its_slices(tmp_path):
     images, lesions = checkerboard()
     made = measured(scorer(tmp_path, "toy-brightness", test=toys.healthy(images, "test", lesions=lesions))).picture
-    ill = [i for i in range(len(images)) if lesions[i].any()][: len(made.subjects)]
+    assert list(made.marks) == ["best", "median", "worst"]
+    shown = [i for i in range(len(images)) if lesions[i].any()][: len(made.shared.subjects)]
+    ill = shown + [list(toys.healthy(images, "test").subjects).index(name) for name in made.subjects[-3:]]
     np.testing.assert_array_equal(made.inputs, np.rint(images[ill, 0] * 255))
     np.testing.assert_array_equal(made.lesions == 255, lesions[ill, 0])
     back = made.lowest + made.scores / 255 * (made.highest - made.lowest)

@@ -16,27 +16,30 @@ from record_factory import dataset, make
 from adbench.errors import RecordError
 from adbench.results.figures import MOST, Figure, figure_of, key_of
 from adbench.results.pages import check_pages, write_pages
-from adbench.results.pictures import MOST_BYTES, Picture, picture_path, read_picture, write_picture
+from adbench.results.pictures import MARKS, MOST_BYTES, Picture, picture_path, read_picture, write_picture
 from adbench.results.record import write_record
 
 
-def picture(seed: int = 0, n: int = 6, side: int = 16, slices: int = 1) -> Picture:
+def picture(seed: int = 0, n: int = 6, side: int = 16, slices: int = 1, marks: tuple[str, ...] = ()) -> Picture:
     """Scores are drawn with `seed`, what is shown with `slices`."""
     own, shared = np.random.default_rng(seed), np.random.default_rng(slices)
     lesions, counted = shared.random((n, side, side)) > 0.8, shared.random((n, side, side)) > 0.1
     inputs, scores = shared.random((n, side, side), np.float32), own.normal(3, 5, (n, side, side)).astype(np.float32)
-    return Picture.of(inputs, lesions, counted, scores, [f"s{i}" for i in range(n)])
+    return Picture.of(inputs, lesions, counted, scores, [f"s{i}" for i in range(n)], marks)
 
 
 def same(a: Picture, b: Picture) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in vars(a))
 
 
-@given(seed=st.integers(0, 50), n=st.integers(1, 6))
-def test_a_picture_survives_writing_and_reading(tmp_path_factory, seed, n):
+@given(seed=st.integers(0, 50), n=st.integers(1, 6), own=st.integers(0, 3))
+def test_a_picture_survives_writing_and_reading(tmp_path_factory, seed, n, own):
     path = tmp_path_factory.mktemp("p") / "a.png"
-    write_picture(picture(seed, n), path)
-    assert same(read_picture(path), picture(seed, n))
+    made = picture(seed, n + own, marks=MARKS[:own])
+    write_picture(made, path)
+    assert same(read_picture(path), made)
+    assert list(made.shared.subjects) == list(made.subjects)[:n]
+    assert not made.shared.marks
 
 
 @given(seed=st.integers(0, 50), scale=st.sampled_from([1e-6, 1.0, 1e6]))
@@ -69,6 +72,14 @@ def test_slices_are_left_out_until_the_file_is_small(tmp_path):
     write_picture(picture(side=160), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size <= MOST_BYTES
     assert 1 <= len(read_picture(tmp_path / "a.png").subjects) < 6
+
+
+def test_the_slices_of_the_method_itself_are_left_out_before_those_of_all(tmp_path):
+    write_picture(made := picture(n=9, side=110, marks=MARKS), tmp_path / "a.png")
+    read = read_picture(tmp_path / "a.png")
+    assert 0 < len(read.marks) + len(read.shared.subjects) == len(read.subjects) < 9
+    assert list(read.marks) == list(made.marks)[: max(0, len(read.subjects) - 6)]
+    assert list(read.shared.subjects) == list(made.shared.subjects)[: len(read.subjects)]
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "another picture", "text"])

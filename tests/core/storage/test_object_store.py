@@ -1,9 +1,12 @@
-"""Parts in an object store, a server of its own on this machine that speaks S3."""
+"""Parts in object stores: servers on this machine that speak as S3 and as Google Cloud Storage do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import fsspec
 import pytest
 from part_files import KEY, SPEC, files_of, never, store_with
 
@@ -15,31 +18,52 @@ from adbench.storage.travel import parts_at, pull, push
 pytestmark = pytest.mark.slow  # the server and its libraries take seconds to start
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """URL of an empty bucket."""
-    import s3fs
+@contextmanager
+def s3() -> Iterator[None]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
+    says = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "lab",
+        "AWS_SECRET_ACCESS_KEY": "lab",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "lab",
-            "AWS_SECRET_ACCESS_KEY": "lab",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
+        for name, value in says.items():
             patch.setenv(name, value)
-        s3fs.S3FileSystem().mkdir("lab")
-        yield "s3://lab"
+        yield
     server.stop()
+
+
+@contextmanager
+def gs() -> Iterator[None]:
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    port = server._api._httpd.server_address[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks by gRPC, which the server does not speak
+        yield
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=[s3, gs], ids=["s3", "gs"])
+def bucket(request) -> Iterator[str]:
+    """URL of an empty bucket."""
+    protocol = request.param.__name__
+    with request.param():
+        fsspec.filesystem(protocol, use_listings_cache=False).mkdir("lab")
+        yield f"{protocol}://lab"
 
 
 @pytest.fixture
 def depot(bucket, request) -> Depot:
-    return Depot(f"{bucket}/{request.node.name}")
+    return Depot(f"{bucket}/{request.node.originalname}")
 
 
 def test_a_part_goes_to_the_object_store_and_comes_back_the_same(tmp_path, depot):
@@ -79,14 +103,14 @@ def test_bytes_that_were_altered_in_the_store_are_refused(tmp_path, depot):
     push(home, depot, KEY)
     (name,) = (path.name for path in home.folder(SPEC).glob("part-*"))
     depot.put(f"{KEY}/{name}", b"x" * 10)
-    with pytest.raises(ArtifactError, match=r"the 10 bytes of s3://lab/.* do not match its hash"):
+    with pytest.raises(ArtifactError, match=r"the 10 bytes of (s3|gs)://lab/.* do not match its hash"):
         pull(away, depot, KEY)
     assert files_of(away.root) == {}
 
 
 def test_a_bucket_that_is_not_there_is_said(tmp_path, bucket):
-    home, depot = store_with(tmp_path / "home", SPEC), Depot("s3://nobody/parts")
-    with pytest.raises(ArtifactError, match=r"s3://nobody/parts"):
+    home, depot = store_with(tmp_path / "home", SPEC), Depot(f"{bucket.removesuffix('lab')}nobody/parts")
+    with pytest.raises(ArtifactError, match="://nobody/parts"):
         push(home, depot, KEY)
     with pytest.raises(ArtifactError, match="nothing does: correct the URL"):
         depot.check()

@@ -260,9 +260,8 @@ function tile(picture, i, { map, level, flagged }) {
   return canvas;
 }
 
-function captioned(canvas, picture, i, withMark) {
+function captioned(canvas, picture, i, mark = "") {
   const value = picture.auprc[i] === null ? "" : `AUPRC ${picture.auprc[i].toFixed(2)}`;
-  const mark = withMark && picture.marks[i] ? `${picture.marks[i]}: ` : "";
   return make("figure", { class: "tile" }, canvas, make("figcaption", { title: picture.subjects[i] }, mark + value));
 }
 
@@ -284,7 +283,7 @@ function galleryOf(box, pictures) {
     const lines = visible.map((picture) => lineOf(picture, own, rate));
     if (!own && visible.length) {
       const first = pictures[0];
-      const cells = first.slices.map((_, i) => make("figure", { class: "tile" }, tile(first, i, { map: false })));
+      const cells = first.slices.slice(0, first.shared).map((_, i) => make("figure", { class: "tile" }, tile(first, i, { map: false })));
       lines.unshift(line("the slice", "lesion outlined", cells));
     }
     box.replaceChildren(...(lines.length ? lines : [make("p", { class: "missing" }, "No picture of the methods chosen above.")]));
@@ -295,15 +294,14 @@ function galleryOf(box, pictures) {
     const level = at ? firstLevel(picture, at.threshold) : null;
     const says = at && level === null ? "this threshold is below the picture's first step" : at && at.missing ? `uncertain: ${at.missing}` : "";
     const view = (i) => tile(picture, i, { map: !overlay.checked, level, flagged: true });
-    const order = own
-      ? ["best", "median", "worst"].map((mark) => picture.marks.indexOf(mark)).filter((i) => i >= 0)
-      : picture.slices.map((_, i) => i);
-    const same = picture.subjects.every((subject, i) => subject === pictures[0].subjects[i]);
-    if (!own && !same) return line(picture.method, "its picture has other slices: arrange by method", []);
-    const cells = order.map((i) => {
-      if (!own) return captioned(view(i), picture, i, false);
-      return captioned(make("div", { class: "pair" }, tile(picture, i, { map: false }), view(i)), picture, i, true);
-    });
+    if (own) {
+      const pair = (i) => make("div", { class: "pair" }, tile(picture, i, { map: false }), view(i));
+      return line(picture.method, says, picture.own.map(([mark, i]) => captioned(pair(i), picture, i, `${mark}: `)));
+    }
+    const shared = picture.subjects.slice(0, picture.shared);
+    const same = picture.shared === pictures[0].shared && shared.every((subject, i) => subject === pictures[0].subjects[i]);
+    if (!same) return line(picture.method, "its picture has other slices: arrange by method", []);
+    const cells = shared.map((_, i) => captioned(view(i), picture, i));
     return line(picture.method, says, cells);
   };
   const line = (name, says, cells) => {

@@ -97,8 +97,7 @@ def test_times_of_a_busy_machine_are_not_compared():
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=8))
 def test_the_best_slice_is_no_worse_than_the_median_and_that_no_worse_than_the_worst(values):
-    marks = gallery.marks(values)
-    of = {mark: values[i] for i, mark in enumerate(marks) if mark}
+    of = {mark: values[i] for mark, i in gallery.own([], values)}
     known = [value for value in values if value is not None]
     if known:
         assert of["best"] == max(known)
@@ -106,6 +105,11 @@ def test_the_best_slice_is_no_worse_than_the_median_and_that_no_worse_than_the_w
         assert of["best"] >= of.get("median", of["best"]) >= of.get("worst", of["best"])
     else:
         assert of == {}
+
+
+def test_slices_that_a_method_kept_as_its_best_median_and_worst_are_the_last_ones():
+    values = [0.1, 0.9, 0.8, 0.7, 0.2]
+    assert gallery.own(["best", "median", "worst"], values) == [("best", 2), ("median", 3), ("worst", 4)]
 
 
 def test_tables_of_one_dataset_are_those_of_its_page():
