@@ -82,7 +82,7 @@ class SlurmExecutor:
         most: jobs in the queue at once; None: all that are ready.
 
         Raises:
-            SuiteError: there is no SLURM, or no such setting.
+            SuiteError: there is no SLURM, no such setting, or the folder cannot be written.
         """
         self._folder, self._most, self._queued = folder, most, 0
         if taken := sorted({"time", "mem", "job_name"} & settings.keys()):
@@ -93,6 +93,8 @@ class SlurmExecutor:
             self._executor.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
         except RuntimeError as error:
             raise SuiteError(f"SLURM must be at hand where a suite is run on it, but {error}") from error
+        except OSError as error:
+            raise self._unwritable(error) from error
         except (NameError, ValueError, AssertionError) as error:
             said = str(error).splitlines()[0]
             raise SuiteError(f"[slurm] takes the parameters of submitit's SlurmExecutor, but {said}") from error
@@ -103,7 +105,7 @@ class SlurmExecutor:
         return self._most is None or self._queued + beside < self._most
 
     def submit(self, tasks: Sequence[Task]) -> Iterator[Submitted]:
-        """Raises SuiteError where SLURM refuses the jobs."""
+        """Raises SuiteError where SLURM refuses the jobs, or they cannot be written."""
         first, name = tasks[0], tasks[0].name if len(tasks) == 1 else "adbench"
         timeout_min = math.ceil(60 * (first.hours or 0))
         self._executor.update_parameters(name=name, timeout_min=timeout_min, mem_gb=first.memory_gb)
@@ -111,7 +113,15 @@ class SlurmExecutor:
             jobs = self._executor.submit_array([Command(task.arguments, task.log) for task in tasks])
         except (FailedSubmissionError, UncompletedJobError) as error:
             raise SuiteError(f"SLURM does not take {name}: {error}") from error
+        except OSError as error:
+            raise self._unwritable(error) from error
         return map(self._taken, jobs, tasks)
+
+    def _unwritable(self, error: OSError) -> SuiteError:
+        return SuiteError(
+            f"SLURM gets its jobs by files, but {self._folder.parent} cannot be written ({error.strerror}). "
+            "Free some space, or name another cache with --cache."
+        )
 
     def find(self, task: Task, id: str) -> Submitted | None:
         job: submitit.Job[int] = submitit.SlurmJob(self._folder, id)

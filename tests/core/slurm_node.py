@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm")
@@ -75,9 +75,51 @@ def missing() -> str:
     return f"{', '.join(absent)} not found: apt-get install {' '.join(PACKAGES)}" if absent else ""
 
 
+@dataclass
+class Node:
+    folder: Path
+    found: dict[str, str]
+    """What the environment must have for SLURM's commands to find its daemons."""
+    ends: ExitStack
+    daemons: dict[str, _Daemon] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.found}
+
+    def start(self, command: list[str], until: list[str]) -> None:
+        """Start a daemon and wait until a command succeeds. Raises RuntimeError where it does not start."""
+        daemon = _Daemon(command, self.folder / f"{command[0]}.log", self.environment)
+        self.ends.callback(daemon.end)
+        self.daemons[command[0]] = daemon
+        end = time.monotonic() + START_S
+        while (asked := _ran(until, self.environment)).returncode:
+            if daemon.process.poll() is not None or time.monotonic() > end:
+                said = daemon.log.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"{command[0]} does not start: {asked.stdout}\n{said}")
+            time.sleep(0.2)
+
+    def start_slurmd(self) -> None:
+        ready = "sinfo --noheader --format=%T | grep -qxE 'idle|mixed|allocated'"
+        self.start(["slurmd", "-D"], until=["sh", "-c", ready])
+
+    def cancel_all(self) -> None:
+        """End all jobs, which would outlive the daemons."""
+        self.run(["scancel", "--user=root"])
+        end = time.monotonic() + START_S
+        while self.run(["squeue", "--noheader"]) and time.monotonic() < end:
+            time.sleep(0.2)
+
+    def run(self, command: list[str]) -> str:
+        """What a command says. Raises RuntimeError where it fails."""
+        if (done := _ran(command, self.environment)).returncode:
+            raise RuntimeError(f"{command[0]} failed: {done.stdout}")
+        return done.stdout
+
+
 @contextmanager
-def slurm_node(folder: Path, kill_s: int = 20) -> Iterator[dict[str, str]]:
-    """Start the daemons; yields what the environment must have for SLURM's commands to find them, and ends them.
+def slurm_node(folder: Path, kill_s: int = 20) -> Iterator[Node]:
+    """Start the daemons, and end them.
 
     kill_s: seconds that a job gets to end after SIGTERM. Raises RuntimeError where a daemon does not start.
     """
@@ -88,85 +130,62 @@ def slurm_node(folder: Path, kill_s: int = 20) -> Iterator[dict[str, str]]:
         _write(folder / name, text.format(folder=folder, host=host, kill_s=kill_s, **ports).encode())
     found = {"PATH": PATH, "SLURM_CONF": f"{folder}/slurm.conf", "MYSQL_UNIX_PORT": f"{folder}/mariadb.socket"}
     with ExitStack() as ends:
-        machine = _Machine(folder, {**os.environ, **found}, ends)
-        _start_munge(machine)
-        _start_database(machine)
-        machine.start(["slurmdbd", "-D"], until=["sacctmgr", "--noheader", "list", "cluster"])
-        machine.run(["sacctmgr", "--immediate", "add", "cluster", "node"])
-        machine.start(["slurmctld", "-D"], until=["sinfo"])
-        machine.start(["slurmd", "-D"], until=["sh", "-c", "sinfo --noheader --format=%T | grep -qx idle"])
+        node = Node(folder, found, ends)
+        _start_munge(node)
+        _start_database(node)
+        node.start(["slurmdbd", "-D"], until=["sacctmgr", "--noheader", "list", "cluster"])
+        node.run(["sacctmgr", "--immediate", "add", "cluster", "node"])
+        node.start(["slurmctld", "-D"], until=["sinfo"])
+        node.start_slurmd()
         try:
-            yield found
+            yield node
         finally:
-            machine.cancel_all()
+            node.cancel_all()
 
 
-@dataclass
-class _Machine:
-    folder: Path
-    environment: dict[str, str]
-    ends: ExitStack
+class _Daemon:
+    """In the foreground of a process that is ended by SIGTERM, and by SIGKILL where that takes long."""
 
-    def start(self, command: list[str], until: list[str]) -> None:
-        """Start a daemon and wait until a command succeeds."""
-        log = self.folder / f"{command[0]}.log"
-        daemon = self.ends.enter_context(_daemon(command, log, self.environment))
-        end = time.monotonic() + START_S
-        while (asked := _ran(until, self.environment)).returncode:
-            if daemon.poll() is not None or time.monotonic() > end:
-                said = log.read_text(encoding="utf-8", errors="replace")
-                raise RuntimeError(f"{command[0]} does not start: {asked.stdout}\n{said}")
-            time.sleep(0.2)
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
 
-    def cancel_all(self) -> None:
-        """End all jobs, which would outlive the daemons."""
-        self.run(["scancel", "--user=root"])
-        end = time.monotonic() + START_S
-        while _ran(["squeue", "--noheader"], self.environment).stdout and time.monotonic() < end:
-            time.sleep(0.2)
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
-    def run(self, command: list[str]) -> None:
-        if (done := _ran(command, self.environment)).returncode:
-            raise RuntimeError(f"{command[0]} failed: {done.stdout}")
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
-def _start_munge(machine: _Machine) -> None:
-    folder = machine.folder
+def _start_munge(node: Node) -> None:
+    folder = node.folder
     _write(folder / "munge.key", os.urandom(128))
     files = {"key-file": "key", "log-file": "log", "pid-file": "pid", "seed-file": "seed", "socket": "socket"}
     options = [f"--{option}={folder}/munge.{name}" for option, name in files.items()]
     # --force: folders above may be anybody's, as that for temporary files is
-    machine.start(
+    node.start(
         ["munged", "--foreground", "--force", *options],
         until=["munge", "--no-input", f"--socket={folder}/munge.socket"],
     )
 
 
-def _start_database(machine: _Machine) -> None:
-    folder = machine.folder
+def _start_database(node: Node) -> None:
+    folder = node.folder
     where = ["--no-defaults", "--user=root", f"--datadir={folder}/mariadb"]
-    machine.run(["mariadb-install-db", *where, "--skip-test-db"])
+    node.run(["mariadb-install-db", *where, "--skip-test-db"])
     files = [f"--{name}={folder}/mariadb.{name.partition('-')[0]}" for name in ("socket", "pid-file")]
-    machine.start(
+    node.start(
         ["mariadbd", *where, *files, "--skip-networking", "--innodb-flush-log-at-trx-commit=0"],
         until=["mariadb-admin", "--no-defaults", f"--socket={folder}/mariadb.socket", "ping"],
     )
-
-
-@contextmanager
-def _daemon(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon in the foreground, ended by SIGTERM, and by SIGKILL where that takes long."""
-    with log.open("wb") as file:
-        daemon = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-    try:
-        yield daemon
-    finally:
-        daemon.terminate()
-        try:
-            daemon.wait(START_S)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
 
 
 def _ran(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

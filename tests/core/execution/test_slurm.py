@@ -104,6 +104,17 @@ def test_a_job_that_sbatch_refuses_is_an_error_with_its_words(tmp_path, monkeypa
         SlurmExecutor(tmp_path / "%j", {}, None).submit([task(tmp_path)])
 
 
+def test_a_folder_that_cannot_be_written_is_an_error_now_or_when_jobs_are_submitted(tmp_path):
+    folder = tmp_path / "slurm"
+    runs = SlurmExecutor(folder / "%j", {}, None, cluster="local")
+    folder.rmdir()
+    folder.write_bytes(b"no folder")
+    with pytest.raises(SuiteError, match=r"slurm cannot be written .*--cache"):
+        runs.submit([task(tmp_path)])
+    with pytest.raises(SuiteError, match=r"slurm cannot be written .*--cache"):
+        SlurmExecutor(folder / "%j", {}, None, cluster="local")
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [({"partitoin": "gpu"}, "partitoin"), ({"time": 5}, r"those of \[limits\]")],

@@ -24,8 +24,8 @@ def node(tmp_path_factory):
             pytest.fail(f"ADBENCH_SLURM_TESTS is set, but {why}")
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("slurm") / "node"
-    with pytest.MonkeyPatch.context() as patched, slurm_node.slurm_node(folder) as found:
-        for name, value in found.items():
+    with pytest.MonkeyPatch.context() as patched, slurm_node.slurm_node(folder) as started:
+        for name, value in started.found.items():
             patched.setenv(name, value)
         yield
 

@@ -1,0 +1,161 @@
+"""Kill workers, drivers and nodes of a suite, interrupt it, fill its disk; does it end as if nothing had been?
+
+    python benchmarks/suite_faults [--on local ray slurm] [--faults 200] [--minutes 25] [--seed 0]
+
+A suite of three tiny trainings on `phantom`, two of which share a part, is run by processes of this machine, by a
+cluster of Ray with two nodes, or by a SLURM of one node, both started for it here. Drivers, and jobs of this machine,
+are forked from this process, which has imported all that they need. Jobs write a checkpoint after every step, a driver
+of another host counts as gone after some seconds, not a minute, and SLURM is asked for states every two seconds;
+nothing else differs from `adbench suite run`. Each trial has one to four faults, then `suite retry` and `suite run`
+finish the suite:
+
+- its records are those of a run of one cell after another, but for date, environment and times;
+- no part was trained to its end twice;
+- every part, checkpoint and score map agrees with its hash, and every record can be read;
+- no process is left, no driver ended in a traceback, and one more `suite run` has nothing to do.
+
+Exit code 1 where one of these does not hold; the folder of such a trial is kept. It needs Linux and root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch starts
+
+from clusters import Cluster, cluster
+from faults import COMMON, FULL, LAST, Fault, faults_of
+from forking import fork
+from submitit import SlurmJob
+from trial import Trial, WrongError, check, run_serial, write_suite
+
+from adbench.errors import AdbenchError
+from adbench.execution import driver, ledger, process
+
+ENGINES = ("local", "ray", "slurm")
+MOST = 4
+"""Faults of one trial."""
+OWN = 3
+"""How much more often than others what is of one executor alone."""
+
+
+@dataclass
+class Tally:
+    """Of one executor, by fault."""
+
+    struck: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    runs: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Of `suite run` that it took to finish."""
+
+    def rows(self, on: str, faults: Mapping[str, Fault]) -> list[str]:
+        """Of a table in Markdown."""
+        said = [
+            f"| {on} | {name} | {self.struck[name]} | {self.wrong[name]} | {max(self.runs[name], default='-')} |"
+            for name in faults
+        ]
+        return [*said, f"| {on} | all | {self.struck.total()} | {self.wrong.total()} | |"]
+
+
+def chosen(chance: random.Random, faults: Mapping[str, Fault]) -> list[str]:
+    """What is to happen in a trial, one after another; what is of one executor alone, more often."""
+    weights = [1 if name in COMMON else OWN for name in faults]
+    names = sorted(chance.choices(list(faults), weights, k=chance.randint(1, MOST)), key=lambda name: name in LAST)
+    return [FULL] if FULL in names else names
+
+
+def befalls(trial: Trial, fault: Fault) -> bool:
+    """Whether a fault struck a suite that was not done."""
+    if trial.is_done:
+        return False
+    trial.retry()
+    return fault(trial)
+
+
+def try_once(trial: Trial, faults: Mapping[str, Fault], serial: Path, tally: Tally) -> None:
+    """Some faults, and then everything to its end."""
+    names = chosen(trial.chance, faults)
+    try:
+        struck = [name for name in names if befalls(trial, faults[name])]
+        runs = trial.finish()
+        check(trial, serial)
+    except (WrongError, TimeoutError, AdbenchError, RuntimeError, OSError) as error:
+        print(f"{', then '.join(names)}: {type(error).__name__}: {error}\n{trial.folder}", flush=True)
+        tally.wrong.update(names)
+        return
+    print(f"{', then '.join(struck) or 'nothing'}: as if nothing had been", flush=True)
+    tally.struck.update(struck)
+    for name in struck:
+        tally.runs[name].append(runs)
+    trial.remove()
+
+
+def try_often(on: str, there: Cluster, root: Path, serial: Path, given: argparse.Namespace) -> Tally:
+    write_suite(root / "suite.toml", there.tables)
+    faults, tally = faults_of(there), Tally()
+    duration_s = undisturbed_s(Trial(_made(root / "undisturbed"), random.Random(), there.words), serial)
+    print(f"{on}, undisturbed: {duration_s:.1f} s", flush=True)
+    began = time.monotonic()
+    for n in count():
+        if time.monotonic() - began > 60 * given.minutes or tally.struck.total() >= given.faults:
+            break
+        chance = random.Random(f"{given.seed}-{on}-{n}")
+        try_once(Trial(_made(root / f"trial-{n}"), chance, there.words, duration_s), faults, serial, tally)
+        took_s = time.monotonic() - began
+        print(f"{on}: {tally.struck.total()} struck, {tally.wrong.total()} wrong, {took_s:.0f} s", flush=True)
+    return tally
+
+
+def undisturbed_s(trial: Trial, serial: Path) -> float:
+    began = time.monotonic()
+    trial.finish()
+    took_s = time.monotonic() - began
+    check(trial, serial)
+    return took_s
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--faults", type=int, default=200, help="of each executor")
+    parser.add_argument("--minutes", type=float, default=25.0, help="for each executor")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    root, rows, wrong = Path(tempfile.mkdtemp(prefix="adbench-faults-")), [], 0
+    process.begin = fork
+    driver.POLL_S, ledger.SILENT_S = 0.05, 5.0
+    SlurmJob.watcher._delay_s = 2
+    serial = run_serial(root / "serial")
+    for on in given.on:
+        with cluster(on, _made(root / on)) as there:
+            tally = try_often(on, there, root / on, serial, given)
+            rows += tally.rows(on, faults_of(there))
+            wrong += tally.wrong.total()
+    print(
+        "\n".join(
+            ["| on | fault | struck | wrong | runs to finish, at most |", "| --- | --- | ---: | ---: | ---: |", *rows]
+        )
+    )
+    if not wrong:
+        shutil.rmtree(root)
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
