@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from adbench.devices.times import Timing
-from adbench.errors import RecordError, counted
+from adbench.errors import RecordError
 from adbench.results.formats import seconds
 from adbench.results.record import SCHEMA_VERSION, EnvironmentRecord, Model, read_model, write_text
 
@@ -54,7 +54,7 @@ class TimingFile(Model):
 
 def device_label(environment: EnvironmentRecord) -> str:
     """`cpu (Some CPU, 2 threads), float32`: times with the same label are of one device and may be compared."""
-    threads = f", {counted(environment.threads, 'thread')}" if environment.device == "cpu" else ""
+    threads = f", {environment.threads} threads" if environment.device == "cpu" else ""
     return f"{environment.device} ({environment.device_name}{threads}), {environment.precision}"
 
 
