@@ -128,7 +128,7 @@ def stands_on(row: pd.Series, pairs: Paired | None) -> str:
         text += f", {pairs.subjects} of them with lesions"
     small = " That is very few: take every number as an example." if subjects < FEW else ""
     return (
-        f"{text}; {100 * row['prevalence']:.2f} % of the pixels are lesion.{small}" if row["prevalence"] else text + "."
+        f"{text}; {100 * row['prevalence']:.2f} % of the pixels that count are lesion.{small}" if row["prevalence"] else text + "."
     )
 
 
