@@ -127,8 +127,8 @@ def stands_on(row: pd.Series, pairs: Paired | None) -> str:
     if pairs:
         text += f", {pairs.subjects} of them with lesions"
     small = " That is very few: take every number as an example." if subjects < FEW else ""
-    share = f"{100 * row['prevalence']:.2f} % of the pixels that count are lesion"
-    return f"{text}; {share}.{small}" if row["prevalence"] else f"{text}."
+    share = row["prevalence"]
+    return f"{text}; {100 * share:.2f} % of the pixels that count are lesion.{small}" if share else f"{text}."
 
 
 def how_compared(pairs: Paired | None, single: bool) -> str:
