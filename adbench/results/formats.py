@@ -37,6 +37,8 @@ def seconds(value: float | None) -> str:
     """Seconds to about three digits, without a unit."""
     if value is None or is_missing(value):
         return NONE
+    if 0 < value < 0.0001:
+        return "<0.0001"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
     return f"{value:.{digits}f}"
 

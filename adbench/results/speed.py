@@ -59,7 +59,7 @@ class Speed:
         axes.set_xlabel(f"seconds for 100 slices, on {self.conditions}", fontsize=8)
         axes.set_ylabel(METRICS[PRIMARY].title, fontsize=8)
         axes.tick_params(labelsize=8)
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
         axes.grid(alpha=0.3)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={KEY: self.key, "Software": None})
