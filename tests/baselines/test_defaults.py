@@ -23,6 +23,7 @@ from adbench_baselines import (
     patchcore,
     pddpm,
     reflect,
+    thor,
 )
 from adbench_baselines.diffusion import unet
 from adbench_baselines.networks import vqvae, wgan_training
@@ -49,6 +50,7 @@ PARTS: dict[str, tuple[int, type[BaseModel]]] = {
     "disyre": (disyre.DISYRE.part_version, disyre.DISYREConfig),
     "anoddpm": (anoddpm.AnoDDPM.part_version, anoddpm.AnoDDPMConfig),
     "pddpm": (pddpm.PDDPM.part_version, pddpm.PDDPMConfig),
+    "thor": (thor.Thor.part_version, thor.ThorConfig),
     "andi": (andi.ANDi.part_version, andi.ANDiConfig),
     "fpi": (fpi.FPI.part_version, fpi.FPIConfig),
     "cddpm": (cddpm.CDDPM.part_version, cddpm.CDDPMConfig),

@@ -66,6 +66,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     "vae": {**AE, "latent_size": 8},
     "dae": {**AE, "channels": (8, 8), "cell_px": 4, "noise_std": 0.4, "margin": 0.05},
     "anoddpm": {**PIXEL, "steps": 150, "start_t": 200, "t_last": 300, "reverse_steps": 5},
+    "thor": {**PIXEL, "steps": 150, "start_t": 200, "t_last": 300, "reverse_steps": 8, "harmonised_at": (100, 50)},
     "pddpm": {**PIXEL, "steps": 150},
     "andi": {**PIXEL, "steps": 150, "t_last": 300, "timesteps": 5, "median_px": 3},
     "disyre": {**PIXEL, "steps": 150, "timesteps": 5},
@@ -89,7 +90,7 @@ OWN: dict[str, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 """Settings of the methods that are no diffusion method with a mask."""
-LONG = ("anoddpm", "cddpm", "mad-ad", "pddpm", "reflect")
+LONG = ("anoddpm", "cddpm", "mad-ad", "pddpm", "reflect", "thor")
 """Tested among the slow, as f = 8 is: methods with the same networks are tested always."""
 
 
