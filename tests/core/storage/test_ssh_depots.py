@@ -15,6 +15,8 @@ from adbench.storage.depot import Depot
 from adbench.storage.store import ArtifactStore
 from adbench.storage.travel import parts_at, pull, push
 
+pytestmark = pytest.mark.slow  # they start a server
+
 
 class _Open(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:

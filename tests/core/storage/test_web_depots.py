@@ -16,6 +16,8 @@ from adbench.storage.spec import canonical_hash
 from adbench.storage.store import ArtifactStore
 from adbench.storage.travel import parts_at, parts_of, pull, push
 
+pytestmark = pytest.mark.slow  # they start a server
+
 
 @pytest.fixture
 def home(tmp_path) -> ArtifactStore:
