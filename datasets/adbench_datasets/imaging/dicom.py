@@ -8,7 +8,8 @@ place, a tilted gantry, enhanced multi-frame files, inverted grey (MONOCHROME1),
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ def find_series(paths: Iterable[Path]) -> list[Series]:
     for path in paths:
         header = _read(path, header_only=True)
         if "Rows" in header:
-            groups.setdefault(_group(header), []).append((path, header))
+            with _parsed(path):
+                groups.setdefault(_group(header), []).append((path, header))
+        elif _is_image(header):
+            raise CaseError(path, "is an image by its class, or says no class, but has none: it is cut short.")
     return [
         Series(tuple(path for path, _ in members), _modality(members[0][1]), _told([header for _, header in members]))
         for members in groups.values()
@@ -81,7 +85,8 @@ def read_series(series: Series) -> Stored:
     rows, columns, n = int(headers[0].Rows), int(headers[0].Columns), len(headers)
     if rows * columns * n * 4 > MAX_BYTES:
         raise CaseError(first, f"{columns} x {rows} x {n} voxels are more than the limit of {MAX_BYTES} bytes.")
-    affine, order = _place(first, headers)
+    with _parsed(first):
+        affine, order = _place(first, headers)
     volume = np.empty((columns, rows, n), np.float32, order="F")
     for k, i in enumerate(order):
         volume[..., k] = _pixels(series.files[i], rows, columns).T
@@ -100,6 +105,21 @@ def _read(path: Path, header_only: bool) -> Any:
         return dcmread(path, stop_before_pixels=header_only, specific_tags=list(HEADER) if header_only else None)
     except Exception as error:  # of damaged files pydicom raises anything
         raise CaseError(path, f"cannot be read as DICOM ({error}): it is damaged or cut short.") from error
+
+
+def _is_image(header: Any) -> bool:
+    """Whether a file without rows should have them: others are directories, reports and the like."""
+    of = getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID")
+    return of is None or "Image Storage" in of.name
+
+
+@contextmanager
+def _parsed(path: Path) -> Iterator[None]:
+    """Raise CaseError for what a header says in another form than it must."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise CaseError(path, f"has a value in its header that cannot be read ({error}).") from error
 
 
 def _group(header: Any) -> tuple[Any, ...]:
