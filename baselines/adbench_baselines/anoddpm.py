@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.training.part import Size
-from adbench_baselines.diffusion.pixels import NoiseNet, SimplexConfig, SimplexDiffusion, centred, restored
+from adbench_baselines.diffusion.pixels import FieldNet, SimplexConfig, SimplexDiffusion, centred, restored
 from adbench_baselines.diffusion.schedule import ddim_step, descent, predict_eps, predict_x_0, q_sample
 from adbench_baselines.networks.pixel import pixel_sizes
 
@@ -54,17 +54,6 @@ class AnoDDPMConfig(SimplexConfig):
     def _start_is_trained(self) -> Self:
         self.check_trained("start_t", self.start_t)
         return self
-
-
-class AnoNet(NoiseNet):
-    """eps_theta of simplex noise."""
-
-    def __init__(self, config: AnoDDPMConfig) -> None:
-        super().__init__(config)
-        self.config = config
-
-    def draw(self, n: int, size: Size, generator: torch.Generator) -> Tensor:
-        return self.config.field(n, size, generator)
 
 
 class AnoDDPM(SimplexDiffusion[AnoDDPMConfig]):
@@ -91,7 +80,7 @@ class AnoDDPM(SimplexDiffusion[AnoDDPMConfig]):
         return {"reverse": len(self.path)}
 
     def network(self, size: Size) -> nn.Module:
-        return AnoNet(self.config)
+        return FieldNet(self.config)
 
     def shortened(self, passes: int) -> Self:
         return self.with_settings(reverse_steps=min(passes, self.config.reverse_steps))

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from adbench.contracts.detector import DetectorInfo
 from adbench.contracts.search import Choice, Integer, Real, SearchSpace
 from adbench.training.part import Size
-from adbench_baselines.diffusion.pixels import NoiseNet, SimplexConfig, SimplexDiffusion, centred, restored
+from adbench_baselines.diffusion.pixels import FieldNet, SimplexConfig, SimplexDiffusion, centred, restored
 from adbench_baselines.diffusion.schedule import ddim_step, descent, predict_eps, predict_x_0, q_sample
 from adbench_baselines.images.filters import gaussian
 from adbench_baselines.images.ssim import ssim_map
@@ -89,17 +89,6 @@ class ThorConfig(SimplexConfig):
         return frozenset(next((t for t, _ in self.path if t <= time), last) for time in times)
 
 
-class ThorNet(NoiseNet):
-    """eps_theta."""
-
-    def __init__(self, config: ThorConfig) -> None:
-        super().__init__(config)
-        self.config = config
-
-    def draw(self, n: int, size: Size, generator: torch.Generator) -> Tensor:
-        return self.config.field(n, size, generator)
-
-
 class Thor(SimplexDiffusion[ThorConfig]):
     """THOR: harmonic mean of the anomaly maps of a way back that keeps what they call healthy."""
 
@@ -119,7 +108,7 @@ class Thor(SimplexDiffusion[ThorConfig]):
         return {"reverse": len(self.config.path)}
 
     def network(self, size: Size) -> nn.Module:
-        return ThorNet(self.config)
+        return FieldNet(self.config)
 
     def shortened(self, passes: int) -> Self:
         return self.with_settings(reverse_steps=min(passes, self.config.reverse_steps))

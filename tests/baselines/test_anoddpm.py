@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adbench_baselines.anoddpm import AnoDDPM, AnoDDPMConfig, AnoNet
-from adbench_baselines.diffusion.pixels import centred, restored
+from adbench_baselines.anoddpm import AnoDDPM, AnoDDPMConfig
+from adbench_baselines.diffusion.pixels import FieldNet, centred, restored
 from adbench_baselines.diffusion.schedule import posterior_mean, predict_x_0, q_sample
 from tiny_nets import Oracle, fitted, sick
 
@@ -57,7 +57,7 @@ def test_the_first_wavelength_is_a_quarter_of_the_side_so_64_px_of_256():
 
 @pytest.mark.parametrize(("noise", "white"), [("simplex", False), ("gaussian", True)])
 def test_training_adds_the_noise_that_is_asked_for(noise, white, monkeypatch):
-    net, seen = AnoNet(AnoDDPMConfig(**{**SHORT, "noise": noise})), []
+    net, seen = FieldNet(AnoDDPMConfig(**{**SHORT, "noise": noise})), []
     monkeypatch.setattr(net, "steps", lambda n, generator: torch.full((n,), 30))
     monkeypatch.setattr(net, "forward", lambda x, t: seen.append(x) or x)
     images = torch.full((64, 1, 32, 32), 0.5)  # 0 when centred: x_t is the noise
@@ -68,7 +68,7 @@ def test_training_adds_the_noise_that_is_asked_for(noise, white, monkeypatch):
 
 
 def test_training_draws_no_step_beyond_the_last():
-    net = AnoNet(AnoDDPMConfig(**SHORT))
+    net = FieldNet(AnoDDPMConfig(**SHORT))
     drawn = net.steps(2000, stream("steps", 0))
     assert set(drawn.tolist()) == set(range(1, 31))
 

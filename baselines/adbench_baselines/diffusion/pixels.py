@@ -103,6 +103,17 @@ class NoiseNet(DiffusedNet):
         return (eps - self(x_t, t.to(images.device))).square().mean()
 
 
+class FieldNet(NoiseNet):
+    """eps_theta of the noise that the config names."""
+
+    def __init__(self, config: SimplexConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def draw(self, n: int, size: Size, generator: torch.Generator) -> Tensor:
+        return self.config.field(n, size, generator)
+
+
 def centred(images: Tensor) -> Tensor:
     """[0, 1] -> [-1, 1]."""
     return 2 * images - 1
