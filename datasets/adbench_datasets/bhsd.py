@@ -86,4 +86,4 @@ def _named(folder: Path) -> dict[str, Path]:
 def _case(name: str, scan: Path, mask: Path | None) -> Case:
     patient, study = name.split("_ID_")
     lesion = FileRef(mask) if mask else None
-    return Case(f"bhsd/{patient}", FileRef(scan), lesion, labels=LABELS, session=f"ID_{study}")
+    return Case(f"bhsd/{patient}", FileRef(scan), lesion, labels=LABELS, session=f"ID_{study}", shows_lesion=True)

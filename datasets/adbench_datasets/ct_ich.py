@@ -116,7 +116,7 @@ def _slices(place: Path) -> tuple[list[Case], list[Path]]:
             images.append(FileRef(path))
             masks.append(FileRef(mask) if mask else None)
         if images:
-            cases.append(Case(f"ct-ich/{patient.name}", images, masks, labels=Labels(threshold=128)))
+            cases.append(Case(f"ct-ich/{patient.name}", images, masks, labels=Labels(threshold=128), shows_lesion=True))
     return cases, left_out
 
 

@@ -43,7 +43,9 @@ class Instance22(ScanDataset[ScanConfig]):
         scans, masks = by_stem(place / "data"), by_stem(place / "label")
         check_names(masks, scans, place / "label")
         return [
-            Case(f"instance22/{name}", FileRef(scan), FileRef(masks[name]) if name in masks else None)
+            Case(
+                f"instance22/{name}", FileRef(scan), FileRef(masks[name]) if name in masks else None, shows_lesion=True
+            )
             for name, scan in scans.items()
         ]
 

@@ -110,7 +110,7 @@ def _case(folder: Path, site: str, config: WMHConfig) -> Case:
     image = _nifti(folder / config.source / f"{config.modality}.nii.gz")
     mask = _nifti(folder / "wmh.nii.gz")
     lesion = FileRef(mask) if exists(mask) else None
-    return Case(f"wmh/{site}/{folder.name}", FileRef(image), lesion, labels=LABELS)
+    return Case(f"wmh/{site}/{folder.name}", FileRef(image), lesion, labels=LABELS, shows_lesion=True)
 
 
 def _nifti(path: Path) -> Path:

@@ -14,6 +14,7 @@ from adbench_datasets.ct_bleeds import KCH, Chronic, Cromis
 from adbench_datasets.ct_ich import CTICH
 from adbench_datasets.instance22 import Instance22
 from adbench_datasets.layouts.scans import ScanDataset
+from PIL import Image
 
 from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
@@ -132,6 +133,18 @@ def test_a_slice_of_which_nothing_says_that_it_is_free_of_bleeds_is_left_out_and
     assert len(case.image) == len(case.lesion) == head_files.SHAPE[2] - 1
     assert "1 slices are left out" in notes[0]
     assert f"{number}.jpg" in notes[0]
+
+
+def test_a_mask_of_a_bleeding_slice_that_is_all_black_leaves_its_patient_out_by_name(tmp_path):
+    layouts_ct.make_ct_ich(tmp_path, "1.0.0")
+    brain = next(tmp_path.rglob("050/brain"))
+    mask = min(brain.glob("*_HGE_Seg.jpg"), key=lambda path: int(path.name.split("_")[0]))
+    Image.fromarray(np.zeros_like(np.asarray(Image.open(mask)))).save(mask)
+    with pytest.raises(DataError, match=rf"1 of 4 cannot be used: .*050/brain/{mask.name}: the mask is all zero"):
+        make(CTICH, tmp_path).load_test()
+    subjects = make(CTICH, tmp_path, max_skipped_fraction=0.5).load_test().subjects
+    assert "ct-ich/049" in subjects
+    assert "ct-ich/050" not in subjects
 
 
 def test_where_both_releases_are_there_the_one_in_hu_is_read(tmp_path):

@@ -374,6 +374,10 @@ TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
         "'lesion' is there twice",
     ),
     "second column in capitals": (lambda r: table(r, [row + "," for row in rows()], HEADER + ",Lesion"), "there twice"),
+    "a row without its last cells": (
+        lambda r: table(r, [row.rpartition(",")[0] for row in rows()[:1]] + rows()[1:]),
+        "row 2 has 4 cells for 5 columns: add the missing ones",
+    ),
     "one file twice": (
         lambda r: table(r, [*rows(), "./test/images/x0.png,test/lesions/x0.png,,x0,test"]),
         "x0.png.* hold the same pixels",

@@ -63,7 +63,7 @@ class Case:
     session: str = ""
     """Tells several examinations of a subject apart."""
     shows_lesion: bool = False
-    """Whether the layout says that the mask shows a lesion: one that is all zero is then no mask of this image."""
+    """Whether the layout says that each mask shows a lesion: one that is all zero is then no mask of its image."""
     strata: Mapping[str, str] = field(default_factory=dict)
     """What groups people: scanner, sex, age by decade; where the set says so."""
 

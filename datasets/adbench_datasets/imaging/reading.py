@@ -45,8 +45,8 @@ def read_case(case: Case, root: Path, channel: int | None = None, first_volume: 
         placed = _on_grid(image, mask, notes)
         lesion, ignore, said = read_labels(placed, mask.name, case.labels, _in_slices(case.lesion))
         notes += said
-        if case.shows_lesion and not lesion.any():
-            raise CaseError(mask.name, EMPTY_MASK)
+        if case.shows_lesion and (empty := _empty(case.lesion, lesion)):
+            raise CaseError(empty[0], EMPTY_MASK)
     elif not case.lesion_free:
         raise CaseError(
             image.name, "has no lesion mask, nor is it known to be free of lesions. Add one, or leave it out."
@@ -85,6 +85,14 @@ def as_scan(image: Stored, subject: str, sized: bool = True) -> Scan:
 
 def _in_slices(files: Files) -> bool:
     return is_picture(files) if isinstance(files, FileRef) else True
+
+
+def _empty(masks: Files, lesion: NDArray[np.bool_]) -> list[FileRef]:
+    """Those of the files that show no lesion: of slices each one, but where there is none."""
+    if isinstance(masks, FileRef):
+        return [] if lesion.any() else [masks]
+    flags = np.asarray(lesion.any(axis=(0, 1)))
+    return [ref for ref, shown in zip(masks, flags, strict=True) if ref is not None and not shown]
 
 
 def _read(

@@ -56,8 +56,12 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def _row(path: Path, line: int, names: list[str], cells: list[str], keys: Mapping[str, str]) -> dict[str, str]:
     if len(cells) > len(names):
         raise DataError(f"{path}, row {line} has {len(cells)} cells for {len(names)} columns: quote its commas.")
-    padded = cells + [""] * (len(names) - len(cells))
-    return {keys.get(name, name): cell.strip() for name, cell in zip(names, padded, strict=True)}
+    if len(cells) < len(names):
+        raise DataError(
+            f"{path}, row {line} has {len(cells)} cells for {len(names)} columns: add the missing ones, empty where "
+            "nothing is known."
+        )
+    return {keys.get(name, name): cell.strip() for name, cell in zip(names, cells, strict=True)}
 
 
 def split_of(path: Path, line: int, value: str) -> str | None:

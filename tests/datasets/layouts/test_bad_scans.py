@@ -198,23 +198,20 @@ def test_a_folder_without_permission_is_named(tmp_path):
         folder.chmod(0o755)
 
 
-def test_an_empty_mask_is_a_clean_scan_and_no_fault(tmp_path, whole):
+def test_an_empty_mask_in_a_set_of_bleeds_is_no_clean_scan(tmp_path, whole):
     layouts_ct.make_instance22(tmp_path)
     rewrite(mask(tmp_path), np.zeros_like, "u1")
-    test = make(Instance22, tmp_path).load_test()
-    found = by_subject(test)
-    assert test.lesions is not None
-    of_bad = np.array([BAD in subject for subject in test.subjects])
-    assert of_bad.any()
-    assert not test.lesions[of_bad].any()
-    assert {s: d for s, d in found.items() if BAD not in s} == {s: d for s, d in whole.items() if BAD not in s}
+    with pytest.raises(DataError, match=r"1 of 4 cannot be used: train/label/002.nii.gz: the mask is all zero"):
+        make(Instance22, tmp_path).load_test()
+    left = by_subject(make(Instance22, tmp_path, max_skipped_fraction=0.5).load_test())
+    assert left == {subject: found for subject, found in whole.items() if BAD not in subject}
 
 
 def test_where_all_masks_are_empty_there_is_nothing_to_measure(tmp_path):
     layouts_ct.make_instance22(tmp_path)
     for path in (tmp_path / "train" / "label").iterdir():
         rewrite(path, np.zeros_like, "u1")
-    with pytest.raises(DataError, match="at least one lesion pixel"):
+    with pytest.raises(DataError, match="4 of 4 cannot be used"):
         make(Instance22, tmp_path).load()
 
 
