@@ -145,7 +145,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         return reader.prepared(scan, self.config, force)
 
     def traits(self, split: Split) -> Sequence[Traits]:
-        """What some scans of a split are like, spread over its scans; they are read for it."""
+        """What some scans of a split are like, at even distances among its scans; they are read for it."""
         root, sources = self._root(), sorted({source.rpartition("[")[0] for source in split.sources})
         cases = {_relative(refs_of(case.image)[0], root): case for case in self.cases(root)}
         taken = [cases[source] for source in sources[:: -(-len(sources) // TRAITED) or 1]]
