@@ -71,8 +71,8 @@ def check(
     problems = findings.problems
     if as_json:
         found = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
-        kinds = [asdict(kind) for kind in findings.kinds()]
-        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": kinds})
+        alike = [asdict(one) for one in findings.alike()]
+        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": alike})
     else:
         console.show_findings(name, findings, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)

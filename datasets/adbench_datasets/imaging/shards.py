@@ -77,9 +77,10 @@ def make_shard(make: Make, case: Any, key: str, shards: Path) -> tuple[str, tupl
         "facts": made.facts,
     }
     buffer = io.BytesIO()
-    masks: dict[str, Any] = {name: np.packbits(getattr(made, name), axis=-1) for name in MASKS}
+    arrays: dict[str, Any] = {name: np.packbits(getattr(made, name), axis=-1) for name in MASKS}
+    arrays[CONTENTS] = made.contents
     note = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    np.savez(buffer, images=made.images, meta=note, **masks, **{CONTENTS: made.contents})
+    np.savez(buffer, images=made.images, meta=note, **arrays)
     with writing(shards):
         write_atomic(shards / f"{key}.npz", buffer.getvalue())
     return key, None
