@@ -72,3 +72,8 @@ def precision(device: torch.device) -> Precision:
 def autocast(device: torch.device) -> AbstractContextManager[object]:
     """bf16 autocast where that was decided (`computing`), else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bf16")
+
+
+def in_float32(device: torch.device) -> AbstractContextManager[object]:
+    """No bf16 within the block, whatever was decided: for what has too few digits in it."""
+    return torch.autocast(device.type, enabled=False)
