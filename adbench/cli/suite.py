@@ -196,9 +196,9 @@ def _show_plan(planned: Sequence[PlannedJob]) -> None:
     states = [each.status for each in planned]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("to do", "done", "cannot run"))
     console.say(f"{counted(len(planned), 'job')}: {counts}; {counted(len(all_parts(planned)), 'part')} to make")
-    if "to do" not in states:
+    if set(states) <= {"done"}:
         console.say("nothing to do")
-    elif (total := seconds(planned)) is not None:
+    elif "to do" in states and (total := seconds(planned)) is not None:
         console.say(f"estimated time, one after another on this device: {formats.duration(total)}")
 
 
