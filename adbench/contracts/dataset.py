@@ -29,6 +29,11 @@ class DatasetConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+SEEN_IN_IMAGES = frozenset({"unmatched"})
+"""Fields of any dataset that decide only which images there are, which their fingerprint tells: no part of an identity,
+so that results do not hang on what was said of images without a mask where there were none."""
+
+
 @dataclass(frozen=True)
 class Reported:
     """A number that a publication prints for a method on a dataset."""

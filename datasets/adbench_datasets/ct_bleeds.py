@@ -27,7 +27,7 @@ from adbench_datasets.layouts.discovery import (
     subject_of,
 )
 from adbench_datasets.layouts.reported import reported_on
-from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig, Unmatched
+from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
 
@@ -41,7 +41,6 @@ LAYOUT = "not public; ask its owners. Any CT with masks can be given in the same
 class BleedsConfig(ScanConfig):
     table: str | None = Field(None, description="name of the table below the data root; null: look for the usual names")
     lesion_values: LesionValues = None
-    unmatched: Unmatched = "refuse"
     subject_pattern: Pattern | None = Field(
         None, description="regular expression whose group 1 is the subject in a file's name; null: the whole name"
     )

@@ -10,7 +10,6 @@ pathology of such subjects, not near a slice with some. Test: all kept slices of
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 from abc import abstractmethod
@@ -70,7 +69,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """Find the cases below `root` (exists) in any order, without reading images.
 
         Raises DataError saying what was looked for, and where. A case with neither a mask nor `lesion_free` may be
-        returned: it is skipped and counted.
+        returned: `unmatched` says what becomes of it.
         """
 
     def release(self, root: Path) -> str:
@@ -189,7 +188,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def _prepare(self) -> SliceCache:
         root = self._root()
-        cases = self._cases = [self._judged(case) for case in self.cases(root)]
+        cases = self._cases = [skipped.judged(case, self.config) for case in self.cases(root)]
         check_cases(cases)
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
@@ -207,12 +206,6 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         make = partial(_prepare_case, type(self), self.config, root)
         folder = self._cache_root() / f"{type(self).__name__.lower()}-{key}"
         return SliceCache.get(folder, jobs, self.config.size, make, self.runtime)
-
-    def _judged(self, case: Case) -> Case:
-        """A case with what the user says of images without a mask."""
-        if self.config.unmatched != "healthy":
-            return case
-        return dataclasses.replace(case, shows_lesion=False, lesion_free=case.lesion_free or case.lesion is None)
 
     def _job(self, case: Case, role: str, root: Path, hashes: Mapping[FileRef, str]) -> Job:
         """The key holds all that decides the pixels; roles are in the key of the whole cache."""
@@ -284,13 +277,12 @@ def _can_train(cache: SliceCache) -> bool:
 
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:
     """Read and prepare one case, in a worker process."""
-    if case.lesion is None and not case.lesion_free:
-        raise DataError(skipped.NO_LABEL)
+    skipped.check_known(case)
     dataset = cls(config, root)
     try:
         return prepare(dataset.read(case), config, dataset.units(case))
     except CaseError as error:
-        raise CaseError(error.file.removeprefix(f"{root}{os.sep}"), error.what) from error
+        raise CaseError(error.file.removeprefix(f"{root}{os.sep}"), skipped.reason(case, error)) from error
 
 
 def _relative(ref: FileRef, root: Path) -> str:
