@@ -36,8 +36,9 @@ def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture
     if is_picture and labels.others == "lesion" and _is_damaged(mask):
         return _black_and_white(mask, name)
     whole = _whole(mask, name)
-    lesion, ignore, background = (_among(whole, s) for s in (labels.lesion, labels.ignore, labels.background))
-    rest = ~(lesion | ignore | background)
+    lesion, ignore = _among(whole, labels.lesion), _among(whole, labels.ignore)
+    rest = _among(whole, labels.lesion | labels.ignore | labels.background)
+    np.logical_not(rest, out=rest)
     notes: tuple[str, ...] = ()
     if rest.any():
         values = np.unique(whole[rest])
@@ -111,7 +112,8 @@ def _among(values: NDArray[np.float32], wanted: Iterable[int]) -> NDArray[np.boo
     """Where values are one of a few; unlike numpy's isin it does not copy a view."""
     found = np.zeros_like(values, dtype=bool)
     for value in wanted:
-        found |= values == value
+        for k in range(values.shape[2]):  # a slice at a time: a mask may be large
+            found[..., k] |= values[..., k] == value
     return found
 
 

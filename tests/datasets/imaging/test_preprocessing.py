@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from adbench_datasets.imaging.cases import Scan
-from adbench_datasets.imaging.preprocessing import Kind, intensities, prepare
+from adbench_datasets.imaging.preprocessing import Kind, prepare, scale_of
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.region import otsu, region_of
 from adbench_datasets.imaging.slice_plan import SlicePlan, as_stored, axial, restore
@@ -75,7 +75,8 @@ def test_without_resampling_pixels_are_copied_and_masks_come_back_exactly(spacin
     given = scan()
     made = prepare(given, config(spacing_mm=spacing_mm, min_area_fraction=0), "mri")
     assert made.plan.step == (1.0, 1.0)
-    values = intensities(given, region_of(given, "mri"), "mri", config())
+    region = region_of(given, "mri")
+    values = scale_of(given, region, "mri", config())(given.image) * region
     assert (restore(made.images, made.plan) == values).all()
     assert (restore(made.lesions.astype(np.float32), made.plan) == LESION).all()
     assert (restore(made.brains.astype(np.float32), made.plan) == region_of(given, "mri")).all()
