@@ -29,7 +29,7 @@ from adbench_datasets.layouts.discovery import (
 from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
-from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of, tell_unread
 
 IMAGES = ("images", "image", "ct", "CT", "scans", "data", "imagesTr")
 MASKS = ("masks", "mask", "labels", "label", "lesions", "segmentations", "labelsTr")
@@ -78,6 +78,7 @@ class Bleeds(ScanDataset[BleedsConfig]):
 
     def _from_table(self, table: Path, root: Path) -> list[Case]:
         rows = read_table(table, COLUMNS)
+        tell_unread(table, rows, COLUMNS, self.runtime)
         splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
         all_or_none(table, splits)
         return [

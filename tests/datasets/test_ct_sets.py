@@ -137,6 +137,27 @@ def test_a_slice_of_which_nothing_says_that_it_is_free_of_bleeds_is_a_case_witho
     assert problem.file.endswith(f"049/brain/{number}.jpg")
 
 
+def test_masks_of_ct_ich_that_jpeg_has_damaged_are_said_and_whole_ones_not(tmp_path):
+    layouts_ct.make_ct_ich(tmp_path / "jpeg", "1.0.0")
+    layouts_ct.make_ct_ich(tmp_path / "nifti", "1.3.1")
+    said: dict[str, list[str]] = {"jpeg": [], "nifti": []}
+    for release, notes in said.items():
+        make(CTICH, tmp_path / release, notes).load_test()
+    assert "what reaches 128 is taken as lesion (3 of 4 cases, first" in " ".join(said["jpeg"])
+    assert "reaches" not in " ".join(said["nifti"])
+
+
+@pytest.mark.parametrize("cls", [Cromis, KCH, Chronic])
+def test_columns_of_a_table_that_are_not_read_are_said(tmp_path, cls):
+    layouts_ct.make_bleeds(tmp_path, "csv")
+    table = tmp_path / "cases.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([f"{lines[0]},Brain,note", *(f"{line},x,y" for line in lines[1:])]), encoding="utf-8")
+    notes: list[str] = []
+    make(cls, tmp_path, notes).cases(tmp_path)
+    assert notes == [f"{table}: the columns Brain, note are not read"]
+
+
 def test_a_mask_of_a_bleeding_slice_that_is_all_black_leaves_its_patient_out_by_name(tmp_path):
     layouts_ct.make_ct_ich(tmp_path, "1.0.0")
     brain = next(tmp_path.rglob("050/brain"))

@@ -23,6 +23,7 @@ WHITE = 128
 """From here a damaged black-and-white picture is white."""
 NEAR = 32
 """How far JPEG moves black and white, except at edges."""
+THRESHOLDED = "masks have values between black and white: what reaches {:g} is taken as lesion"
 EMPTY_MASK = "the mask is all zero, but its place says that it shows a lesion"
 
 Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]
@@ -32,7 +33,9 @@ Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]
 def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture: bool) -> Truth:
     """Sort the values of a mask (X, Y, Z) into lesion, ignored and background. Raises CaseError for other values."""
     if labels.threshold is not None:
-        return _read_grey(mask, name, labels.threshold), None, ()
+        lesion = _read_grey(mask, name, labels.threshold)
+        between = (mask > 0) & (mask < mask.max())
+        return lesion, None, (THRESHOLDED.format(labels.threshold),) if between.any() else ()
     if is_picture and labels.others == "lesion" and _is_damaged(mask):
         return _black_and_white(mask, name)
     whole = _whole(mask, name)

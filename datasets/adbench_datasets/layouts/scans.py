@@ -37,7 +37,7 @@ from adbench_datasets.imaging.slice_jobs import CONTENTS, Job, key_of
 from adbench_datasets.imaging.traits import traits_of
 from adbench_datasets.layouts import new_scans, skipped
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
-from adbench_datasets.layouts.subjects import MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
+from adbench_datasets.layouts.subjects import LEAST, MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
 
 PARTS = ("image", "lesion", "brain")
 TRAITED = 12
@@ -168,6 +168,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         found = facts(cases, self.config.size, tested, len(cache.skipped)) | strata_facts(self._cases)
         if not has_split:
             found["to run"] = "only tested on: name a set to train on with --train-on"
+        elif len({case["subject"] for case in cases if case["role"] == "validation"}) < LEAST["validation"]:
+            found["to run"] = "validation images are of one subject: add another, or name a set with --train-on"
         return Findings({"release": self.release(self._root()), "modality": self.info.modality, **found}, problems)
 
     def _check_run(self) -> None:
