@@ -29,6 +29,11 @@ class DatasetConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+SEEN_IN_IMAGES = frozenset({"unmatched"})
+"""Fields of any dataset that decide only which images there are, which their fingerprint tells: no part of an identity,
+so that results do not hang on what was said of images without a mask where there were none."""
+
+
 @dataclass(frozen=True)
 class Reported:
     """A number that a publication prints for a method on a dataset."""
@@ -117,6 +122,16 @@ class Findings:
         return [ProblemsAlike(group[0].what, len(group), group[0].file, group[0].skipped) for group in ordered]
 
 
+def split_facts(splits: Splits) -> dict[str, str]:
+    """What `inspect` says of any set: the size of its images, and how many there are of how many subjects."""
+    height, width = splits.test.images.shape[2:]
+    sizes = {
+        f"{name} images": f"{len(split)} of {counted(len(set(split.subjects)), 'subject')}"
+        for name, split in splits.items()
+    }
+    return {"image size": f"{height} x {width}", **sizes}
+
+
 def _silent(*what: object) -> None:
     """Report nothing."""
 
@@ -203,10 +218,4 @@ class Dataset(ABC, Generic[ConfigT]):
 
     def inspect(self) -> Findings:
         """Say what is in the data folder and what a run would use. Raises DataError where nothing can be read."""
-        splits = self.load()
-        sizes = {
-            f"{name} images": f"{len(split)} of {counted(len(set(split.subjects)), 'subject')}"
-            for name, split in splits.items()
-        }
-        height, width = splits.test.images.shape[2:]
-        return Findings({"image size": f"{height} x {width}", **sizes})
+        return Findings(split_facts(self.load()))

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from adbench.contracts.dataset import SEEN_IN_IMAGES
 from adbench.contracts.registry import load_dataset, load_detector
 from adbench.errors import PluginError, UnknownPluginError
 from adbench.protocol.protocol import MeasurementProtocol
@@ -46,7 +47,7 @@ def config_hash(
         "config": changed_fields(config),
         "dataset": dataset.name,
         "dataset_version": dataset.version,
-        "dataset_config": changed_fields(dataset.config),
+        "dataset_config": changed_fields(dataset.config, SEEN_IN_IMAGES),
         "fingerprint": dataset.fingerprint,
         "protocol": protocol.identity(),
     }
@@ -54,7 +55,7 @@ def config_hash(
         identity["parts"] = dict(parts)
     if train_on:
         of = train_on
-        identity["train_on"] = [of.name, of.version, changed_fields(of.config), of.fingerprint]
+        identity["train_on"] = [of.name, of.version, changed_fields(of.config, SEEN_IN_IMAGES), of.fingerprint]
     if tuning:  # an untuned run may have the same values
         identity["tuning"] = [tuning["identity"], tuning["trial"]]
     return canonical_hash(identity)[:12]

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adbench.config.nested import flat
+from adbench.contracts.dataset import SEEN_IN_IMAGES
 from adbench.results import formats
 
 COMPARABLE = [
@@ -41,10 +42,18 @@ class Variant:
 
 def variants(rows: pd.DataFrame) -> list[Variant]:
     """Of the rows of one dataset: those of most records first, untuned before tuned."""
-    groups = [group for _, group in rows[rows["status"] == "ok"].groupby(COMPARABLE)]
+    done = rows[rows["status"] == "ok"]
+    keys = done[COMPARABLE].assign(**{key: done[key].map(_decisive) for key in ("dataset_config", "train_on_config")})
+    groups = [group for _, group in done.groupby([keys[key] for key in COMPARABLE])]
     groups.sort(key=lambda group: (-group["record"].nunique(), group["tuning"].iloc[0] != ""))
     found = [Variant(group) for group in groups]
     return [found[0], *(Variant(v.rows, differences(found[0].facts, v.facts)) for v in found[1:])] if found else []
+
+
+def _decisive(config: str) -> str:
+    """Settings (JSON, or empty) without those whose effect the fingerprint tells."""
+    fields = json.loads(config) if config else {}
+    return json.dumps({key: value for key, value in fields.items() if key not in SEEN_IN_IMAGES}, sort_keys=True)
 
 
 def differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -53,8 +62,9 @@ def differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    elsewhere = ("train_on", "train_on_version", "train_on_config", "train_on_fingerprint")
-    if any(first[key] != other[key] for key in elsewhere):
+    elsewhere = ("train_on", "train_on_version", "train_on_fingerprint")
+    configs = [_decisive(row["train_on_config"]) for row in (first, other)]
+    if any(first[key] != other[key] for key in elsewhere) or configs[0] != configs[1]:
         yield trained_on(other)
     if image_size(first) != image_size(other):
         yield f"{image_size(other)} pixels"
@@ -63,7 +73,7 @@ def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator
     if first["tuning"] != other["tuning"]:
         yield other["tuning"] or "untuned"
     for key in ("dataset_config", "protocol"):
-        ours, theirs = (flat(json.loads(row[key])) for row in (first, other))
+        ours, theirs = (flat(json.loads(_decisive(row[key]))) for row in (first, other))
         changed = {k: theirs.get(k) for k in sorted(ours.keys() | theirs.keys()) if ours.get(k) != theirs.get(k)}
         changed.pop("region", None)
         if changed:

@@ -23,6 +23,7 @@ from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("Training", "ATLAS_2/Training", "ATLAS_R2.0/ATLAS_2/Training", "atlas", "atlas/Training", "ATLAS")
 IMAGE = re.compile(r"(sub-[0-9A-Za-z]+)_(ses-[0-9A-Za-z]+)_space-\w+_T1w\.nii(\.gz)?")
+SPACE = "MNI152NLin2009aSym"
 MASK = re.compile(r"sub-[\w-]+_label-[0-9A-Za-z]+_desc-T1lesion_mask\.nii(\.gz)?")
 
 
@@ -69,11 +70,14 @@ def _recognised(place: Path) -> str | None:
 
 
 def _images(place: Path) -> Iterator[Path]:
+    """Images of all sessions; where there is a mask alone, the image that is missing: reading will say so."""
     for cohort in listing(place):
         if re.fullmatch(r"R\d+", cohort.name):
             for subject in listing(cohort):
                 for session in filter(isdir, listing(subject)):
-                    yield from (path for path in files(session / "anat") if IMAGE.fullmatch(path.name))
+                    here = [path for path in files(session / "anat") if IMAGE.fullmatch(path.name)]
+                    name = f"{subject.name}_{session.name}_space-{SPACE}_T1w.nii.gz"
+                    yield from here or ([session / "anat" / name] if _mask(session / "anat") else [])
 
 
 def _mask(folder: Path) -> FileRef | None:

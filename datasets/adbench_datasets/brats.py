@@ -12,7 +12,8 @@ since 2023 t2f, t1n, t1c and t2w.
 | 2024 | `BraTS-GLI-03011-101`, the last number from 100 | the same | 4 too: resection cavity |
 
 The lesion is the union of the labels. A resection cavity is neither tumour nor healthy: no metric counts it. Folders
-of cases may lie anywhere to a depth of 5; cases without labels (validation data) are skipped. Subjects are known across
+of cases may lie anywhere to a depth of 5. The labels of the challenge's validation data are not public: cases without
+any in a folder that is named so are left out and named. Subjects are known across
 releases by what their names share, and by `name_mapping.csv` where it is there: a TCGA patient is `tcga/CS_4941`, as
 in `tcga-lgg`. 2023 kept the numbers of 2021.
 """
@@ -90,7 +91,7 @@ class Brats(ContrastDataset[BratsConfig]):
                 f"BraTS-GLI-00006-000), but {root} holds none. Point --data-root at the unpacked training data."
             )
         tcga = _mapped(found)
-        return [_case(folder, tcga, self.config.modality) for folder in found]
+        return [_case(folder, tcga, self.config.modality, _withheld(folder, root)) for folder in found]
 
     def release(self, root: Path) -> str:
         """The years of the releases found."""
@@ -118,7 +119,12 @@ def _release(name: str) -> str:
     return ""
 
 
-def _case(folder: Path, tcga: dict[str, str], modality: str) -> Case:
+def _withheld(folder: Path, root: Path) -> bool:
+    """Whether a case lies in validation data, by the names of its folders up to the data root."""
+    return any("validation" in name.lower() for name in (root.name, *folder.relative_to(root).parts))
+
+
+def _case(folder: Path, tcga: dict[str, str], modality: str, withheld: bool) -> Case:
     year = _release(folder.name)
     subject, session = _subject(folder.name)
     labels = {"2023": FROM_2023, "2024": FROM_2024}.get(year, TO_2021)
@@ -132,6 +138,7 @@ def _case(folder: Path, tcga: dict[str, str], modality: str) -> Case:
         labels=labels,
         session=session,
         shows_lesion=tumour,
+        withheld=withheld,
     )
 
 

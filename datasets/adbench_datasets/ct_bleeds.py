@@ -27,9 +27,9 @@ from adbench_datasets.layouts.discovery import (
     subject_of,
 )
 from adbench_datasets.layouts.reported import reported_on
-from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig, Unmatched
+from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
-from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of, tell_unread
 
 IMAGES = ("images", "image", "ct", "CT", "scans", "data", "imagesTr")
 MASKS = ("masks", "mask", "labels", "label", "lesions", "segmentations", "labelsTr")
@@ -41,7 +41,6 @@ LAYOUT = "not public; ask its owners. Any CT with masks can be given in the same
 class BleedsConfig(ScanConfig):
     table: str | None = Field(None, description="name of the table below the data root; null: look for the usual names")
     lesion_values: LesionValues = None
-    unmatched: Unmatched = "refuse"
     subject_pattern: Pattern | None = Field(
         None, description="regular expression whose group 1 is the subject in a file's name; null: the whole name"
     )
@@ -79,6 +78,7 @@ class Bleeds(ScanDataset[BleedsConfig]):
 
     def _from_table(self, table: Path, root: Path) -> list[Case]:
         rows = read_table(table, COLUMNS)
+        tell_unread(table, rows, COLUMNS, self.runtime)
         splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
         all_or_none(table, splits)
         return [

@@ -5,9 +5,9 @@ slices only (lossy, so bleed is what reaches 128) and `hemorrhage_diagnosis.csv`
 `masks/049.nii` (0 and about 255) and `hemorrhage_diagnosis_raw_ct.csv`. Patients are 49 to 130; 59 to 65 do not exist.
 The table has one row a slice (PatientNumber, SliceNumber, ..., No_Hemorrhage).
 
-A JPEG slice without a mask counts as free of bleeds only where the table says No_Hemorrhage = 1: others are left
-out, and the user is told. In 1.3.x the masks say it all, and the table is not read. Layouts are from the code of public
-loaders.
+A JPEG slice without a mask counts as free of bleeds only where the table says No_Hemorrhage = 1: the others of a
+patient are a case without a mask, which `unmatched` decides upon. In 1.3.x the masks say it all, and the table is not
+read. Layouts are from the code of public loaders.
 """
 
 from __future__ import annotations
@@ -57,13 +57,7 @@ class CTICH(ScanDataset[ScanConfig]):
         place = find_place(root)
         if release_of(place) == NIFTIS:
             return _volumes(place)
-        cases, left_out = _slices(place)
-        if left_out:
-            self.runtime.notify(
-                f"ct-ich: {len(left_out)} slices are left out, since they have no mask and the table does not say "
-                f"No_Hemorrhage = 1 of them, first {left_out[0]}"
-            )
-        return cases
+        return _slices(place, healthy=self.config.unmatched == "healthy")
 
     def release(self, root: Path) -> str:
         """The kind of release, of slices or of volumes."""
@@ -87,7 +81,7 @@ def release_of(place: Path) -> str | None:
 
 
 def _volumes(place: Path) -> list[Case]:
-    """Release 1.3.x; a scan without a mask is skipped."""
+    """Release 1.3.x; a scan without a mask has none."""
     scans, masks = by_stem(place / "ct_scans"), by_stem(place / "masks")
     check_names(masks, scans, place / "masks")
     labels = Labels(threshold=0.5)  # 0 and 255 are stored as scaled floats, not exactly
@@ -97,27 +91,30 @@ def _volumes(place: Path) -> list[Case]:
     ]
 
 
-def _slices(place: Path) -> tuple[list[Case], list[Path]]:
-    """The JPEG releases: the cases, and the slices that are left out."""
+def _slices(place: Path, healthy: bool) -> list[Case]:
+    """The JPEG releases; slices of which nothing is known stand in cases of their own, unless they are `healthy`."""
     clean = clean_slices(place / "hemorrhage_diagnosis.csv")
     cases: list[Case] = []
-    left_out: list[Path] = []
     for patient in (folder for folder in listing(place / "Patients_CT") if folder.name.isdecimal()):
         found = by_stem(patient / "brain", (".jpg", ".jpeg"))
+        check_names([name.removesuffix(MASK) for name in found if name.endswith(MASK)], found, patient / "brain")
         images: list[FileRef] = []
         masks: list[FileRef | None] = []
+        unknown: list[FileRef] = []
         for name, path in found.items():
             if not name.isdecimal():
                 continue
             mask = found.get(f"{name}{MASK}")
-            if mask is None and (int(patient.name), int(name)) not in clean:
-                left_out.append(path)
+            if mask is None and not healthy and (int(patient.name), int(name)) not in clean:
+                unknown.append(FileRef(path))
                 continue
             images.append(FileRef(path))
             masks.append(FileRef(mask) if mask else None)
         if images:
             cases.append(Case(f"ct-ich/{patient.name}", images, masks, labels=Labels(threshold=128), shows_lesion=True))
-    return cases, left_out
+        if unknown:
+            cases.append(Case(f"ct-ich/{patient.name}", unknown, session="slices without a mask"))
+    return cases
 
 
 def clean_slices(table: Path) -> set[tuple[int, int]]:

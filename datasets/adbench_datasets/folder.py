@@ -33,9 +33,9 @@ from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
 from adbench_datasets.imaging.region import Units
 from adbench_datasets.layouts import bids
 from adbench_datasets.layouts.discovery import NIFTI, Pattern, by_stem, check_all_read, check_names, find, subject_of
-from adbench_datasets.layouts.scan_config import PRESETS, LesionValues, ScanConfig, Unmatched
+from adbench_datasets.layouts.scan_config import PRESETS, LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
-from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of, tell_unread
 
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
@@ -57,7 +57,6 @@ class FolderConfig(ScanConfig):
     )
     channel: int | None = Field(None, ge=0, description="channel of colour pictures; null: they must be grey")
     lesion_values: LesionValues = None
-    unmatched: Unmatched = "refuse"
     table: str = Field("cases.csv", min_length=1, description="name of the table below the data root")
     suffix: str = Field("FLAIR", pattern="[0-9A-Za-z]+", description="BIDS suffix of the images")
     entity: str | None = Field(
@@ -127,8 +126,7 @@ class Folder(ScanDataset[FolderConfig]):
 
     def _from_table(self, table: Path, root: Path) -> list[Case]:
         rows = read_table(table, COLUMNS)
-        if unread := sorted(set(rows[0] if rows else ()) - {*COLUMNS, ""}):
-            self.runtime.notify(f"{table}: the columns {', '.join(unread)} are not read")
+        tell_unread(table, rows, COLUMNS, self.runtime)
         splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
         all_or_none(table, splits)
         cases = []

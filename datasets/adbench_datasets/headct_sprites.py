@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 from scipy import ndimage
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, split_facts
 from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
 from adbench_datasets.layouts.reported import reported_on
@@ -63,6 +63,9 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
         access=f"public: {ARCHIVE} (md5 0bc7306e7427e00ad1c5526a6677552d), or the folder MedNIST/HeadCT inside it",
         version="1",
         synthetic="lesions",
+        releases="MedNIST.tar.gz, packed or unpacked",
+        counts="10,000 images, 9,907 of them unique; patients are not known",
+        unconfirmed="whether people are healthy: a few slices show bleeds or infarcts",
         reported=reported_on("headct-sprites"),
     )
     presets = {
@@ -83,6 +86,22 @@ class HeadCTSprites(Dataset[HeadCTSpritesConfig]):
         images = self._read()
         train, validation, _ = self._split(images)
         return _healthy(images, train), _healthy(images, validation)
+
+    def inspect(self) -> Findings:
+        """What the folder or archive holds, and what of it a run would use."""
+        source = find_source(self.data_root)
+        hashes = [content_hash(image) for image in _read_all(source)]
+        splits = self.load()
+        lesions = splits.test.lesions
+        assert lesions is not None  # drawn by load
+        sizes = lesions.sum(axis=(1, 2, 3))[: self.config.n_test]
+        found = {
+            "release": source.name,
+            "modality": self.info.modality,
+            "images": f"{len(hashes)}, of which {len(set(hashes))} are unique",
+            "lesions": f"{len(sizes)} sprites of {sizes.min()} to {sizes.max()} pixels",
+        }
+        return Findings({**found, **split_facts(splits)})
 
     def _read(self) -> dict[str, NDArray[np.uint8]]:
         return _unique(_read_all(find_source(self.data_root)))

@@ -58,7 +58,7 @@ class ISBI2015(ContrastDataset[ISBI2015Config]):
     )
 
     def cases(self, root: Path) -> list[Case]:
-        """One case a time point; one that lacks a mask of the rater asked for is skipped."""
+        """One case a time point; one that lacks a mask of the rater asked for has none."""
         cases = []
         for folder in (folder for folder in listing(find_place(root)) if PATIENT.fullmatch(folder.name)):
             for image, point in _images(folder, self.config.modality):
@@ -90,10 +90,15 @@ def _recognised(place: Path) -> str | None:
 
 
 def _images(folder: Path, modality: str) -> list[tuple[FileRef, str]]:
-    """(image, time point) of a patient."""
-    name = re.compile(rf"{folder.name}_(\d+)_{NAMES[modality]}_pp\.nii(\.gz)?", re.IGNORECASE)
-    matched = ((path, name.fullmatch(path.name)) for path in files(folder / "preprocessed"))
-    return [(FileRef(path), match[1]) for path, match in matched if match]
+    """(image, time point) of a patient; where there is a mask alone, the image that is missing: reading will say so."""
+    image = re.compile(rf"{folder.name}_(\d+)_{NAMES[modality]}_pp\.nii(\.gz)?", re.IGNORECASE)
+    mask = re.compile(rf"{folder.name}_(\d+)_mask\d\.nii(\.gz)?", re.IGNORECASE)
+    place = folder / "preprocessed"
+    found = {match[1]: path for path in files(place) if (match := image.fullmatch(path.name))}
+    drawn = [match[1] for path in files(folder / "masks") if (match := mask.fullmatch(path.name))]
+    for point in drawn:
+        found.setdefault(point, place / f"{folder.name}_{point}_{NAMES[modality]}_pp.nii")
+    return [(FileRef(path), point) for point, path in found.items()]
 
 
 def _mask(folder: Path, point: str, rater: object) -> FileRef | None:

@@ -44,7 +44,7 @@ class MSMuslim(ContrastDataset[MSMuslimConfig]):
     )
 
     def cases(self, root: Path) -> list[Case]:
-        """One case a patient. Where a mask is missing the case has none, and is skipped."""
+        """One case a patient. Where a mask is missing the case has none."""
         return [
             _case(folder, match[1], self.config.modality)
             for folder in listing(find_place(root))

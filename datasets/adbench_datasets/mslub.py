@@ -71,7 +71,7 @@ class MSLUB(ContrastDataset[MSLUBConfig]):
     )
 
     def cases(self, root: Path) -> list[Case]:
-        """One case a patient's folder. Where a mask is missing the case has none, and is skipped."""
+        """One case a patient's folder. Where a mask is missing the case has none."""
         place, modality = find_place(root), self.config.modality
         return [_case(folder, modality) for folder in listing(place) if PATIENT.fullmatch(folder.name)]
 

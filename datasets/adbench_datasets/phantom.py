@@ -17,6 +17,7 @@ The same seed gives the same bytes with the same versions of numpy and scipy.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import binary_fill_holes, map_coordinates
 
-from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo
+from adbench.contracts.dataset import Dataset, DatasetConfig, DatasetInfo, Findings, split_facts
 from adbench.contracts.splits import Split, Splits, content_hash
 from adbench.errors import DataError
 from adbench_datasets.lesions.phantom_lesions import Kind, Lesion, Map, Tissue, draw_lesion, smooth_field
@@ -242,6 +243,9 @@ class Phantom(Dataset[PhantomConfig]):
         access="none needed",
         version="1",
         synthetic="images and lesions",
+        releases="the ICBM 152 2009a symmetric maps that nilearn ships",
+        counts="as many images as are asked for; half of those of the test have a lesion",
+        unconfirmed="how near its contrasts and lesions come to those of real FLAIR",
         spacing_mm=None,  # follows the size: PhantomConfig.spacing_mm, 3.2 mm at 64 px, 1.6 mm at 128 px
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -260,6 +264,22 @@ class Phantom(Dataset[PhantomConfig]):
         splits = Splits(*self.load_healthy(), test=self._split("test", self.config.n_test))
         splits.check()
         return splits
+
+    def inspect(self) -> Findings:
+        """What is generated, with the lesions of the test images by kind."""
+        splits = self.load()
+        lesions = splits.test.lesions
+        assert lesions is not None  # the test images have them
+        sizes = lesions.sum(axis=(1, 2, 3))
+        each = Counter(name for i in range(self.config.n_test) if (name := self.kind(i)))
+        found = {
+            "release": self.info.releases,
+            "modality": self.info.modality,
+            "spacing": f"{self.config.spacing_mm:g} mm",
+            "lesions": ", ".join(f"{number} {name}" for name, number in each.items())
+            + f"; {sizes[sizes > 0].min()} to {sizes.max()} pixels",
+        }
+        return Findings({**found, **split_facts(splits)})
 
     def load_healthy(self) -> tuple[Split, Split]:
         """Generate training and validation images alone: no test image is made."""

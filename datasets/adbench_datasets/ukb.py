@@ -7,8 +7,9 @@ space, of which there is no lesion mask: it is not used. Members below a folder 
 
 Subjects are ranked by the volume of their lesion mask, or by a table of field 25781 (`volumes_csv`: the column `eid`,
 and a column with 25781 in its name for each visit, in mm3). The `n_healthy` lowest are healthy; their small lesions
-are taken as healthy too, as in the paper. `n_test` of the others are the test subjects. The layout is from the code
-of public loaders.
+are taken as healthy too, as in the paper. `n_test` of the others are the test subjects. Subjects without a lesion mask
+(the field has such: BIANCA needs a T1) are not ranked, nor tested on; `data check` counts them. The layout is from the
+code of public loaders.
 """
 
 from __future__ import annotations
@@ -113,7 +114,10 @@ class UKB(ScanDataset[UKBConfig]):
         """The field, with the numbers of zips by visit and of those without a usable FLAIR."""
         exams = self._exams(find_place(root))
         visits = ", ".join(f"{sum(e.visit == visit for e in exams)} of visit {visit}" for visit in ("2", "3"))
-        return f"field 20253: {visits}; {sum(e.image is None for e in exams)} without a usable FLAIR"
+        return (
+            f"field 20253: {visits}; {sum(e.image is None for e in exams)} without a usable FLAIR, "
+            f"{sum(e.lesion is None for e in exams)} without a lesion mask"
+        )
 
     def _exams(self, place: Path) -> list[Exam]:
         with ThreadPoolExecutor(self.runtime.workers) as pool:

@@ -106,7 +106,7 @@ def _is_subject(folder: Path) -> bool:
 
 
 def _case(folder: Path, site: str, config: WMHConfig) -> Case:
-    """A subject; where the mask is missing the case has none, and is skipped."""
+    """A subject; where the mask is missing the case has none."""
     image = _nifti(folder / config.source / f"{config.modality}.nii.gz")
     mask = _nifti(folder / "wmh.nii.gz")
     lesion = FileRef(mask) if exists(mask) else None

@@ -121,18 +121,41 @@ def test_slices_are_in_the_order_of_their_numbers(tmp_path):
     assert [ref.path.name for ref in case.image] == [f"{i}.jpg" for i in range(1, head_files.SHAPE[2] + 1)]
 
 
-def test_a_slice_of_which_nothing_says_that_it_is_free_of_bleeds_is_left_out_and_told_of(tmp_path):
+def test_a_slice_of_which_nothing_says_that_it_is_free_of_bleeds_is_a_case_without_a_mask(tmp_path):
     layouts_ct.make_ct_ich(tmp_path, "1.0.0")
     brain = next(tmp_path.rglob("049/brain"))
     bleeding = min(brain.glob("*_HGE_Seg.jpg"), key=lambda path: int(path.name.split("_")[0]))
     bleeding.unlink()
-    notes: list[str] = []
-    case = make(CTICH, tmp_path, notes).cases(tmp_path)[0]
+    case, unknown = make(CTICH, tmp_path).cases(tmp_path)[:2]
     number = bleeding.name.split("_")[0]
     assert f"{number}.jpg" not in {ref.path.name for ref in case.image}
     assert len(case.image) == len(case.lesion) == head_files.SHAPE[2] - 1
-    assert "1 slices are left out" in notes[0]
-    assert f"{number}.jpg" in notes[0]
+    assert [ref.path.name for ref in unknown.image] == [f"{number}.jpg"]
+    assert unknown.lesion is None
+    assert not unknown.lesion_free
+    (problem, _) = make(CTICH, tmp_path).inspect().problems
+    assert problem.file.endswith(f"049/brain/{number}.jpg")
+
+
+def test_masks_of_ct_ich_that_jpeg_has_damaged_are_said_and_whole_ones_not(tmp_path):
+    layouts_ct.make_ct_ich(tmp_path / "jpeg", "1.0.0")
+    layouts_ct.make_ct_ich(tmp_path / "nifti", "1.3.1")
+    said: dict[str, list[str]] = {"jpeg": [], "nifti": []}
+    for release, notes in said.items():
+        make(CTICH, tmp_path / release, notes).load_test()
+    assert "what reaches 128 is taken as lesion (3 of 4 cases, first" in " ".join(said["jpeg"])
+    assert "reaches" not in " ".join(said["nifti"])
+
+
+@pytest.mark.parametrize("cls", [Cromis, KCH, Chronic])
+def test_columns_of_a_table_that_are_not_read_are_said(tmp_path, cls):
+    layouts_ct.make_bleeds(tmp_path, "csv")
+    table = tmp_path / "cases.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([f"{lines[0]},Brain,note", *(f"{line},x,y" for line in lines[1:])]), encoding="utf-8")
+    notes: list[str] = []
+    make(cls, tmp_path, notes).cases(tmp_path)
+    assert notes == [f"{table}: the columns Brain, note are not read"]
 
 
 def test_a_mask_of_a_bleeding_slice_that_is_all_black_leaves_its_patient_out_by_name(tmp_path):
@@ -140,9 +163,9 @@ def test_a_mask_of_a_bleeding_slice_that_is_all_black_leaves_its_patient_out_by_
     brain = next(tmp_path.rglob("050/brain"))
     mask = min(brain.glob("*_HGE_Seg.jpg"), key=lambda path: int(path.name.split("_")[0]))
     Image.fromarray(np.zeros_like(np.asarray(Image.open(mask)))).save(mask)
-    with pytest.raises(DataError, match=rf"1 of 4 cannot be used: .*050/brain/{mask.name}: the mask is all zero"):
+    with pytest.raises(DataError, match=rf"1 images have no mask.*050/brain/{mask.name}: the mask is all zero"):
         make(CTICH, tmp_path).load_test()
-    subjects = make(CTICH, tmp_path, max_skipped_fraction=0.5).load_test().subjects
+    subjects = make(CTICH, tmp_path, unmatched="skip", max_skipped_fraction=0.5).load_test().subjects
     assert "ct-ich/049" in subjects
     assert "ct-ich/050" not in subjects
 

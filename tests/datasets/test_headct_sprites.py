@@ -229,3 +229,14 @@ def test_real_images_give_the_same_splits_from_a_folder_and_an_archive_under_oth
     from_archive = load(archive(tmp_path / "archive", as_members(renamed)), **MANY)
     assert from_folder.fingerprint == from_archive.fingerprint
     assert from_folder.manifest() == from_archive.manifest()
+
+
+def test_a_check_says_what_is_there_twice_and_how_large_the_sprites_are(tmp_path):
+    named = files(80)
+    twice = {f"9{name}": data for name, data in list(named.items())[:4]}
+    config = HeadCTSpritesConfig(**FEW)
+    facts = HeadCTSprites(config, folder(tmp_path, {**named, **twice})).inspect().facts
+    assert facts["images"] == "84, of which 80 are unique"
+    assert facts["release"] == "HeadCT"
+    assert facts["lesions"].startswith(f"{config.n_test} sprites of ")
+    assert facts["test images"] == f"{2 * config.n_test} of {2 * config.n_test} subjects"

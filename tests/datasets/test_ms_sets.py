@@ -65,11 +65,11 @@ def test_lesions_of_isbi2015_are_those_of_the_rater_asked_for(tmp_path, rater):
             assert scan.ignore is None
 
 
-def test_a_time_point_of_isbi2015_without_a_mask_of_both_raters_is_skipped_where_both_are_asked_for(tmp_path):
+def test_a_time_point_of_isbi2015_without_a_mask_of_both_raters_is_named_where_both_are_asked_for(tmp_path):
     layouts_ms.make_isbi2015(tmp_path)
     (tmp_path / "training/training01/masks/training01_02_mask2.nii").unlink()
     assert not make(ISBI2015, tmp_path).inspect().problems
-    (problem,) = make(ISBI2015, tmp_path, rater="both").inspect().problems
+    problem, _ = make(ISBI2015, tmp_path, rater="both").inspect().problems
     assert "training01_02_flair_pp.nii" in problem.file
 
 

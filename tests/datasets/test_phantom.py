@@ -240,3 +240,12 @@ def test_a_choice_of_kinds_is_kept():
     phantom = Phantom(PhantomConfig(n_train=1, n_validation=1, n_test=4, kinds=["infarct"]))
     assert [phantom.kind(i) for i in range(4)] == [None, "infarct", None, "infarct"]
     assert phantom.load().test.lesions.any(axis=(1, 2, 3)).sum() == 2
+
+
+def test_a_check_counts_the_lesions_of_each_kind():
+    phantom = Phantom(SMALL)
+    lesions = phantom.load().test.lesions
+    facts = phantom.inspect().facts
+    counts, _, sizes = facts["lesions"].partition("; ")
+    assert sum(int(part.split()[0]) for part in counts.split(", ")) == lesions.any(axis=(1, 2, 3)).sum()
+    assert sizes.endswith(f"to {lesions.sum(axis=(1, 2, 3)).max()} pixels")

@@ -66,11 +66,13 @@ def test_the_root_may_be_the_folder_itself_or_above(root, below):
     assert make(root / below).release(root / below) == "kaggle_3m"
 
 
-@pytest.mark.parametrize("missing", ["_3.tif", "_3_mask.tif"])
-def test_a_missing_slice_or_mask_is_named(root, tmp_path, missing):
+@pytest.mark.parametrize(
+    ("missing", "rule"), [("_3.tif", "A mask has an image, but 1"), ("_3_mask.tif", "not found is not none, but 1")]
+)
+def test_a_missing_slice_or_mask_is_named(root, tmp_path, missing, rule):
     make_tcga_lgg(tmp_path, n=4)
     next(path for path in (tmp_path / "kaggle_3m").rglob(f"*{missing}")).unlink()
-    with pytest.raises(DataError, match=rf"1 of 4 cannot be used: kaggle_3m/TCGA.*{missing}"):
+    with pytest.raises(DataError, match=rf"{rule}.*: kaggle_3m/TCGA.*{missing}"):
         make(tmp_path).load_test()
 
 

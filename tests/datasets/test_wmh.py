@@ -86,9 +86,9 @@ def test_it_is_only_tested_on(root):
             load()
 
 
-def test_a_subject_without_a_mask_is_skipped_and_listed(tmp_path):
+def test_a_subject_without_a_mask_is_skipped_and_listed_where_the_user_says_so(tmp_path):
     layouts_mri.make_wmh(tmp_path, missing="training/Singapore/50")
-    data = wmh(tmp_path)
+    data = wmh(tmp_path, unmatched="skip")
     assert len(set(data.load_test().subjects)) == 5
     (problem,) = data.inspect().problems
     assert "Singapore" in problem.file
@@ -98,9 +98,9 @@ def test_a_subject_without_a_mask_is_skipped_and_listed(tmp_path):
 def test_a_subject_without_its_image_is_a_fault_of_that_case(tmp_path):
     layouts_mri.make_wmh(tmp_path)
     (tmp_path / "training/Singapore/50/pre/FLAIR.nii.gz").unlink()
-    with pytest.raises(DataError, match=r"FLAIR\.nii\.gz: there is no such file"):
-        wmh(tmp_path).load_test()
-    assert len(set(wmh(tmp_path, max_skipped_fraction=0.2).load_test().subjects)) == 5
+    with pytest.raises(DataError, match=r"FLAIR\.nii\.gz: there is no such image, but a lesion mask of it"):
+        wmh(tmp_path, unmatched="skip").load_test()
+    assert len(set(wmh(tmp_path, unmatched="skip", max_skipped_fraction=0.2).load_test().subjects)) == 5
 
 
 def test_lesions_keep_their_side_and_place_through_preprocessing(root):

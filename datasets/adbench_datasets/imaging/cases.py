@@ -64,6 +64,8 @@ class Case:
     """Tells several examinations of a subject apart."""
     shows_lesion: bool = False
     """Whether the layout says that each mask shows a lesion: one that is all zero is then no mask of its image."""
+    withheld: bool = False
+    """Whether the layout says that its mask is not public: left out and named, whatever the user says of others."""
     strata: Mapping[str, str] = field(default_factory=dict)
     """What groups people: scanner, sex, age by decade; where the set says so."""
 

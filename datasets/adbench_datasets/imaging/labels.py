@@ -23,6 +23,7 @@ WHITE = 128
 """From here a damaged black-and-white picture is white."""
 NEAR = 32
 """How far JPEG moves black and white, except at edges."""
+THRESHOLDED = "masks have values between black and white: what reaches {:g} is taken as lesion"
 EMPTY_MASK = "the mask is all zero, but its place says that it shows a lesion"
 
 Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]
@@ -32,12 +33,15 @@ Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]
 def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture: bool) -> Truth:
     """Sort the values of a mask (X, Y, Z) into lesion, ignored and background. Raises CaseError for other values."""
     if labels.threshold is not None:
-        return _read_grey(mask, name, labels.threshold), None, ()
+        lesion = _read_grey(mask, name, labels.threshold)
+        between = (mask > 0) & (mask < mask.max())
+        return lesion, None, (THRESHOLDED.format(labels.threshold),) if between.any() else ()
     if is_picture and labels.others == "lesion" and _is_damaged(mask):
         return _black_and_white(mask, name)
     whole = _whole(mask, name)
-    lesion, ignore, background = (_among(whole, s) for s in (labels.lesion, labels.ignore, labels.background))
-    rest = ~(lesion | ignore | background)
+    lesion, ignore = _among(whole, labels.lesion), _among(whole, labels.ignore)
+    rest = _among(whole, labels.lesion | labels.ignore | labels.background)
+    np.logical_not(rest, out=rest)
     notes: tuple[str, ...] = ()
     if rest.any():
         values = np.unique(whole[rest])
@@ -111,7 +115,8 @@ def _among(values: NDArray[np.float32], wanted: Iterable[int]) -> NDArray[np.boo
     """Where values are one of a few; unlike numpy's isin it does not copy a view."""
     found = np.zeros_like(values, dtype=bool)
     for value in wanted:
-        found |= values == value
+        for k in range(values.shape[2]):  # a slice at a time: a mask may be large
+            found[..., k] |= values[..., k] == value
     return found
 
 

@@ -9,8 +9,9 @@ from typing import IO
 
 import nibabel as nib
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling, array_from_file
+from numpy.typing import NDArray
 
 from adbench_datasets.imaging.cases import FileRef
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError, open_file
@@ -19,6 +20,8 @@ from adbench_datasets.imaging.header_place import Header, is_placed, place_of
 
 MAX_DEFLATE = 1032
 """Deflate cannot pack more than this many bytes into one: a small file cannot hold the volume of a huge header."""
+SLAB = 8
+"""Slices that are scaled at a time."""
 NO_PLACE = "neither sform nor qform is set: which side is left is not known, and is taken as nibabel does (LAS)"
 
 
@@ -38,18 +41,38 @@ def read_nifti(ref: FileRef, root: Path, first_volume: bool = False) -> Stored:
         try:
             shape = _shape(ref, header, size * MAX_DEFLATE if packed else size, first_volume)
             affine = place_of(ref, header)
-            proxy = ArrayProxy(stream, header, mmap=False)
+            scaling = header.get_slope_inter()
         except (HeaderDataError, ValueError, OverflowError) as error:  # ValueError: of NaN where a number is needed
             raise CaseError(ref, f"the header is not valid ({error}). Convert or fetch the file again.") from error
-        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is an error later
-            values = np.asarray(proxy, dtype=np.float32)
+        values = _values(stream, header, shape, scaling)
         _read_to_end(ref, stream)
     stored_shape, placed = header.get_data_shape(), is_placed(header)
     notes = [] if placed else [NO_PLACE]
     if (volumes := math.prod(stored_shape[3:])) != 1:
-        values, stored_shape = values.reshape((*shape, volumes), order="F")[..., 0], shape
+        stored_shape = shape
         notes.append(f"forced: of {volumes} volumes the first is taken")
-    return Stored(str(ref), values.reshape(shape, order="F"), affine, stored_shape, placed, tuple(notes))
+    return Stored(str(ref), values, affine, stored_shape, placed, tuple(notes))
+
+
+def _values(
+    stream: IO[bytes],
+    header: Header,
+    shape: tuple[int, int, int],
+    scaling: tuple[float | None, float | None],
+) -> NDArray[np.float32]:
+    """The first volume in the order of the file, slope and intercept applied as nibabel does.
+
+    That takes float64 as a rule, so a few slices are read at a time.
+    """
+    values = np.empty(shape, np.float32, order="F")
+    dtype, offset = header.get_data_dtype(), header.get_data_offset()
+    for k in range(0, shape[2], SLAB):
+        slab = values[..., k : k + SLAB]
+        start = offset + k * math.prod(shape[:2]) * dtype.itemsize
+        raw = array_from_file(slab.shape, dtype, stream, start, mmap=False)  # type: ignore[arg-type]  # takes any stream
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is an error later
+            slab[...] = apply_read_scaling(raw, *scaling)
+    return values
 
 
 def _header(ref: FileRef, stream: IO[bytes]) -> Header:

@@ -9,6 +9,7 @@ slices, resampling with cropping or padding in one step (`placement`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -69,7 +70,7 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
     area = region.sum(axis=(0, 1))
     z = _kept(scan, area, config)
     placement = placement_of(scan, region, z, config)
-    values = intensities(scan, region, units, config)
+    scaled = scale_of(scan, region, units, config)
     rows, columns = (
         triangle(placement.positions(axis), scan.image.shape[1 - axis], placement.step[axis]) for axis in (0, 1)
     )
@@ -77,7 +78,8 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
     images = np.zeros((n, 1, size, size), np.float32)
     masks = {name: np.zeros((n, 1, size, size), bool) for name in ("lesions", "brains", "ignores")}
     for i, k in enumerate(z):
-        stored_alike = np.ascontiguousarray(axial(values, k))  # products of other layouts may round otherwise
+        values = scaled(scan.image[..., k : k + 1]) * region[..., k : k + 1]
+        stored_alike = np.ascontiguousarray(axial(values, 0))  # products of other layouts may round otherwise
         images[i, 0] = rows @ stored_alike @ columns.T
         masks["brains"][i, 0] = nearest(axial(region, k), placement)
         if scan.ignore is not None:
@@ -87,8 +89,8 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
             masks["lesions"][i, 0] = lesion
             masks["ignores"][i, 0] |= small & ~lesion
     masks["lesions"] &= ~masks["ignores"]
-    found = _facts(scan, region, values)
-    del values, region  # as large as the scan, which is copied to be hashed
+    found = _facts(scan, region, scaled)
+    del region  # the scan is copied to be hashed
     return Prepared(
         placement=placement,
         images=np.clip(images, 0, 1),
@@ -100,10 +102,12 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
     )
 
 
-def intensities(
-    scan: Scan, region: NDArray[np.bool_], units: Units, config: PreprocessingConfig
-) -> NDArray[np.float32]:
-    """Values in [0, 1], 0 outside the region, (X, Y, Z) float32. Percentiles are those of the whole region."""
+Scale = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From values of a scan, a few slices as a rule, to [0, 1], float32."""
+
+
+def scale_of(scan: Scan, region: NDArray[np.bool_], units: Units, config: PreprocessingConfig) -> Scale:
+    """How values within the region become [0, 1]. Percentiles are those of the whole region."""
     if units == "mri":
         limits = [config.lower_percentile, config.upper_percentile]
         low, high = np.percentile(scan.image[region], limits, overwrite_input=True)
@@ -114,11 +118,13 @@ def intensities(
         low, high = 0.0, 255.0
     if not high > low:
         raise DataError(f"A brain must have more than one intensity, but that in {scan.source} has only {low:g}.")
-    values = scan.image - np.float32(low)
-    values *= np.float32(1 / (high - low))
-    np.clip(values, 0, 1, out=values)
-    values *= region
-    return values
+
+    def scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        values = values - np.float32(low)
+        values *= np.float32(1 / (high - low))
+        return np.clip(values, 0, 1, out=values)
+
+    return scaled
 
 
 def _kept(scan: Scan, area: NDArray[np.int_], config: PreprocessingConfig) -> list[int]:
@@ -165,7 +171,7 @@ def _contents(scan: Scan, z: list[int], lesions: NDArray[np.bool_], margin: int)
     return np.where(lesions.any(axis=(1, 2, 3)), Content.LESION, contents).astype(np.uint8)
 
 
-def _facts(scan: Scan, region: NDArray[np.bool_], values: NDArray[np.float32]) -> dict[str, Any]:
+def _facts(scan: Scan, region: NDArray[np.bool_], scaled: Scale) -> dict[str, Any]:
     """Spacing, intensities before and after, size of each lesion (3-D, 26-connected) in voxels."""
     voxels: list[int] = []
     if scan.lesion is not None and scan.lesion.any():
@@ -174,7 +180,10 @@ def _facts(scan: Scan, region: NDArray[np.bool_], values: NDArray[np.float32]) -
     return {
         "spacing_mm": scan.spacing_mm,
         "range": [float(scan.image.min()), float(scan.image.max())],
-        "median": [float(np.median(of[region], overwrite_input=True)) for of in (scan.image, values)],
+        "median": [
+            float(np.median(scan.image[region], overwrite_input=True)),
+            float(np.median(scaled(scan.image[region]), overwrite_input=True)),
+        ],
         "lesion_voxels": voxels,
         "slices": scan.image.shape[2],
         "notes": list(scan.notes),

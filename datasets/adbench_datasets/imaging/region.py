@@ -134,7 +134,7 @@ def otsu(image: NDArray[np.float32]) -> float:
 
     Negative values count as 0.
     """
-    root = np.maximum(image, 0)
+    root = np.maximum(image, 0).ravel(order="K")  # in whatever order, so that nothing below copies it
     np.sqrt(root, out=root)
     low, high = float(root.min()), float(np.percentile(root, 99.5, overwrite_input=True))
     counts, edges = np.histogram(root, bins=256, range=(low, high if high > low else float(root.max())))

@@ -15,10 +15,6 @@ PRESETS = {
     "paper": {"size": 128},
 }
 
-Unmatched = Annotated[
-    Literal["refuse", "skip", "healthy"],
-    Field(description="images without a mask where the layout has masks, or whose mask is all zero"),
-]
 LesionValues = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...] | None,
     Field(min_length=1, description="mask values that are lesions, others being ignored; null: all but 0"),
@@ -33,7 +29,10 @@ class ScanConfig(PreprocessingConfig):
     test_fraction: float = Field(0.2, gt=0, lt=1, description="fraction of the subjects for testing")
     max_subjects: int | None = Field(None, ge=3, description="use about so many subjects; null: all")
     test_slices: Literal["all", "lesion"] = Field("all", description="test on all slices, or on those with a lesion")
-    unmatched: Unmatched = "skip"
+    unmatched: Literal["refuse", "skip", "healthy"] = Field(
+        "refuse",
+        description="images without a mask where the layout has masks, or whose mask is all zero; masks without image",
+    )
     max_skipped_fraction: float = Field(
         0.05, ge=0, lt=1, description="stop where more than this fraction of the cases cannot be used"
     )

@@ -10,7 +10,6 @@ pathology of such subjects, not near a slice with some. Test: all kept slices of
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 from abc import abstractmethod
@@ -38,7 +37,7 @@ from adbench_datasets.imaging.slice_jobs import CONTENTS, Job, key_of
 from adbench_datasets.imaging.traits import traits_of
 from adbench_datasets.layouts import new_scans, skipped
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
-from adbench_datasets.layouts.subjects import MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
+from adbench_datasets.layouts.subjects import LEAST, MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
 
 PARTS = ("image", "lesion", "brain")
 TRAITED = 12
@@ -70,7 +69,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """Find the cases below `root` (exists) in any order, without reading images.
 
         Raises DataError saying what was looked for, and where. A case with neither a mask nor `lesion_free` may be
-        returned: it is skipped and counted.
+        returned: `unmatched` says what becomes of it.
         """
 
     def release(self, root: Path) -> str:
@@ -169,6 +168,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         found = facts(cases, self.config.size, tested, len(cache.skipped)) | strata_facts(self._cases)
         if not has_split:
             found["to run"] = "only tested on: name a set to train on with --train-on"
+        elif len({case["subject"] for case in cases if case["role"] == "validation"}) < LEAST["validation"]:
+            found["to run"] = "validation images are of one subject: add another, or name a set with --train-on"
         return Findings({"release": self.release(self._root()), "modality": self.info.modality, **found}, problems)
 
     def _check_run(self) -> None:
@@ -193,7 +194,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def _prepare(self) -> SliceCache:
         root = self._root()
-        cases = self._cases = [self._judged(case) for case in self.cases(root)]
+        cases = self._cases = [skipped.judged(case, self.config) for case in self.cases(root)]
         check_cases(cases)
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
@@ -211,12 +212,6 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         make = partial(_prepare_case, type(self), self.config, root)
         folder = self._cache_root() / f"{type(self).__name__.lower()}-{key}"
         return SliceCache.get(folder, jobs, self.config.size, make, self.runtime)
-
-    def _judged(self, case: Case) -> Case:
-        """A case with what the user says of images without a mask."""
-        if self.config.unmatched != "healthy":
-            return case
-        return dataclasses.replace(case, shows_lesion=False, lesion_free=case.lesion_free or case.lesion is None)
 
     def _job(self, case: Case, role: str, root: Path, hashes: Mapping[FileRef, str]) -> Job:
         """The key holds all that decides the pixels; roles are in the key of the whole cache."""
@@ -288,13 +283,12 @@ def _can_train(cache: SliceCache) -> bool:
 
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:
     """Read and prepare one case, in a worker process."""
-    if case.lesion is None and not case.lesion_free:
-        raise DataError(skipped.NO_LABEL)
+    skipped.check_known(case)
     dataset = cls(config, root)
     try:
         return prepare(dataset.read(case), config, dataset.units(case))
     except CaseError as error:
-        raise CaseError(error.file.removeprefix(f"{root}{os.sep}"), error.what) from error
+        raise CaseError(error.file.removeprefix(f"{root}{os.sep}"), skipped.reason(case, error)) from error
 
 
 def _relative(ref: FileRef, root: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from os.path import isfile, realpath
 from pathlib import Path
 
+from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import FileRef
 
@@ -62,6 +63,12 @@ def _row(path: Path, line: int, names: list[str], cells: list[str], keys: Mappin
             "nothing is known."
         )
     return {keys.get(name, name): cell.strip() for name, cell in zip(names, cells, strict=True)}
+
+
+def tell_unread(path: Path, rows: Sequence[Mapping[str, str]], read: Sequence[str], runtime: DataRuntime) -> None:
+    """Say which columns of a table mean nothing here: one may be a misspelt one that does."""
+    if unread := sorted(set(rows[0] if rows else ()) - {*read, ""}):
+        runtime.notify(f"{path}: the columns {', '.join(unread)} are not read")
 
 
 def split_of(path: Path, line: int, value: str) -> str | None:

@@ -7,8 +7,12 @@ from dataclasses import replace
 import pytest
 import toys
 
+from adbench.contracts.dataset import DatasetConfig
 from adbench.protocol import cell as cell_module
+from adbench.protocol import identity
 from adbench.protocol.cell import build_cells
+from adbench.protocol.identity import DatasetIdentity
+from adbench.protocol.protocol import MeasurementProtocol
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +72,19 @@ def test_the_config_hash_changes_with_the_code_of_method_and_data_and_with_any_p
         assert config_hash(tmp_path) != base
     monkeypatch.setattr(toys.ToyData, "info", replace(toys.ToyData.info, version="2"))
     assert config_hash(tmp_path) != base
+
+
+def test_what_was_said_of_images_without_a_mask_is_seen_in_the_images_and_no_part_of_the_config_hash():
+    class Config(DatasetConfig):
+        unmatched: str = "refuse"
+        size: int = 64
+
+    def hashed(**fields) -> str:
+        data = DatasetIdentity("set", "1", Config(**fields), "0123456789abcdef")
+        return identity.config_hash("m", "1", Config(), data, MeasurementProtocol(), {}, data)
+
+    assert hashed(unmatched="skip") == hashed(unmatched="refuse") == hashed()
+    assert hashed(size=128) != hashed()
 
 
 def test_scores_belong_to_the_marked_fields_of_the_protocol_and_to_all_of_the_method(tmp_path, monkeypatch):

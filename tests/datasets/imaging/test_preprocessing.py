@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from adbench_datasets.imaging.cases import Scan
 from adbench_datasets.imaging.placement import Placement, as_stored, axial, restore
-from adbench_datasets.imaging.preprocessing import Content, intensities, prepare
+from adbench_datasets.imaging.preprocessing import Content, prepare, scale_of
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.region import otsu, region_of
 from scipy import ndimage
@@ -75,7 +75,8 @@ def test_without_resampling_pixels_are_copied_and_masks_come_back_exactly(spacin
     given = scan()
     made = prepare(given, config(spacing_mm=spacing_mm, min_area_fraction=0), "mri")
     assert made.placement.step == (1.0, 1.0)
-    values = intensities(given, region_of(given, "mri"), "mri", config())
+    region = region_of(given, "mri")
+    values = scale_of(given, region, "mri", config())(given.image) * region
     assert (restore(made.images, made.placement) == values).all()
     assert (restore(made.lesions.astype(np.float32), made.placement) == LESION).all()
     assert (restore(made.brains.astype(np.float32), made.placement) == region_of(given, "mri")).all()

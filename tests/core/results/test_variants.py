@@ -1,0 +1,23 @@
+"""Which rows may share a table."""
+
+from __future__ import annotations
+
+from record_factory import dataset, make, trained_on
+
+from adbench.results.frame import frame
+from adbench.results.variants import variants
+
+
+def parted(*changes: dict) -> list[str]:
+    """In what each further variant differs, of records on one dataset."""
+    records = [make(f"m{i}", dataset=dataset(**change)) for i, change in enumerate(changes)]
+    return [variant.differs for variant in variants(frame(records))[1:]]
+
+
+def test_what_is_said_of_images_without_a_mask_parts_no_table_and_other_settings_do():
+    said = [{"config": {"n_test": 20, "unmatched": value}} for value in ("skip", "refuse")]
+    assert parted(*said) == []
+    assert parted(said[0], {"config": {"n_test": 30, "unmatched": "refuse"}}) == ["n_test=30"]
+    sources = [{"train_on": trained_on(config={"size": 64, "unmatched": value})} for value in ("skip", "refuse")]
+    assert parted(*sources) == []
+    assert parted(sources[0], {"train_on": trained_on(config={"size": 128})}) == ["trained on `healthy`"]
