@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help setup demo test test-slow lint check format bench clean
+.PHONY: help setup demo test test-slow lint check golden format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets.
@@ -48,6 +48,9 @@ lint: $(DEV_STAMP)  ## Check style, format, types and who imports whom.
 	$(BIN)/lint-imports
 
 check: lint test  ## All checks.
+
+golden: $(DEV_STAMP)  ## Write the pages that tests compare with anew, and add new parts to the known defaults.
+	$(BIN)/python -m pytest -q --rewrite-golden tests/core/results/test_pages.py tests/baselines/test_defaults.py
 
 format: $(DEV_STAMP)  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .

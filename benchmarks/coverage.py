@@ -40,11 +40,11 @@ MEANS: dict[str, tuple[Callable[[Rng, int], Floats], float]] = {
 }
 
 
-def lesions(kind: str, rng: Rng, n: int) -> Floats:
+def lesions(shape: str, rng: Rng, n: int) -> Floats:
     """(3, n): lesion pixels, those found, and others flagged of each subject."""
-    size = np.exp(rng.normal(0, 0.3 if kind == "even" else 1.2, n))
-    quality = rng.beta(*{"even": (4, 2), "skewed": (1, 1.5), "small ones missed": (1, 1)}[kind], n)
-    if kind == "small ones missed":
+    size = np.exp(rng.normal(0, 0.3 if shape == "even" else 1.2, n))
+    quality = rng.beta(*{"even": (4, 2), "skewed": (1, 1.5), "small ones missed": (1, 1)}[shape], n)
+    if shape == "small ones missed":
         quality = quality * np.minimum(1, size)
     return np.stack([size, size * quality, 0.5 * np.exp(rng.normal(-1, 1, n))])
 
@@ -59,8 +59,8 @@ def percentiles(draws: Floats) -> Interval:
     return float(low), float(high)
 
 
-def mean_of(kind: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[Interval, Interval, float]:
-    draw, truth = MEANS[kind]
+def mean_of(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[Interval, Interval, float]:
+    draw, truth = MEANS[shape]
     values = draw(rng, n)
     estimate = Estimate.of_mean(values.tolist())
     assert estimate.low is not None
@@ -68,31 +68,31 @@ def mean_of(kind: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[In
     return (estimate.low, estimate.high), percentiles(weights @ values / n), truth
 
 
-def pooled_of(kind: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[Interval, Interval, float]:
-    counts = lesions(kind, rng, n)
+def pooled_of(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> tuple[Interval, Interval, float]:
+    counts = lesions(shape, rng, n)
     draws = dice(counts @ weights.T)
     error = resampled_error(draws, n)
     assert error is not None
     ours = t_interval(float(dice(counts.sum(axis=1))), error, n, "fraction")
     assert ours is not None
-    return ours, percentiles(draws), TRUTHS[kind]
+    return ours, percentiles(draws), TRUTHS[shape]
 
 
 TRUTHS = {
-    kind: float(dice(lesions(kind, np.random.default_rng(0), 4_000_000).sum(axis=1)))
-    for kind in ("even", "skewed", "small ones missed")
+    shape: float(dice(lesions(shape, np.random.default_rng(0), 4_000_000).sum(axis=1)))
+    for shape in ("even", "skewed", "small ones missed")
 }
 
 
 def coverage(
-    of: Callable[..., tuple[Interval, Interval, float]], kind: str, n: int, draws: int, resamples: int
+    of: Callable[..., tuple[Interval, Interval, float]], shape: str, n: int, draws: int, resamples: int
 ) -> Floats:
     """(2,) fractions of draws whose interval holds the truth: ours, and the percentile bootstrap."""
     rng = np.random.default_rng([n, draws])
     held = np.zeros(2)
     for i in range(draws):
         weights = resample_weights([str(k) for k in range(n)], resamples, seed=i)
-        ours, theirs, truth = of(kind, rng, n, weights)
+        ours, theirs, truth = of(shape, rng, n, weights)
         held += [ours[0] <= truth <= ours[1], theirs[0] <= truth <= theirs[1]]
     return held / draws
 
@@ -155,15 +155,16 @@ def main() -> None:
     args = parser.parse_args()
     found = {
         name: {
-            kind: {n: coverage(of, kind, n, args.draws, args.resamples).tolist() for n in SUBJECTS} for kind in kinds
+            shape: {n: coverage(of, shape, n, args.draws, args.resamples).tolist() for n in SUBJECTS}
+            for shape in shapes
         }
-        for name, of, kinds in (("mean over subjects", mean_of, MEANS), ("pooled Dice", pooled_of, TRUTHS))
+        for name, of, shapes in (("mean over subjects", mean_of, MEANS), ("pooled Dice", pooled_of, TRUTHS))
     }
     print(f"| least coverage of 95 % intervals | {' | '.join(f'{n} subjects' for n in SUBJECTS)} |")
     print(f"| --- |{' ---: |' * len(SUBJECTS)}")
-    for name, kinds in found.items():
+    for name, shapes in found.items():
         for i, interval in enumerate(("Student's t on the logit", "percentile bootstrap")):
-            least = [min(held[n][i] for held in kinds.values()) for n in SUBJECTS]
+            least = [min(held[n][i] for held in shapes.values()) for n in SUBJECTS]
             print(f"| {name}, {interval} | {' | '.join(f'{100 * value:.0f} %' for value in least)} |")
     chance = print_chance(args.draws)
     if args.json:

@@ -108,9 +108,9 @@ def measure(name: str, detector: LatentDiffusion, slices: int) -> float:
     total_s, bare_s = whole.wall_s[0] - sum(probes.wall_s), statistics.mean(probes.wall_s)
     ratio = total_s / (passes * bare_s)
     cpu_ratio = (whole.cpu_s[0] - sum(probes.cpu_s)) / (passes * statistics.mean(probes.cpu_s))
-    spread = f"{min(probes.wall_s):.4f} to {max(probes.wall_s):.4f}, {len(probes.wall_s)} times"
+    between = f"{min(probes.wall_s):.4f} to {max(probes.wall_s):.4f}, {len(probes.wall_s)} times"
     print(f"{name}: {passes} network passes on {slices} slices in {next(calls) - 1} calls of the network")
-    print(f"  score {total_s:.2f} s, {total_s / passes:.4f} s a pass; bare network {bare_s:.4f} s ({spread})")
+    print(f"  score {total_s:.2f} s, {total_s / passes:.4f} s a pass; bare network {bare_s:.4f} s ({between})")
     print(f"  ratio {ratio:.3f} by the clock, {cpu_ratio:.3f} in processor time; limit {LIMIT:.2f}", flush=True)
     return ratio if device.type == "cuda" else cpu_ratio
 

@@ -63,11 +63,11 @@ def table(timings: dict[str, Timing]) -> str:
         scale = 100 / t.slices
         stages = ", ".join(f"{stage} {formats.seconds(s * scale)}" for stage, s in t.stages_s.items())
         passes = ", ".join(f"{stage} {n}" for stage, n in t.passes.items()) or formats.NONE
-        spread = f"{formats.seconds(t.min_s * scale)} to {formats.seconds(t.max_s * scale)}"
-        spread += (", composed" if t.composed else "") + (", busy machine" if t.busy else "")
+        between = f"{formats.seconds(t.min_s * scale)} to {formats.seconds(t.max_s * scale)}"
+        between += (", composed" if t.composed else "") + (", busy machine" if t.busy else "")
         ratio = f"{t.median_s / reference:.3g}" if reference else formats.NONE
         lines.append(
-            f"| `{name}` | {formats.seconds(t.median_s * scale)} ({spread}) | {t.repeats} | {t.batch_size} | "
+            f"| `{name}` | {formats.seconds(t.median_s * scale)} ({between}) | {t.repeats} | {t.batch_size} | "
             f"{formats.seconds(t.latency_s)} | {stages} | {passes} | {ratio} |"
         )
     return "\n".join(lines)

@@ -70,9 +70,9 @@ def main() -> int:
     for low, high in ranges():
         print(f"| {low} to {high} | {scored(o, {'t_low': low, 't_high': high})} |", flush=True)
     if "percentile" in o.space:
-        print(f"\n| percentile | {' | '.join(f'{kind}' for kind in THRESHOLDS)} |\n| ---: | ---: | ---: |")
+        print(f"\n| percentile | {' | '.join(f'{threshold}' for threshold in THRESHOLDS)} |\n| ---: | ---: | ---: |")
     for percentile in PERCENTILES if "percentile" in o.space else ():
-        row = (scored(o, {"percentile": percentile, "threshold": kind}) for kind in THRESHOLDS)
+        row = (scored(o, {"percentile": percentile, "threshold": threshold}) for threshold in THRESHOLDS)
         print(f"| {percentile:g} | {' | '.join(row)} |", flush=True)
     return 0
 

@@ -8,6 +8,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy start
 os.environ["OPENBLAS_CORETYPE"] = "Haswell"  # by which the published scans were resampled: others round otherwise
 
 
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true", help="write golden files anew (`make golden`)")
+
+
+@pytest.fixture(scope="session")
+def rewriting(request):
+    """Whether golden files are written and not compared."""
+    return request.config.getoption("--rewrite-golden")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _float32_on_the_cpu():
     """No run measures whether bfloat16 is faster here: tests compute the same on every processor."""

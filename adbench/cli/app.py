@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from adbench.cli import cache, console, data, model, new, parts, suite
-from adbench.cli.arguments import SpreadCommand, at_home
+from adbench.cli.arguments import SeveralCommand, at_home
 from adbench.cli.calibrate import calibrate
 from adbench.cli.compare import compare
 from adbench.cli.leaderboard import leaderboard_pages
@@ -74,18 +74,18 @@ app.add_typer(parts.app, name="parts")
 app.add_typer(suite.app, name="suite")
 app.command("list")(list_plugins)
 app.command()(info)
-app.command(cls=SpreadCommand)(run)
-app.command(cls=SpreadCommand)(tune)
+app.command(cls=SeveralCommand)(run)
+app.command(cls=SeveralCommand)(tune)
 app.command("leaderboard")(leaderboard_pages)
 app.command()(merge)
-app.command(cls=SpreadCommand)(table)
-app.command(cls=SpreadCommand)(time)
+app.command(cls=SeveralCommand)(table)
+app.command(cls=SeveralCommand)(time)
 app.command()(show)
 app.command()(verify)
 app.command()(reproduce)
 app.command()(predict)
 app.command()(calibrate)
-app.command(cls=SpreadCommand)(compare)
+app.command(cls=SeveralCommand)(compare)
 app.command()(report)
 
 

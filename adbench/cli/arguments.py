@@ -15,7 +15,7 @@ from adbench.config.options import AskedPrecision
 from adbench.config.presets import PRESETS
 from adbench.devices.backends import BACKENDS
 
-SPREAD = ("--method", "--dataset", "--metric", "--set")
+SEVERAL = ("--method", "--dataset", "--metric", "--set")
 """Options that take several values after one flag."""
 
 DataRoot = Annotated[Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")]
@@ -54,11 +54,11 @@ Devices = Annotated[
 ]
 
 
-class SpreadCommand(TyperCommand):
+class SeveralCommand(TyperCommand):
     """A command whose options may be followed by several values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread(args))
+        return super().parse_args(ctx, repeat_flags(args))
 
 
 def at_home(args: Sequence[str]) -> list[str]:
@@ -66,7 +66,7 @@ def at_home(args: Sequence[str]) -> list[str]:
     return [re.sub(r"^(--?[\w-]+=)?(~(?:/.*)?)$", lambda m: (m[1] or "") + expanduser(m[2]), arg) for arg in args]
 
 
-def spread(args: Sequence[str]) -> list[str]:
+def repeat_flags(args: Sequence[str]) -> list[str]:
     """Give each value its own flag: `--method a b` becomes `--method a --method b`.
 
     Positional arguments come before such an option: a bare word after it can only be a further value.
@@ -76,7 +76,7 @@ def spread(args: Sequence[str]) -> list[str]:
     for arg in args:
         if arg.startswith("-"):
             name, equals, _ = arg.partition("=")
-            flag, waiting = (name if name in SPREAD else ""), not equals
+            flag, waiting = (name if name in SEVERAL else ""), not equals
         elif flag and not waiting:
             result.append(flag)
         else:

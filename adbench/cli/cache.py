@@ -43,7 +43,9 @@ def list_cache(
     found, users = entries(cache or default_cache()), _users(out)
     made_for = {entry.place: ", ".join(sorted({entry.made_for, *users[entry.name]} - {""})) for entry in found}
     if as_json:
-        rows = [(entry.kind.value, entry.name, made_for[entry.place], entry.bytes, _day(entry.used)) for entry in found]
+        rows = [
+            (entry.category.value, entry.name, made_for[entry.place], entry.bytes, _day(entry.used)) for entry in found
+        ]
         console.say_json([dict(zip(("kind", "name", "for", "bytes", "last_used"), row, strict=True)) for row in rows])
         return
     console.show_cache(_grouped(found, made_for))
@@ -64,15 +66,15 @@ def _users(out: Path) -> defaultdict[str, set[str]]:
 
 def _grouped(found: Sequence[Entry], made_for: dict[Path, str]) -> list[tuple[str, ...]]:
     """Rows of a table: score maps and maps of trials by what they are for, all else one by one."""
-    from adbench.storage.inventory import Kind
+    from adbench.storage.inventory import Category
 
     groups: defaultdict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in found:
-        many = entry.kind in (Kind.scores, Kind.trials)
-        groups[entry.kind, "" if many else entry.name, made_for[entry.place] or "unknown"].append(entry)
+        many = entry.category in (Category.scores, Category.trials)
+        groups[entry.category, "" if many else entry.name, made_for[entry.place] or "unknown"].append(entry)
     return [
-        (kind, name or f"{len(of)} files", what, _mebibytes(of), _day(max(entry.used for entry in of)))
-        for (kind, name, what), of in groups.items()
+        (category, name or f"{len(of)} files", what, _mebibytes(of), _day(max(entry.used for entry in of)))
+        for (category, name, what), of in groups.items()
     ]
 
 
@@ -91,11 +93,11 @@ def prune(
 
     What another process uses or makes stays.
     """
-    from adbench.storage.inventory import Kind, entries
+    from adbench.storage.inventory import Category, entries
 
     found = entries(cache or default_cache())
     if older_than is None:
-        chosen = [entry for entry in found if entry.kind == Kind.scores]
+        chosen = [entry for entry in found if entry.category == Category.scores]
     else:
         before = time.time() - _seconds(older_than)
         chosen = [entry for entry in found if entry.used < before]
@@ -105,11 +107,11 @@ def prune(
             raise ConfigError(f"Parts of records are to stay, but {out} has no record with parts: name it with --out.")
         chosen = [entry for entry in chosen if entry.name not in kept]
     removed = chosen if dry_run else [entry for entry in chosen if entry.remove()]
-    for kind in Kind:
-        of = [entry for entry in removed if entry.kind == kind]
-        if of or kind == Kind.scores:
+    for category in Category:
+        of = [entry for entry in removed if entry.category == category]
+        if of or category == Category.scores:
             done = "would be removed" if dry_run else "removed"
-            console.say(f"{kind}: {len(of)} {done}, {_mebibytes(of)}")
+            console.say(f"{category}: {len(of)} {done}, {_mebibytes(of)}")
     if len(removed) < len(chosen):
         console.say(f"{len(chosen) - len(removed)} in use by another process: left")
 

@@ -91,11 +91,11 @@ def grid(*columns: str, left: int = 1, title: str | None = None) -> RichTable:
 
 
 def show_entries(
-    kind: str, entries: Sequence[PluginEntry], made: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
+    noun: str, entries: Sequence[PluginEntry], made: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
 ) -> None:
-    """Print the registered names of one kind; a plugin that cannot work is marked, not left out."""
-    of_methods = kind == "method"
-    who = ("method", "family", "distribution") if of_methods else (kind, "distribution")
+    """Print the registered names, of methods or datasets; a plugin that cannot work is marked, not left out."""
+    of_methods = noun == "method"
+    who = ("method", "family", "distribution") if of_methods else (noun, "distribution")
     table = grid(*who, "records", "trained on (in the cache)" if of_methods else "", left=len(who))
     table.columns[0].no_wrap, table.columns[-1].justify = True, "left"
     for entry in entries:
@@ -139,12 +139,12 @@ CARD = (
 """Fields of a card that are shown, of methods and of datasets."""
 
 
-def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
+def show_info(noun: str, loaded: LoadedPlugin[Any]) -> None:
     """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
     cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
     card = grid("", "", left=2)
     card.show_header = False
-    card.add_row(kind, entry.name)
+    card.add_row(noun, entry.name)
     for name in CARD:
         if getattr(info, name, None) not in (None, ""):
             card.add_row(name, str(getattr(info, name)))
@@ -154,7 +154,7 @@ def show_info(kind: str, loaded: LoadedPlugin[Any]) -> None:
     card.add_row("distribution", f"{entry.distribution} {entry.version}")
     card.add_row("class", entry.target)
     out().print(card)
-    prefix = "data." if kind == "dataset" else ""
+    prefix = "data." if noun == "dataset" else ""
     show_fields(cls.Config, formats.flat(getattr(cls, "overrides", {})), prefix, cls.presets)
     if text := inspect.getdoc(inspect.getmodule(cls)):
         say(f"\n{text}")
@@ -184,12 +184,12 @@ def config_rows(
         key = inner + name
         default = field.get_default(call_default_factory=True, validated_data={})
         default = getattr(given, name) if given is not None else default
-        kind = field.annotation
-        if isinstance(kind, type) and hasattr(kind, "model_fields"):
-            yield from config_rows(kind, overrides, prefix, f"{key}.", default if _is_config(default) else None)
+        annotation = field.annotation
+        if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+            yield from config_rows(annotation, overrides, prefix, f"{key}.", default if _is_config(default) else None)
             continue
         shown = "required" if field.is_required() else _as_set(overrides.get(key, default))
-        yield prefix + key, _type_name(kind, field.metadata), shown, field.description or ""
+        yield prefix + key, _type_name(annotation, field.metadata), shown, field.description or ""
 
 
 def _as_set(value: Any) -> str:
@@ -201,15 +201,17 @@ def _is_config(value: Any) -> bool:
     return hasattr(type(value), "model_fields")
 
 
-def _type_name(kind: Any, constraints: Sequence[Any]) -> str:
+def _type_name(annotation: Any, constraints: Sequence[Any]) -> str:
     """`int, ge 1`: a type as written in Python, without module names, and its limits."""
-    if get_origin(kind) is Annotated:
-        kind, *notes = get_args(kind)
-        return _type_name(kind, [c for note in notes for c in getattr(note, "metadata", [note])])
-    if get_origin(kind) in (Union, UnionType):
-        return " | ".join("null" if part is NoneType else _type_name(part, constraints) for part in get_args(kind))
-    plain = isinstance(kind, type) and not hasattr(kind, "__args__")
-    name = kind.__name__ if plain else str(kind).replace("typing.", "")
+    if get_origin(annotation) is Annotated:
+        annotation, *notes = get_args(annotation)
+        return _type_name(annotation, [c for note in notes for c in getattr(note, "metadata", [note])])
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(
+            "null" if part is NoneType else _type_name(part, constraints) for part in get_args(annotation)
+        )
+    plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
+    name = annotation.__name__ if plain else str(annotation).replace("typing.", "")
     limits = [
         f"{limit} {getattr(constraint, limit)}"
         for constraint in constraints
@@ -252,7 +254,7 @@ def show_forecast(cells: Sequence[CellForecast]) -> None:
 
 
 def show_findings(name: str, findings: Findings, shown: int) -> None:
-    """Print up to `shown` of the problems, then what was found in the data folder and the problems by kind."""
+    """Print up to `shown` of the problems, then what was found in the data folder and the problems by what is wrong."""
     problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
     if problems:
         table = grid("file", "problem", "", left=3, title=counted(len(problems), "problem"))
@@ -265,8 +267,8 @@ def show_findings(name: str, findings: Findings, shown: int) -> None:
     table.show_header = False
     for key, value in {"dataset": name, **findings.facts}.items():
         table.add_row(key, str(value))
-    for kind in findings.kinds():
-        table.add_row(f"{counted(kind.files, 'file')} {_fate(kind.skipped)}", kind.what)
+    for alike in findings.alike():
+        table.add_row(f"{counted(alike.files, 'file')} {_fate(alike.skipped)}", alike.what)
     out().print(table)
 
 
@@ -277,9 +279,9 @@ def _fate(skipped: bool) -> str:
 def show_prepared(name: str, trained_on: str | None, splits: Splits) -> None:
     """Print the sizes of the splits of a run, and where their images are kept."""
     table, files = grid("images", "number", "subjects", "size", "bytes", "kept in", title=name), []
-    for kind, split in splits.items():
+    for role, split in splits.items():
         images = split.images
-        owner = f"{kind} of {trained_on}" if trained_on and kind != "test" else kind
+        owner = f"{role} of {trained_on}" if trained_on and role != "test" else role
         sizes = [str(len(split)), str(len(set(split.subjects))), f"{images.shape[2]} x {images.shape[3]}"]
         file = _file_of(images)
         table.add_row(owner, *sizes, f"{formats.si(images.nbytes)}B", "a file" if file else "memory")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Preset, SpreadCommand, TrainOn, VerifyData, split_names
+from adbench.cli.arguments import Cache, DataRoot, Preset, SeveralCommand, TrainOn, VerifyData, split_names
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import DataError, counted
@@ -47,7 +47,7 @@ class Part(StrEnum):
     test = "test"
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def check(
     dataset: Name,
     data_root: DataRoot = None,
@@ -71,8 +71,8 @@ def check(
     problems = findings.problems
     if as_json:
         found = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
-        kinds = [asdict(kind) for kind in findings.kinds()]
-        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": kinds})
+        alike = [asdict(one) for one in findings.alike()]
+        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": alike})
     else:
         console.show_findings(name, findings, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)
@@ -81,7 +81,7 @@ def check(
         raise typer.Exit(console.FAILED)
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def prepare(
     datasets: Annotated[
         list[str], typer.Argument(metavar="DATASET...", help="One or more datasets.", show_default=False)
@@ -107,7 +107,7 @@ def prepare(
     console.say(f"kept below {options.cache / data.FOLDER}, where a dataset keeps anything")
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def preview(
     dataset: Name,
     out: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .png or .jpg.", show_default=False)],
@@ -120,7 +120,7 @@ def preview(
     settings: DataSettings = None,
     cache: Cache = None,
 ) -> None:
-    """Draw slices with the outlines of their lesions, spread over subjects, on one sheet."""
+    """Draw slices with the outlines of their lesions, even over subjects, on one sheet."""
     from adbench.cli import preview as sheet
 
     sheet.check_output(out)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, SpreadCommand
+from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, SeveralCommand
 from adbench.config.options import MAX_SEED, RunOptions, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
@@ -23,7 +23,7 @@ app = typer.Typer(help="Trained models as files, to be used on new scans.", no_a
 Out = Annotated[Path, typer.Option(help="Folder with the records.")]
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def export(
     method: Annotated[str, typer.Option(help="The method.", show_default=False)],
     dataset: Annotated[str, typer.Option(help="The dataset that it is trained on.", show_default=False)],

@@ -42,11 +42,11 @@ def dataset(
     _write("dataset", name, out, f"adbench run --method intensity --dataset {name} --preset smoke --out results")
 
 
-def _write(kind: str, name: str, out: Path | None, run: str) -> None:
+def _write(noun: str, name: str, out: Path | None, run: str) -> None:
     """Write the package and say how to go on. Raises ConfigError where a name or the folder cannot be used."""
-    check_name(kind, name)
+    check_name(noun, name)
     folder = out or Path(f"adbench-{name}")
-    files = render(kind, name, run)
+    files = render(noun, name, run)
     try:
         _check_folder(folder)
         for path, text in files.items():
@@ -61,28 +61,28 @@ def _write(kind: str, name: str, out: Path | None, run: str) -> None:
     console.say(f"go on: cd {quote(str(folder))}; pip install -e '.[dev]'; pytest; {run}")
 
 
-def check_name(kind: str, name: str) -> None:
+def check_name(noun: str, name: str) -> None:
     """Raise ConfigError where `name` is no name, is registered already, or gives a package that is there already."""
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise ConfigError(
-            f"The name of a {kind} is one or more words of lower-case letters and digits, joined by hyphens, begins "
-            f"with a letter and has at most {LONGEST} characters, got {name!r}. Choose another, such as my-{kind}."
+            f"The name of a {noun} is one or more words of lower-case letters and digits, joined by hyphens, begins "
+            f"with a letter and has at most {LONGEST} characters, got {name!r}. Choose another, such as my-{noun}."
         )
-    group = {label: group for group, label in registry.KINDS.items()}[kind]
+    group = {of: group for group, of in registry.NOUNS.items()}[noun]
     for entry in registry.names(group):
         if entry.name == name:
             raise ConfigError(
-                f"Every {kind} needs a name of its own, but {name!r} is registered by {entry.distribution} "
+                f"Every {noun} needs a name of its own, but {name!r} is registered by {entry.distribution} "
                 f"{entry.version}. Choose another name."
             )
     if find_spec(_package(name)):
         raise ConfigError(
-            f"The {kind} {name!r} would lie in a package {_package(name)!r}, but one can be imported already. "
+            f"The {noun} {name!r} would lie in a package {_package(name)!r}, but one can be imported already. "
             "Choose another name, or uninstall that package."
         )
 
 
-def render(kind: str, name: str, run: str) -> Mapping[str, str]:
+def render(noun: str, name: str, run: str) -> Mapping[str, str]:
     """Return the text of each file of the package by its path; `run` is the command that its README shows."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -91,18 +91,18 @@ def render(kind: str, name: str, run: str) -> Mapping[str, str]:
     )
     package = _package(name)
     words = {
-        "kind": kind,
+        "noun": noun,
         "name": name,
         "package": package,
-        "cls": "".join(word.capitalize() for word in name.split("-")) + kind.capitalize(),
+        "cls": "".join(word.capitalize() for word in name.split("-")) + noun.capitalize(),
         "run": run,
     }
     files = {
         "pyproject.toml": "pyproject.toml.j2",
         "README.md": "README.md.j2",
         f"{package}/__init__.py": "init.py.j2",
-        f"{package}/{kind}.py": f"{kind}.py.j2",
-        "tests/test_contract.py": f"test_{kind}.py.j2",
+        f"{package}/{noun}.py": f"{noun}.py.j2",
+        "tests/test_contract.py": f"test_{noun}.py.j2",
     }
     return {path: templates.get_template(template).render(words) for path, template in files.items()}
 

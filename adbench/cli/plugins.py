@@ -42,17 +42,17 @@ def list_plugins(
     trained_on = {What.methods: trained(out, cache or default_cache()), What.datasets: {}}
     groups = {What.methods: registry.DETECTORS, What.datasets: registry.DATASETS}
     rows = []
-    for kind, group in groups.items():
-        if what not in (None, kind):
+    for which, group in groups.items():
+        if what not in (None, which):
             continue
         entries = registry.names(group)
         faults = {entry.name: fault for entry in entries if (fault := registry.problem(entry))}
-        singular = kind.value.removesuffix("s")
+        singular = which.value.removesuffix("s")
         made = {
             e.name: {
-                "family": family[kind].get(e.name),
-                "records": records[kind][e.name],
-                "trained_on": trained_on[kind].get(e.name, []),
+                "family": family[which].get(e.name),
+                "records": records[which][e.name],
+                "trained_on": trained_on[which].get(e.name, []),
             }
             for e in entries
         }

@@ -37,7 +37,7 @@ def check_output(path: Path) -> None:
 
 
 def choose(split: Split, count: int, seed: int) -> list[int]:
-    """Return up to `count` positions, ascending: half with a lesion as far as there are, spread over subjects."""
+    """Return up to `count` positions, ascending: half with a lesion as far as there are, even over subjects."""
     rng = np.random.default_rng(seed)
     sick = np.zeros(len(split), bool) if split.lesions is None else np.array([mask.any() for mask in split.lesions])
     with_lesion, without = (_rounds(split, np.flatnonzero(which), rng) for which in (sick, ~sick))

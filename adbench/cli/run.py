@@ -82,11 +82,11 @@ def run(
         _run(methods, datasets, options, as_json)
 
 
-def _named(given: Sequence[str], kind: str, group: str) -> list[str]:
+def _named(given: Sequence[str], noun: str, group: str) -> list[str]:
     """Split comma lists, drop repetitions, and look the names up."""
     names = split_names(given)
     if not names:
-        raise UnknownPluginError(f"A run needs a {kind}, but --{kind} is empty. Run 'adbench list {kind}s'.")
+        raise UnknownPluginError(f"A run needs a {noun}, but --{noun} is empty. Run 'adbench list {noun}s'.")
     for name in names:
         registry.find(group, name)
     return names

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Device, SpreadCommand
+from adbench.cli.arguments import Cache, DataRoot, Device, SeveralCommand
 from adbench.config.options import default_cache
 from adbench.errors import counted
 from adbench.execution.executor import Engine
@@ -36,7 +36,7 @@ RESULTS = Path("leaderboards")
 GONE = "its driver is gone"
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def plan(
     file: File,
     out: Out = RESULTS,
@@ -56,7 +56,7 @@ def plan(
         _show_plan(planned)
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def run(
     file: File,
     out: Out = RESULTS,
@@ -98,7 +98,7 @@ def run(
         raise typer.Exit(console.FAILED)
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def status(
     file: File,
     out: Out = RESULTS,
@@ -128,7 +128,7 @@ def status(
     console.say(f"logs: {ledger.root / 'logs'}")
 
 
-@app.command(cls=SpreadCommand)
+@app.command(cls=SeveralCommand)
 def retry(file: File, out: Out = RESULTS, cache: Cache = None, settings: Settings = None) -> None:
     """Let jobs that failed be run again, by the next `adbench suite run`."""
     from adbench.execution.ledger import Ledger

@@ -86,11 +86,11 @@ class Problem:
 
 
 WITH_DIGITS = re.compile(r"\S*\d\S*")
-"""Numbers, and most names of files, in which problems of a kind differ."""
+"""Numbers, and most names of files, in which problems that are alike differ."""
 
 
 @dataclass(frozen=True)
-class ProblemKind:
+class ProblemsAlike:
     """Problems that differ in numbers and names alone."""
 
     what: str
@@ -108,13 +108,13 @@ class Findings:
     """In the order to show them: release, subjects, slices, lesions by size, spacing, intensities, splits and so on."""
     problems: Sequence[Problem] = ()
 
-    def kinds(self) -> list[ProblemKind]:
+    def alike(self) -> list[ProblemsAlike]:
         """The problems by what is wrong, those to mend first, then by their number."""
-        alike: dict[tuple[bool, str], list[Problem]] = {}
+        groups: dict[tuple[bool, str], list[Problem]] = {}
         for problem in self.problems:
-            alike.setdefault((problem.skipped, WITH_DIGITS.sub("", problem.what)), []).append(problem)
-        groups = sorted(alike.values(), key=lambda group: (group[0].skipped, -len(group)))
-        return [ProblemKind(group[0].what, len(group), group[0].file, group[0].skipped) for group in groups]
+            groups.setdefault((problem.skipped, WITH_DIGITS.sub("", problem.what)), []).append(problem)
+        ordered = sorted(groups.values(), key=lambda group: (group[0].skipped, -len(group)))
+        return [ProblemsAlike(group[0].what, len(group), group[0].file, group[0].skipped) for group in ordered]
 
 
 def _silent(*what: object) -> None:

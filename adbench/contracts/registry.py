@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DETECTORS = "adbench.detectors"
 DATASETS = "adbench.datasets"
-KINDS = {DETECTORS: "detector", DATASETS: "dataset"}
+NOUNS = {DETECTORS: "detector", DATASETS: "dataset"}
 OWN_SETS = " A set of your own runs as --dataset folder --set data.name=NAME (docs/own-data.md)."
 """Said where a dataset is unknown: its name may be one that pages and records have from `data.name`."""
 
@@ -80,7 +80,7 @@ def _names(group: str, path: tuple[tuple[str, int], ...]) -> list[PluginEntry]:
         first = by_name.setdefault(entry.name, entry)
         if _canonical(first.distribution) != _canonical(entry.distribution):
             raise PluginError(
-                f"Every {KINDS[group]} needs a name of its own, but {entry.name!r} is registered by both "
+                f"Every {NOUNS[group]} needs a name of its own, but {entry.name!r} is registered by both "
                 f"{first.distribution} and {entry.distribution}. Uninstall one of them."
             )
     return sorted(by_name.values(), key=lambda entry: entry.name)
@@ -113,7 +113,7 @@ def find(group: str, name: str) -> PluginEntry:
     if name not in known:
         hint = suggestion(name, known) or "."
         own = OWN_SETS if group == DATASETS else ""
-        raise UnknownPluginError(f"no {KINDS[group]} {name!r}{hint} Run 'adbench list' to see all {len(known)}.{own}")
+        raise UnknownPluginError(f"no {NOUNS[group]} {name!r}{hint} Run 'adbench list' to see all {len(known)}.{own}")
     return known[name]
 
 
@@ -157,7 +157,7 @@ def load_dataset(name: str) -> LoadedPlugin[Dataset[Any]]:
 
 
 def _load(group: str, entry: PluginEntry, base: type[Any]) -> LoadedPlugin[Any]:
-    owner = f"{KINDS[group]} {entry.name!r} of {entry.distribution} {entry.version}"
+    owner = f"{NOUNS[group]} {entry.name!r} of {entry.distribution} {entry.version}"
     try:
         cls = EntryPoint(entry.name, entry.target, group).load()
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything, or be a script

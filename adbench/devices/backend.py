@@ -1,4 +1,4 @@
-"""What adbench asks of a device, whatever its kind. A kind is a subclass in one file, named in `backends.BACKENDS`."""
+"""What adbench asks of a device, whatever its type. A type is a subclass in one file, named in `backends.BACKENDS`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Backend(ABC):
         """Give memory that is held but not used back, before a smaller piece of work is tried."""
 
     def current(self) -> AbstractContextManager[object]:
-        """Within the block it is the one that is meant where its kind alone is named."""
+        """Within the block it is the one that is meant where its type alone is named."""
         return nullcontext()
 
     def fork_rng(self) -> AbstractContextManager[None]:

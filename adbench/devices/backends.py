@@ -1,4 +1,4 @@
-"""The list of backends: a kind of device is one file and one entry here. Naming them imports nothing heavy."""
+"""The list of backends: a type of device is one file and one entry here. Naming them imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from adbench.devices.backend import Backend
 
 BACKENDS = {"cuda": "adbench.devices.cuda:Cuda", "cpu": "adbench.devices.cpu:Cpu"}
-"""PyTorch's name for the kind of device -> module and class; `--device auto` takes the first that is here."""
+"""PyTorch's name for the type of device -> module and class; `--device auto` takes the first that is here."""
 
 
 def load_backend(name: str) -> type[Backend]:

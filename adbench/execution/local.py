@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
 
+from adbench.devices.workers import variables_of_worker
 from adbench.errors import SuiteError
 from adbench.execution import process
 from adbench.execution.executor import GB, PATIENCE_S, Submitted, Task
@@ -84,10 +84,8 @@ class LocalExecutor:
             process.stop(running.process, now)
             running.asked = True  # a second Ctrl-C would cut off what the first one is saving
 
-    def _environment(self, worker: int) -> dict[str, str]:
-        threads = max(1, len(os.sched_getaffinity(0)) // self._workers) if hasattr(os, "sched_getaffinity") else 1
-        given = {"OMP_NUM_THREADS": str(threads)} if self._workers > 1 else {}
-        return {**given, "CUDA_VISIBLE_DEVICES": self._gpu(worker)} if self._gpus else given
+    def _environment(self, worker: int) -> Mapping[str, str]:
+        return variables_of_worker(self._workers, self._gpu(worker) if self._gpus else None)
 
     def _gpu(self, worker: int) -> str:
         return self._gpus[worker % len(self._gpus)]

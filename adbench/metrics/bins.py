@@ -104,7 +104,7 @@ def _has_room(edges: Keys) -> NDArray[np.bool_]:
 
 
 class _Sample:
-    """Scores of at most `_SAMPLE` places spread evenly over all that are offered, each at random within its share."""
+    """Scores of at most `_SAMPLE` places, even over all that are offered, each at random within its share."""
 
     def __init__(self) -> None:
         self._rng = np.random.default_rng(0)

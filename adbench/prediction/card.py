@@ -109,7 +109,7 @@ class ModelCard(Model):
     parts: dict[str, str]
     """Name -> key of the trained parts, hashes of all that they were made from."""
     made_with: dict[str, dict[str, str]]
-    """Key of a part -> kind of device and precision that made it."""
+    """Key of a part -> type of device and precision that made it."""
     tensors: dict[str, TensorCard]
     trained_on: TrainingSet
     preparation: PreparationCard
@@ -119,7 +119,7 @@ class ModelCard(Model):
     calibration: CalibrationCard | None = None
     """None where the points come from the training set's own healthy people, as in the record."""
     measured_in: str
-    """Kind of device and precision of the maps that the thresholds come from."""
+    """Type of device and precision of the maps that the thresholds come from."""
     healthy: HealthyCard
     metrics: dict[str, float | None]
     """Of the record of this cell; empty where there is none."""
@@ -136,7 +136,7 @@ class ModelCard(Model):
 
 
 def described(device: torch.device, precision: Precision) -> str:
-    """Kind of device and precision, as cards say them."""
+    """Type of device and precision, as cards say them."""
     return f"{device.type} in {precision}"
 
 

@@ -16,7 +16,7 @@ from adbench.protocol.halves import evenly
 
 BINS = 64
 MOST_IMAGES = 1000
-"""Healthy images of which a histogram is taken, spread over subjects."""
+"""Healthy images of which a histogram is taken, even over subjects."""
 FAR = 1.5
 """A scan is far where its distance is more than so many times the largest of a held-out healthy subject."""
 COMMON = 0.25

@@ -52,7 +52,7 @@ def draw(
 
 
 def _chosen(seen: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> list[int]:
-    """Slices spread evenly over those seen, and the one with most that is flagged."""
+    """Slices at even distances among those seen, and the one with most that is flagged."""
     z = np.flatnonzero(seen.any(axis=(0, 1)))
     evenly = z[np.unique(np.linspace(0, len(z) - 1, min(len(z), SLICES)).round().astype(int))]
     most = int(flagged.sum(axis=(0, 1)).argmax())

@@ -46,7 +46,7 @@ class Cell:
     device: torch.device
     precision: Precision
     beside: Sequence[torch.device] = ()
-    """Further devices, of the same kind, which score beside the first."""
+    """Further devices, of the same type, which score beside the first."""
 
     @property
     def method(self) -> str:

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.plan import PartPlan, Run
 from adbench.devices.clock import clocked
 from adbench.devices.device import backend_of
 from adbench.devices.flops import count_flops
+from adbench.devices.threads import threads_each
 from adbench.errors import RecordError
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.planned import named
@@ -140,8 +139,8 @@ def _scoring_s(cell: Cell, forward: _Cost, known: Known) -> float:
 
 def _gain(cell: Cell) -> float:
     """How many times as fast as the first device all score; processes on one device share its threads."""
-    n, threads = 1 + len(cell.beside), torch.get_num_threads()
-    return n * max(1, threads // n) / threads if backend_of(cell.device).divisible else n
+    n = 1 + len(cell.beside)
+    return n * threads_each(n) / threads_each() if backend_of(cell.device).divisible else n
 
 
 def _is_done(cell: Cell) -> bool:

@@ -28,7 +28,7 @@ def halved(validation: Split) -> tuple[Split, Split]:
 
 
 def evenly(split: Split, most: int) -> Split:
-    """Up to so many images, spread evenly over subjects and, within each, over its images."""
+    """Up to so many images, even over subjects and, within each, over its images."""
     return split.take(places(split.subjects, most))
 
 
@@ -44,10 +44,10 @@ def places(subjects: Sequence[str], most: int) -> NDArray[np.intp]:
             if left and quotas[subject] < len(images[subject]):
                 quotas[subject] += 1
                 left -= 1
-    taken = [own[k] for subject, own in images.items() for k in spread(len(own), quotas[subject])]
+    taken = [own[k] for subject, own in images.items() for k in middles(len(own), quotas[subject])]
     return np.array(sorted(taken), np.intp)
 
 
-def spread(n: int, count: int) -> list[int]:
+def middles(n: int, count: int) -> list[int]:
     """So many places of n, in the middle of equal parts."""
     return [int((2 * k + 1) * n / (2 * count)) for k in range(count)]

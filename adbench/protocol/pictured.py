@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adbench.contracts.splits import Split
-from adbench.protocol.halves import places, spread
+from adbench.protocol.halves import middles, places
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import ScoreMaps, measured_pixels
 from adbench.results.pictures import MARKS, Picture
@@ -20,10 +20,10 @@ SLICES = 6
 
 
 def shown(subjects: list[str], anomalous: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Up to `SLICES` places in the split, ascending: slices with lesions that count, spread over their subjects."""
+    """Up to `SLICES` places in the split, ascending: slices with lesions that count, even over their subjects."""
     among = np.flatnonzero(anomalous)
     names = list(dict.fromkeys(subjects[i] for i in among))
-    kept = {names[k] for k in spread(len(names), min(SLICES, len(names)))}
+    kept = {names[k] for k in middles(len(names), min(SLICES, len(names)))}
     among = among[[subjects[i] in kept for i in among]]
     return among[places([subjects[i] for i in among], SLICES)]
 

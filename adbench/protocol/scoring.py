@@ -29,6 +29,7 @@ from adbench.storage.store import SCORES, ArtifactStore
 
 Floats = NDArray[np.float32]
 Score = Callable[[Tensor], Floats]
+Make = Callable[[object], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,10 @@ class Scorer:
         for _ in self._scored(batches, f"{name} maps"):
             pass
         if self.cell.protocol.postprocess == "median":
-            batches = [self._median(batch) for batch in batches]
+            batches = [self._median(split, batch) for batch in batches]
         return ScoreMaps(batches)
 
-    def _median(self, batch: Batch) -> Batch:
+    def _median(self, split: Split, batch: Batch) -> Batch:
         """A batch whose maps are replaced by their medians, which are kept like the maps themselves."""
         size = self.cell.protocol.median_px
         config = {"what": "median", "px": size, "of": batch.spec.key}
@@ -94,8 +95,7 @@ class Scorer:
         def make(checkpoint: object) -> dict[str, Tensor]:
             return {"scores": torch.from_numpy(median_of(batch.read(), size))}
 
-        self.store.hold(spec)
-        return Batch(batch.where, spec, lambda: self.store.get(spec, make)["scores"].numpy())
+        return self._kept(batch.where, spec, make, split.images[batch.where].shape)
 
     def images(self, split: Split, name: str) -> Floats:
         """Image-level scores (N,) of a split. Raises ScoreError as `maps` does."""
@@ -127,9 +127,12 @@ class Scorer:
             images = torch.from_numpy(np.array(split.images[where])).to(self.cell.device)
             return {"scores": torch.from_numpy(score(images))}
 
+        return self._kept(where, spec, make, split.images[where].shape[:dimensions])
+
+    def _kept(self, where: slice, spec: PartSpec, make: Make, shape: Sequence[int]) -> Batch:
+        """A batch whose scores are in the store, or made when they are read; of this shape they must be."""
         self.store.hold(spec)
-        shapes = {"scores": split.images[where].shape[:dimensions]}
-        return Batch(where, spec, lambda: self.store.get(spec, make, shapes)["scores"].numpy())
+        return Batch(where, spec, lambda: self.store.get(spec, make, {"scores": shape})["scores"].numpy())
 
     def _scored(self, batches: Sequence[Batch], what: str) -> Iterator[Floats]:
         """Yield the scores of each batch, and say how far it is."""

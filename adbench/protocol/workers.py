@@ -20,6 +20,7 @@ import torch
 
 from adbench.config.options import Reporter, RunOptions, Silent
 from adbench.devices.device import backend_of
+from adbench.devices.threads import threads_each, use_threads
 from adbench.errors import AdbenchError, counted
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.faults import DetectorError, faults
@@ -82,7 +83,7 @@ class _Workers:
         context = multiprocessing.get_context("forkserver")  # not fork: CUDA and threads do not survive it
         context.set_forkserver_preload([__name__])
         self._taken = context.Value("q", 0)  # held here: it ends with the object that made it
-        threads = max(1, torch.get_num_threads() // len(devices))
+        threads = threads_each(len(devices))
         for number, device in enumerate(devices, 1):
             # what decides scores was decided; the parts are in the store
             options = replace(cell.options, device=str(device), precision=cell.precision, parts=None, verify_data=False)
@@ -142,7 +143,7 @@ def _process(task: _Task, taken: Any, says: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(task.threads)
+    use_threads(task.threads)
     try:
         with redirect_stdout(sys.stderr):
             _score(task, taken, _Told(says))

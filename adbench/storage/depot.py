@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from adbench.config.urls import shown
+from adbench.config.urls import shown, shown_text
 from adbench.errors import AdbenchError, ArtifactError
 from adbench.storage.transports import TRANSPORTS, WEB
 
@@ -32,9 +32,10 @@ class Depot:
     def __init__(self, url: str) -> None:
         """Raises ArtifactError where the URL is of no kind that is read, or its library is missing."""
         scheme, separator, rest = url.partition("://")
-        if not separator:
-            scheme, url = "file", f"file://{Path(url).expanduser().absolute()}"
         self.shown = shown(url).rstrip("/")
+        if not separator:
+            scheme, url = "file", _address(url)
+            self.shown = _address(self.shown)
         if scheme not in TRANSPORTS or (separator and (not rest or "?" in rest or "#" in rest)):
             known = ", ".join(f"{name}://" for name in TRANSPORTS)
             raise ArtifactError(
@@ -145,8 +146,12 @@ class Depot:
         except (AdbenchError, FileNotFoundError, ImportError, GeneratorExit):
             raise
         except Exception as error:  # of whatever library
-            cause = shown(" ".join(str(error).split())[:200]) or type(error).__name__
+            cause = shown_text(" ".join(str(error).split()))[:200] or type(error).__name__
             raise ArtifactError(
                 f"Parts at {self.shown} must be within reach, but {name or 'it'} is not ({cause}): check address and "
                 "access."
             ) from error
+
+
+def _address(folder: str) -> str:
+    return f"file://{Path(folder).expanduser().absolute()}"

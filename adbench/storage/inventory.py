@@ -19,7 +19,7 @@ from adbench.storage.spec import key_of
 from adbench.storage.store import SCORES, ArtifactStore
 
 
-class Kind(StrEnum):
+class Category(StrEnum):
     """What a thing in the cache is."""
 
     part = "part"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 class Entry:
     """One thing that can be removed by itself."""
 
-    kind: Kind
+    category: Category
     place: Path
     index: Path
     """What says that it is there, and by its time of change when it was last used."""
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        return self.place.stem if self.kind == Kind.trials else self.place.name
+        return self.place.stem if self.category == Category.trials else self.place.name
 
     def remove(self) -> bool:
         """Remove it, unless a process uses or makes it, or has used it since it was found.
@@ -68,7 +68,7 @@ class Entry:
             raise ArtifactError(f"{self.place} cannot be removed ({error.strerror}): remove it yourself.") from error
 
     def _remove(self) -> None:
-        if self.kind == Kind.trials:
+        if self.category == Category.trials:
             self.place.with_suffix(".have").unlink(missing_ok=True)  # first: without it the other is not believed
             self.place.unlink(missing_ok=True)
         else:
@@ -76,9 +76,9 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """All that can be removed by itself, by kind and name."""
+    """All that can be removed by itself, by category and name."""
     found = [*_parts(cache), *_slices(cache), *_trials(cache)]
-    return sorted(found, key=lambda entry: (list(Kind).index(entry.kind), entry.name))
+    return sorted(found, key=lambda entry: (list(Category).index(entry.category), entry.name))
 
 
 def _parts(cache: Path) -> Iterator[Entry]:
@@ -86,12 +86,12 @@ def _parts(cache: Path) -> Iterator[Entry]:
         index = next((path for name in ("part", "checkpoint") if (path := folder / f"{name}.json").is_file()), None)
         if index is None:
             continue
-        kind = Kind.checkpoint if index.stem == "checkpoint" else Kind.part
+        category = Category.checkpoint if index.stem == "checkpoint" else Category.part
         if folder.name.startswith(f"{SCORES}-"):
-            kind = Kind.scores
+            category = Category.scores
         with suppress(OSError):  # removed meanwhile
             made_for = _made_for(folder, index.stem)
-            yield Entry(kind, folder, index, folder / ".lock", made_for, _size(folder), _used(index))
+            yield Entry(category, folder, index, folder / ".lock", made_for, _size(folder), _used(index))
 
 
 def _slices(cache: Path) -> Iterator[Entry]:
@@ -99,14 +99,16 @@ def _slices(cache: Path) -> Iterator[Entry]:
         lock = folder.with_name(f"{folder.name}.lock")
         index = path if (path := folder / "index.json").is_file() else folder
         with suppress(OSError):
-            yield Entry(Kind.slices, folder, index, lock, folder.name.rpartition("-")[0], _size(folder), _used(index))
+            yield Entry(
+                Category.slices, folder, index, lock, folder.name.rpartition("-")[0], _size(folder), _used(index)
+            )
 
 
 def _trials(cache: Path) -> Iterator[Entry]:
     for path in (cache / "tuning" / "kept").glob("*/*.npy"):
         with suppress(OSError):
             lock, size = path.with_suffix(".lock"), path.stat().st_size
-            yield Entry(Kind.trials, path, path, lock, path.parent.name, size, _used(path))
+            yield Entry(Category.trials, path, path, lock, path.parent.name, size, _used(path))
 
 
 def _made_for(folder: Path, name: str) -> str:

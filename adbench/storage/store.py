@@ -57,7 +57,7 @@ class ArtifactStore:
         return store
 
     def computing(self, how: Callable[[], tuple[str, str]]) -> ArtifactStore:
-        """The same store for parts that are made as `how()` says: kind of device, precision. Their keys do not tell."""
+        """The same store for parts that are made as `how()` says: type of device, precision. Their keys do not tell."""
         store = copy(self)
         store._computing = how
         return store

@@ -89,10 +89,10 @@ class DatasetContract:
 
     def test_masks_are_bool_and_of_the_shape_of_the_images(self) -> None:
         for name, split in self._splits().items():
-            for kind in ("lesions", "brains", "ignores"):
-                mask = getattr(split, kind)
+            for masks in ("lesions", "brains", "ignores"):
+                mask = getattr(split, masks)
                 if mask is not None:
-                    found = f"{name} {kind}: {mask.dtype} {mask.shape}"
+                    found = f"{name} {masks}: {mask.dtype} {mask.shape}"
                     assert mask.dtype == np.bool_, f"masks must be bool, got {found}"
                     assert mask.shape == split.images.shape, f"masks must be {split.images.shape}, got {found}"
 

@@ -22,7 +22,7 @@ from adbench.protocol.halves import halved
 from adbench.tuning.synthetic import LesionGenerator, find_head, large_enough
 
 MOST_VALIDATION = 500
-"""Images of the half for thresholds that are used, spread over subjects: what each trial's maps are computed of."""
+"""Images of the half for thresholds that are used, even over subjects: what each trial's maps are computed of."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def halves(validation: Split, seed: int) -> tuple[Split, Split]:
 
 
 def draw_lesions(healthy: Split, generator: LesionGenerator, count: int, region: str) -> Lesioned:
-    """Draw a lesion on each of up to `count` images, spread over subjects, kinds in turn.
+    """Draw a lesion on each of up to `count` images, even over subjects, kinds in turn.
 
     Where there are fewer images than `count`, an image comes back with a lesion of another kind, up to once a kind.
     """

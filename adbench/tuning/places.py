@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from adbench.config.urls import shown
+from adbench.config.urls import shown, shown_text
 from adbench.errors import AdbenchError, TuningError
 
 HEARTBEAT_S, GRACE_S = 30, 120
@@ -74,10 +74,10 @@ def reaching(url: str, opening: bool = False) -> Iterator[None]:
         cause = _storage_fault(error, (ImportError, OSError, ValueError) if opening else ())
         if cause is None:
             raise
-        text = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        text = " ".join(str(getattr(cause, "orig", None) or cause).replace(url, shown(url)).split())
         raise TuningError(
-            f"A study needs a storage that can be reached, but {shown(url)} cannot ({shown(text)}). Give another with "
-            "--storage: sqlite:///FILE, postgresql://USER@HOST/NAME (install psycopg for it), or journal:///FILE."
+            f"A study needs a storage that can be reached, but {shown(url)} cannot ({shown_text(text)}). Give another "
+            "with --storage: sqlite:///FILE, postgresql://USER@HOST/NAME (install psycopg for it), or journal:///FILE."
         ) from error
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-import torch
 
 from adbench.config.options import Reporter, Silent
 from adbench.config.urls import shown
+from adbench.devices.threads import threads_each, use_threads
 from adbench.errors import AdbenchError, TuningError
 from adbench.protocol.workers import end
 from adbench.tuning import places, studies
@@ -149,7 +149,7 @@ def _process(options: TuneOptions, ends: float | None, failures: Any) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    torch.set_num_threads(max(1, torch.get_num_threads() // options.jobs))
+    use_threads(threads_each(options.jobs))
     url = options.storage or places.default_storage(options.cache)
     try:
         objective = prepare(options, Silent())

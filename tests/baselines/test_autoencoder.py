@@ -46,9 +46,9 @@ def test_the_bottleneck_is_a_sixteenth_of_the_image_with_128_channels_at_any_siz
 
 
 def test_the_levels_of_encoder_and_decoder_are_those_of_the_paper_and_mirror_each_other():
-    def convolutions(module: nn.Module, kind: type) -> list[tuple]:
+    def convolutions(module: nn.Module, layer: type) -> list[tuple]:
         return [
-            (m.in_channels, m.out_channels, m.kernel_size, m.stride) for m in module.modules() if isinstance(m, kind)
+            (m.in_channels, m.out_channels, m.kernel_size, m.stride) for m in module.modules() if isinstance(m, layer)
         ]
 
     net = SpatialAE(AEConfig())
@@ -56,7 +56,7 @@ def test_the_levels_of_encoder_and_decoder_are_those_of_the_paper_and_mirror_eac
     assert [outputs for _, outputs, _, _ in down] == [32, 64, 128, 128]
     up = convolutions(net.decoder, nn.ConvTranspose2d)
     assert [(o, i) for i, o, _, _ in up][:-1] == [(i, o) for i, o, _, _ in reversed(down)][:-1]
-    assert {kind[2:] for kind in down + up} == {((5, 5), (2, 2))}
+    assert {shape[2:] for shape in down + up} == {((5, 5), (2, 2))}
     assert convolutions(net.decoder, nn.Conv2d) == [(32, 1, (1, 1), (1, 1))]
     assert sum(isinstance(m, nn.BatchNorm2d) for m in net.encoder.modules()) == 4
 

@@ -13,10 +13,10 @@ from adbench.results.record import Record
 from adbench.results.timing import TimingFile
 
 
-def estimate(value: float | None, spread: float = 0.01) -> dict[str, float | None]:
+def estimate(value: float | None, margin: float = 0.01) -> dict[str, float | None]:
     if value is None:
         return {"value": None}
-    return {"value": value, "low": value - spread, "high": value + spread}
+    return {"value": value, "low": value - margin, "high": value + margin}
 
 
 def metrics(best_dice: float | None = 0.9) -> dict[str, Any]:

@@ -18,16 +18,16 @@ SCORES = {
     "zeros of both signs": lambda rng, n: np.where(rng.random(n) < 0.7, rng.choice([0.0, -0.0], n), 1.0),
     "close together": lambda rng, n: 1 + rng.integers(-20, 20, n) * 2.0**-20,
 }
-several_scores = pytest.mark.parametrize("kind", SCORES)
+several_scores = pytest.mark.parametrize("shape", SCORES)
 
 
-def make_maps(kind: str, seed: int, subjects: int = 4, pixels: int = 150, lesion: float = 0.2) -> list[Maps]:
+def make_maps(shape: str, seed: int, subjects: int = 4, pixels: int = 150, lesion: float = 0.2) -> list[Maps]:
     """Maps of a few subjects; some lesion scores are raised by one, so that there is something to find."""
     rng = np.random.default_rng(seed)
     maps: list[Maps] = []
     for i in range(subjects):
         is_lesion = rng.random(pixels) < lesion
-        scores = np.asarray(SCORES[kind](rng, pixels), np.float64)
+        scores = np.asarray(SCORES[shape](rng, pixels), np.float64)
         scores += is_lesion * rng.integers(0, 2, pixels)
         maps.append((f"s{i}", scores.astype(np.float32), is_lesion, None))
     return maps

@@ -190,8 +190,8 @@ def counts(found: optuna.Study) -> dict[str, int]:
     return {name: states.count(name) for name in sorted(set(states))}
 
 
-def fails(given: TuneOptions, match: str, kind: type[AdbenchError] = TuningError) -> None:
-    with pytest.raises(kind, match=match):
+def fails(given: TuneOptions, match: str, error: type[AdbenchError] = TuningError) -> None:
+    with pytest.raises(error, match=match):
         tune(given)
 
 

@@ -96,12 +96,12 @@ def nifti(data: NDArray[Any], store: Store = Store(), dtype: str = "f4") -> nib.
     array = np.asanyarray(image.dataobj)
     if store.four_d:
         array = array[..., None]
-    kind = np.dtype("i2" if store.scaled else dtype)
+    stored = np.dtype("i2" if store.scaled else dtype)
     header = nib.Nifti1Header(endianness=">" if store.big_endian else "<")
-    header.set_data_dtype(kind.newbyteorder(header.endianness))
+    header.set_data_dtype(stored.newbyteorder(header.endianness))
     if store.scaled:
         array = 2 * (array.astype("f8") + 10)
-    out = nib.Nifti1Image(array.astype(kind), image.affine, header)
+    out = nib.Nifti1Image(array.astype(stored), image.affine, header)
     if store.scaled:  # value = 0.5 stored - 10: exact for whole numbers; nibabel writes the stored ones as they are
         out.header.set_slope_inter(0.5, -10.0)
     return out

@@ -17,13 +17,13 @@ from head_files import (
 )
 
 
-def make_folder(root: Path, release: str = "folders", kind: str = "nii.gz") -> dict[str, Head]:
-    """`folders`, `csv` or `bids`; `kind` is a suffix: nii.gz, nii, png, jpg, tif. Subjects s0-s3 are clean."""
+def make_folder(root: Path, release: str = "folders", suffix: str = "nii.gz") -> dict[str, Head]:
+    """`folders`, `csv` or `bids`; `suffix` is nii.gz, nii, png, jpg, tif. Subjects s0-s3 are clean."""
     made = {}
     rows = []
     for i, h in enumerate(heads(8, clean=range(4))):
         split = ("train", "train", "train", "val", "test", "test", "test", "test")[i]
-        name = f"s{i}.{kind}"
+        name = f"s{i}.{suffix}"
         where = root / split / "images" if split == "test" else root / split
         lesions = root / "test" / "lesions"
         if release == "bids":
@@ -32,7 +32,7 @@ def make_folder(root: Path, release: str = "folders", kind: str = "nii.gz") -> d
             if i >= 4:
                 mask = root / "derivatives" / "manual" / stem / "anat" / f"{stem}_label-lesion_mask.nii.gz"
                 write_nifti(mask, h.lesion, STORES[i % 2], "u1")
-        elif kind.startswith("nii"):
+        elif suffix.startswith("nii"):
             write_nifti(where / name, h.image)
             if split == "test":
                 write_nifti(lesions / name, h.lesion, dtype="u1")
@@ -41,8 +41,8 @@ def make_folder(root: Path, release: str = "folders", kind: str = "nii.gz") -> d
             write_picture(where / name, picture((h.image[..., middle] / 4).astype(np.uint8)))
             if split == "test":
                 pixels = picture(h.lesion[..., middle]).astype(np.uint8) * 255
-                write_picture(lesions / f"s{i}.{'png' if kind == 'jpg' else kind}", pixels)
-        mask_name = f"test/lesions/{f's{i}.png' if kind == 'jpg' else name}" if split == "test" else ""
+                write_picture(lesions / f"s{i}.{'png' if suffix == 'jpg' else suffix}", pixels)
+        mask_name = f"test/lesions/{f's{i}.png' if suffix == 'jpg' else name}" if split == "test" else ""
         inside = (where / name).relative_to(root).as_posix()
         rows.append({"image": inside, "lesion": mask_name, "brain": "", "subject": f"s{i}", "split": split})
         made[f"sub-{i:02d}" if release == "bids" else f"s{i}"] = h

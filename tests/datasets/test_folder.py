@@ -33,10 +33,10 @@ def images(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["nii.gz", "nii", "png", "jpg", "tif"])
+@pytest.mark.parametrize("suffix", ["nii.gz", "nii", "png", "jpg", "tif"])
 @pytest.mark.parametrize("release", ["folders", "csv"])
-def test_every_kind_of_file_gives_the_same_splits(tmp_path, release, kind):
-    layouts_folder.make_folder(tmp_path, release, kind)
+def test_every_kind_of_file_gives_the_same_splits(tmp_path, release, suffix):
+    layouts_folder.make_folder(tmp_path, release, suffix)
     splits = folder(tmp_path).load()
     assert set(splits.train.subjects) == {"folder/s0", "folder/s1", "folder/s2"}
     assert set(splits.validation.subjects) == {"folder/s3"}
@@ -47,9 +47,9 @@ def test_every_kind_of_file_gives_the_same_splits(tmp_path, release, kind):
 
 def test_a_picture_and_the_slice_of_a_volume_keep_the_lesion_on_the_same_side(tmp_path):
     """The fixture's lesion lies right, front: the upper left quarter."""
-    for kind in ("png", "nii.gz"):
-        layouts_folder.make_folder(tmp_path / kind, "folders", kind)
-        lesions = folder(tmp_path / kind).load_test().lesions
+    for suffix in ("png", "nii.gz"):
+        layouts_folder.make_folder(tmp_path / suffix, "folders", suffix)
+        lesions = folder(tmp_path / suffix).load_test().lesions
         assert lesions is not None
         rows, columns = np.nonzero(lesions.any(axis=(0, 1)))
         assert max(rows.max(), columns.max()) < 32

@@ -230,26 +230,26 @@ CLASSES = np.where(BLOB, 85 + 85 * (X % 3), 0).astype(np.uint8)
 FEW_CLASSES = np.where(BLOB, np.array([1, 2, 4])[X % 3], 0).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["255", "1", "85 170 255", "1 2 4", "65535", "rgb", "bool", "white is zero"])
+@pytest.mark.parametrize("coding", ["255", "1", "85 170 255", "1 2 4", "65535", "rgb", "bool", "white is zero"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_every_value_of_a_mask_but_0_is_lesion(tmp_path: Path, kind: str, suffix: str) -> None:
-    array: np.ndarray = {"255": MASK, "1": MASK // 255, "85 170 255": CLASSES, "1 2 4": FEW_CLASSES}.get(kind, MASK)
-    if kind == "65535":
+def test_every_value_of_a_mask_but_0_is_lesion(tmp_path: Path, coding: str, suffix: str) -> None:
+    array: np.ndarray = {"255": MASK, "1": MASK // 255, "85 170 255": CLASSES, "1 2 4": FEW_CLASSES}.get(coding, MASK)
+    if coding == "65535":
         array = MASK.astype("u2") * 257
-    if kind == "rgb":
+    if coding == "rgb":
         array = np.stack([MASK] * 3, axis=-1)
 
     def write(path: Path) -> None:
-        if suffix == ".tif" and kind == "white is zero":
+        if suffix == ".tif" and coding == "white is zero":
             by_tifffile(path, 255 - array, photometric="miniswhite")
-        elif kind == "bool":
+        elif coding == "bool":
             Image.fromarray(BLOB).save(path)
         else:
             iio.imwrite(path, array)
 
     said: list[str] = []
     assert lesion_px(masks_of(tmp_path, write, f"x{{}}{suffix}"), said) == [BLOB.sum()] * 3
-    assert any("data.lesion_values" in text for text in said) == (kind in ("85 170 255", "1 2 4"))
+    assert any("data.lesion_values" in text for text in said) == (coding in ("85 170 255", "1 2 4"))
 
 
 def test_chosen_values_are_lesion_and_others_are_ignored(tmp_path: Path) -> None:
@@ -275,12 +275,12 @@ def test_a_mask_damaged_by_jpeg_is_thresholded_and_that_is_said(
     assert any("damaged as JPEG" in text for text in said)
 
 
-def tiff(path: Path, array: np.ndarray, photometric: int, kind: int) -> None:
+def tiff(path: Path, array: np.ndarray, photometric: int, sample_format: int) -> None:
     """A TIFF by hand: libraries do not write all that the format allows."""
     data = array.tobytes()
     h, w = array.shape
     tags = [(256, w), (257, h), (258, array.itemsize * 8), (259, 1), (262, photometric), (273, 8), (277, 1), (278, h)]
-    tags += [(279, len(data)), (339, kind)]
+    tags += [(279, len(data)), (339, sample_format)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     path.write_bytes(
         b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -343,12 +343,12 @@ def test_a_mask_whose_values_are_not_clear_is_refused(tmp_path: Path, name: str)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_pictures_of_8_and_16_bits_give_the_same_images(tmp_path: Path, dtype: str, suffix: str) -> None:
     images = []
-    for kind, scale in ((dtype, 257 if dtype == "u2" else 1), ("u1", 1)):
+    for coded, scale in ((dtype, 257 if dtype == "u2" else 1), ("u1", 1)):
         root = tmp_path / str(len(images))
         pictures(root)
         for i in range(5):
             (root / f"train/t{i}.png").unlink()
-            iio.imwrite(root / f"train/t{i}{suffix}", head(i).astype(kind) * np.array(scale, kind))
+            iio.imwrite(root / f"train/t{i}{suffix}", head(i).astype(coded) * np.array(scale, coded))
         images.append(load(root).train.images)
     assert np.abs(images[0] - images[1]).max() < 1e-5
 

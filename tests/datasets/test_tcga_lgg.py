@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbench_datasets.imaging.slice_plan import restore
+from adbench_datasets.imaging.placement import restore
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.tcga_lgg import TCGALGG
 from layouts_mri import make_tcga_lgg
@@ -54,10 +54,10 @@ def test_slices_come_in_the_order_of_their_numbers_with_channel_1_and_their_mask
         assert (scan.lesion == head.lesion).all()
         assert scan.spacing_mm is None
     test = dataset.load_test()
-    for source, plan in dataset.prepared().plans().items():
-        maps = np.stack([test.lesions[list(test.sources).index(f"{source}[{z}]")] for z in plan.z])
-        subject = test.subjects[list(test.sources).index(f"{source}[{plan.z[0]}]")]
-        assert (restore(maps.astype(np.float32), plan) == heads[subject].lesion).all()
+    for source, placement in dataset.prepared().placements().items():
+        maps = np.stack([test.lesions[list(test.sources).index(f"{source}[{z}]")] for z in placement.z])
+        subject = test.subjects[list(test.sources).index(f"{source}[{placement.z[0]}]")]
+        assert (restore(maps.astype(np.float32), placement) == heads[subject].lesion).all()
 
 
 @pytest.mark.parametrize("below", [".", "kaggle_3m"])

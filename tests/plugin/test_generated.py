@@ -14,16 +14,16 @@ METHODS = {"detector": "my-own", "dataset": "intensity"}
 DATASETS = {"detector": "phantom", "dataset": "my-own"}
 
 
-@pytest.mark.parametrize("kind", ["detector", "dataset"])
-def test_a_generated_package_passes_its_tests_as_written_and_runs(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("noun", ["detector", "dataset"])
+def test_a_generated_package_passes_its_tests_as_written_and_runs(noun: str, tmp_path: Path) -> None:
     package = tmp_path / "package"
-    python("-m", "adbench", "new", kind, "my-own", "--out", str(package), cwd=tmp_path)
+    python("-m", "adbench", "new", noun, "my-own", "--out", str(package), cwd=tmp_path)
     site = install(package, tmp_path)
     assert "passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", path=site, cwd=package)
 
-    line = f"run --method {METHODS[kind]} --dataset {DATASETS[kind]} --preset smoke --json --out out --cache cache"
+    line = f"run --method {METHODS[noun]} --dataset {DATASETS[noun]} --preset smoke --json --out out --cache cache"
     (record,) = json.loads(python("-m", "adbench", *line.split(), path=site, cwd=tmp_path))
     assert (record["status"], record["reason"]) == ("ok", None)
-    assert record[kind]["name"] == "my-own"
-    assert record[kind]["distribution"] == "adbench-my-own"
+    assert record[noun]["name"] == "my-own"
+    assert record[noun]["distribution"] == "adbench-my-own"
     assert record["metrics"]["auprc"]["value"] > 2 * record["dataset"]["prevalence"]

@@ -42,8 +42,8 @@ def published(rows: pd.DataFrame, found: Found) -> list[str]:
     """The blocks of the page: how many numbers are reached, then each table. `found`: dataset -> variants as shown."""
     texts = [_row(row, found) for row in rows.to_dict("records")]
     rows = rows.assign(ours=[ours for ours, _ in texts], state=[state for _, state in texts])
-    kinds = rows["state"].str.partition(":")[0].value_counts()
-    counts = ", ".join(f"{kind} {n}" for kind, n in kinds.sort_index().items())
+    states = rows["state"].str.partition(":")[0].value_counts()
+    counts = ", ".join(f"{state} {n}" for state, n in states.sort_index().items())
     several = any("±" in ours for ours in rows["ours"])
     ours = "means ± standard deviation over trainings" if several else "of one training"
     blocks = [f"{len(rows)} numbers: {counts}. Ours are {ours}, without a median."]

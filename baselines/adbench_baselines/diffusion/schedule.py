@@ -143,8 +143,8 @@ def kl_term(schedule: Schedule, eps: Tensor, eps_theta: Tensor, t: Step, varianc
     if variance == "beta_tilde":
         return beta / (2 * alpha * (1 - schedule.at(schedule.alpha_bar, t - 1, eps))) * squared
     ratio = schedule.at(schedule.beta_tilde, t, eps) / beta
-    spread = 0.5 * (ratio - 1 - ratio.log())
-    return beta / (2 * alpha * (1 - schedule.at(schedule.alpha_bar, t, eps))) * squared + spread
+    of_variances = 0.5 * (ratio - 1 - ratio.log())
+    return beta / (2 * alpha * (1 - schedule.at(schedule.alpha_bar, t, eps))) * squared + of_variances
 
 
 def spaced(low: int, high: int, n: int) -> list[int]:

@@ -10,9 +10,9 @@ from adbench.training.part import Size
 
 PX = 240
 """Side of the image that the lengths of Liang et al. 2024 are of."""
-SPREAD = (0.3, 10.0)
-"""Limits of the variance of a cluster along either side, in units of its kind, squared."""
-KINDS = ((10 / PX, 100, 200), (2.5 / PX, 5, 20))
+VARIANCE = (0.3, 10.0)
+"""Limits of the variance of a cluster along either side, in units of its width, squared."""
+WIDTHS = ((10 / PX, 100, 200), (2.5 / PX, 5, 20))
 """Wide and narrow clusters: unit of the spread over the image's side, and limits of the number of small squares at a
 spread of one unit."""
 WIDE = 2 / 3
@@ -28,10 +28,10 @@ def clusters(n: int, size: Size, generator: torch.Generator) -> Tensor:
     are moved to its border.
     """
     centre = torch.rand(n, 2, generator=generator)
-    kind = (torch.rand(n, generator=generator) >= WIDE).long()
-    deviation = (SPREAD[0] + (SPREAD[1] - SPREAD[0]) * torch.rand(n, 2, generator=generator)).sqrt()
-    unit, low, high = torch.tensor(KINDS)[kind].T
-    spread, most = deviation * unit[:, None], int(SPREAD[1] * max(end for _, _, end in KINDS))
+    chosen = (torch.rand(n, generator=generator) >= WIDE).long()
+    deviation = (VARIANCE[0] + (VARIANCE[1] - VARIANCE[0]) * torch.rand(n, 2, generator=generator)).sqrt()
+    unit, low, high = torch.tensor(WIDTHS)[chosen].T
+    spread, most = deviation * unit[:, None], int(VARIANCE[1] * max(end for _, _, end in WIDTHS))
     number = deviation.prod(1) * (low + (high - low) * torch.rand(n, generator=generator))
     mask = _squares(centre, spread, number, most, SMALL, size, generator)
     for side, least, end in LARGER:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adbench.devices.device import in_float32
+
 
 class Quantiser(nn.Module):
     """Nearest-code quantisation with a codebook that follows its members (van den Oord et al. 2017, appendix A.1)."""
@@ -28,7 +30,7 @@ class Quantiser(nn.Module):
 
     def indices(self, z_e: Tensor) -> Tensor:
         """Return (B, h, w) int64, the nearest code of every position of (B, n_z, h, w)."""
-        with torch.autocast(z_e.device.type, enabled=False):  # bfloat16 would confuse near codes
+        with in_float32(z_e.device):  # bfloat16 would confuse near codes
             flat = z_e.float().movedim(1, -1)
             distances = self.codebook.square().sum(1) - 2 * flat @ self.codebook.T  # + |z_e|^2, the same for all
             return distances.argmin(-1)

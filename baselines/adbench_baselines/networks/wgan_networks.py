@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from adbench.devices.device import in_float32
 from adbench.errors import ConfigError
 
 GRID = 4
@@ -137,6 +138,6 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, n) float32: a critic's mean may drift to where bfloat16 has no digits left for differences."""
         features = self.features(images)
-        with torch.autocast(features.device.type, enabled=False):
+        with in_float32(features.device):
             out: Tensor = self.output(features.float().flatten(1))
         return out

@@ -1,6 +1,6 @@
 """DICOM series of MR and CT by pydicom, as volumes in HU or in the scanner's own units.
 
-Files of one folder are parted into series by what makes them one volume: UID, kind of image, orientation, echo,
+Files of one folder are parted into series by what makes them one volume: UID, image type, orientation, echo,
 acquisition and moment, and time points by `dicom_times`. Slices are put in order by their positions along the normal,
 never by number or name, and the distance of slices comes from the positions. Refused, since a volume would be wrong in
 silence: gaps, two slices at one place, a tilted gantry, enhanced multi-frame files, inverted grey (MONOCHROME1),
@@ -187,9 +187,16 @@ def _group(header: Any) -> tuple[Any, ...]:
     echo = (header.get("EchoNumbers"), header.get("EchoTime"))
     moment = (header.get("AcquisitionNumber"), header.get("TemporalPositionIdentifier"))
     around = None if orientation is None else tuple(round(float(value), 2) + 0.0 for value in orientation)
-    kind = tuple(header.get("ImageType") or ())
+    image_type = tuple(header.get("ImageType") or ())
     frames = header.get("NumberOfFrames")
-    return (header.get("SeriesInstanceUID"), header.get("Modality"), kind, around, *map(str, (*echo, *moment)), frames)
+    return (
+        header.get("SeriesInstanceUID"),
+        header.get("Modality"),
+        image_type,
+        around,
+        *map(str, (*echo, *moment)),
+        frames,
+    )
 
 
 def _modality(header: Any) -> str:
@@ -198,8 +205,8 @@ def _modality(header: Any) -> str:
 
 def _told(headers: Sequence[Any]) -> str:
     first = headers[0]
-    kind = "DERIVED" if "DERIVED" in (first.get("ImageType") or ()) else "original"
-    parts = [_modality(first) or "no modality", str(first.get("SeriesDescription", "")), _plane(first), kind]
+    origin = "DERIVED" if "DERIVED" in (first.get("ImageType") or ()) else "original"
+    parts = [_modality(first) or "no modality", str(first.get("SeriesDescription", "")), _plane(first), origin]
     parts += [f"{len(headers)} of {first.Columns} x {first.Rows}"]
     parts += [f"{name} {first[tag].value}" for name, tag in (("echo time", "EchoTime"),) if first.get(tag)]
     return ", ".join(part for part in parts if part)

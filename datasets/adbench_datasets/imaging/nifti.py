@@ -55,10 +55,10 @@ def read_nifti(ref: FileRef, root: Path, first_volume: bool = False) -> Stored:
 def _header(ref: FileRef, stream: IO[bytes]) -> Header:
     """Parse the header as it is: nibabel's own check would repair some faults, such as voxels of size zero."""
     start = stream.read(540)
-    for kind in (nib.Nifti1Header, nib.Nifti2Header):
-        if kind.may_contain_header(start):
-            header = kind(start[: kind.sizeof_hdr], check=False)
-            if header["magic"].item() == kind.pair_magic:
+    for version in (nib.Nifti1Header, nib.Nifti2Header):
+        if version.may_contain_header(start):
+            header = version(start[: version.sizeof_hdr], check=False)
+            if header["magic"].item() == version.pair_magic:
                 raise CaseError(ref, "is one half of a .hdr/.img pair. Convert it to .nii.gz.")
             return header
     raise CaseError(ref, "is not a NIfTI file (no NIfTI header found). Convert it to .nii.gz, or fetch it again.")

@@ -108,8 +108,8 @@ def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise CaseError(ref, f"{width} x {height} pixels are more than the limit of {max_pixels}. Leave out the case.")
     if picture.mode not in (*GREY, *COLOUR):
-        kind = "a palette" if picture.mode in ("P", "PA") else f"mode {picture.mode}"
-        raise CaseError(ref, f"a picture must be grey or RGB, but this has {kind}. Convert it to grey.")
+        colours = "a palette" if picture.mode in ("P", "PA") else f"mode {picture.mode}"
+        raise CaseError(ref, f"a picture must be grey or RGB, but this has {colours}. Convert it to grey.")
     stored = " ".join(str(tile[3]) for tile in getattr(picture, "tile", ()))
     if picture.mode in COLOUR and ";16" in stored:
         raise CaseError(ref, "colour of 16 bits would lose half of them when read. Convert it to grey of 16 bits.")

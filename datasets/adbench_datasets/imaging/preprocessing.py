@@ -4,7 +4,7 @@ A slice is shown as radiologists see it: row 0 is the most anterior, column 0 th
 column) of slice z of a canonical volume (X, Y, Z) is the voxel (X - 1 - column, Y - 1 - row, z).
 
 Order of the steps: region of the brain or head (`region`), intensities to [0, 1] and 0 outside the region, choice of
-slices, resampling with cropping or padding in one step (`slice_plan`).
+slices, resampling with cropping or padding in one step (`placement`).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from scipy import ndimage
 from adbench.contracts.splits import content_hash
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
+from adbench_datasets.imaging.placement import Placement, axial, nearest, placement_of, triangle
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.region import Units, check_units, region_of
-from adbench_datasets.imaging.slice_plan import SlicePlan, axial, nearest, plan_of, triangle
 
 VERSION = 2
 """Raise it when the same scan and config would give other slices."""
 EIGHT = np.ones((3, 3), bool)
 
 
-class Kind(IntEnum):
+class Content(IntEnum):
     """What a slice may be used for."""
 
     HEALTHY = 0
@@ -44,13 +44,13 @@ class Kind(IntEnum):
 class Prepared:
     """The kept slices of one scan, and what was found in it."""
 
-    plan: SlicePlan
+    placement: Placement
     images: NDArray[np.float32]
     """(n, 1, size, size) in [0, 1]."""
     lesions: NDArray[np.bool_]
     brains: NDArray[np.bool_]
     ignores: NDArray[np.bool_]
-    kinds: NDArray[np.uint8]
+    contents: NDArray[np.uint8]
     hashes: list[str]
     """Of the canonical float32 slices before any of this."""
     scan_hash: str
@@ -68,30 +68,32 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
         region = region_of(scan, units)
     area = region.sum(axis=(0, 1))
     z = _kept(scan, area, config)
-    plan = plan_of(scan, region, z, config)
+    placement = placement_of(scan, region, z, config)
     values = intensities(scan, region, units, config)
-    rows, columns = (triangle(plan.positions(axis), scan.image.shape[1 - axis], plan.step[axis]) for axis in (0, 1))
+    rows, columns = (
+        triangle(placement.positions(axis), scan.image.shape[1 - axis], placement.step[axis]) for axis in (0, 1)
+    )
     n, size = len(z), config.size
     images = np.zeros((n, 1, size, size), np.float32)
     masks = {name: np.zeros((n, 1, size, size), bool) for name in ("lesions", "brains", "ignores")}
     for i, k in enumerate(z):
         stored_alike = np.ascontiguousarray(axial(values, k))  # products of other layouts may round otherwise
         images[i, 0] = rows @ stored_alike @ columns.T
-        masks["brains"][i, 0] = nearest(axial(region, k), plan)
+        masks["brains"][i, 0] = nearest(axial(region, k), placement)
         if scan.ignore is not None:
-            masks["ignores"][i, 0] = nearest(axial(scan.ignore, k), plan)
+            masks["ignores"][i, 0] = nearest(axial(scan.ignore, k), placement)
         if scan.lesion is not None:
-            lesion, small = _resampled_lesion(axial(scan.lesion, k), plan, config.min_lesion_px)
+            lesion, small = _resampled_lesion(axial(scan.lesion, k), placement, config.min_lesion_px)
             masks["lesions"][i, 0] = lesion
             masks["ignores"][i, 0] |= small & ~lesion
     masks["lesions"] &= ~masks["ignores"]
     found = _facts(scan, region, values)
     del values, region  # as large as the scan, which is copied to be hashed
     return Prepared(
-        plan=plan,
+        placement=placement,
         images=np.clip(images, 0, 1),
         **masks,
-        kinds=_kinds(scan, z, masks["lesions"], config.healthy_margin_slices),
+        contents=_contents(scan, z, masks["lesions"], config.healthy_margin_slices),
         hashes=[content_hash(np.ascontiguousarray(axial(scan.image, k))) for k in z],
         scan_hash=content_hash(scan.image),
         facts=found,
@@ -133,34 +135,34 @@ def _kept(scan: Scan, area: NDArray[np.int_], config: PreprocessingConfig) -> li
 
 
 def _resampled_lesion(
-    lesion: NDArray[np.bool_], plan: SlicePlan, min_lesion_px: int
+    lesion: NDArray[np.bool_], placement: Placement, min_lesion_px: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The lesion of one slice at the plan's pixels, and what became too small: to be ignored by all metrics.
+    """The lesion of one slice at the placement's pixels, and what became too small: to be ignored by all metrics.
 
     Of a lesion that lost all its pixels, the one nearest to its centre is ignored.
     """
     labels, n = ndimage.label(lesion, EIGHT)
-    parts = nearest(labels, plan)
+    parts = nearest(labels, placement)
     sizes = np.bincount(parts.ravel(), minlength=n + 1)
     small = np.isin(parts, np.flatnonzero(sizes < min_lesion_px)) & (parts > 0)
     for part in 1 + np.flatnonzero(sizes[1:] == 0):
         where = np.argwhere(labels == part).mean(axis=0)
         row, column = np.rint(
-            [(where[a] - plan.centre[a]) / plan.step[a] + (plan.size - 1) / 2 for a in (0, 1)]
+            [(where[a] - placement.centre[a]) / placement.step[a] + (placement.size - 1) / 2 for a in (0, 1)]
         ).astype(int)
-        if 0 <= row < plan.size and 0 <= column < plan.size:  # one beyond the frame is not seen at all
+        if 0 <= row < placement.size and 0 <= column < placement.size:  # one beyond the frame is not seen at all
             small[row, column] = True
     return (parts > 0) & ~small, small
 
 
-def _kinds(scan: Scan, z: list[int], lesions: NDArray[np.bool_], margin: int) -> NDArray[np.uint8]:
+def _contents(scan: Scan, z: list[int], lesions: NDArray[np.bool_], margin: int) -> NDArray[np.uint8]:
     sick = np.zeros(scan.image.shape[2], bool)
     for mask in (scan.lesion, scan.ignore):
         if mask is not None:
             sick |= mask.any(axis=(0, 1))
     near = ndimage.maximum_filter1d(sick, 2 * margin + 1, mode="constant")
-    kinds = np.where(sick[z], Kind.UNCLEAR, np.where(near[z], Kind.NEAR, Kind.HEALTHY))
-    return np.where(lesions.any(axis=(1, 2, 3)), Kind.LESION, kinds).astype(np.uint8)
+    contents = np.where(sick[z], Content.UNCLEAR, np.where(near[z], Content.NEAR, Content.HEALTHY))
+    return np.where(lesions.any(axis=(1, 2, 3)), Content.LESION, contents).astype(np.uint8)
 
 
 def _facts(scan: Scan, region: NDArray[np.bool_], values: NDArray[np.float32]) -> dict[str, Any]:

@@ -9,21 +9,23 @@ import numpy as np
 
 from adbench.errors import counted
 from adbench_datasets.imaging.cases import Case
-from adbench_datasets.imaging.preprocessing import Kind
+from adbench_datasets.imaging.preprocessing import Content
+from adbench_datasets.imaging.slice_jobs import CONTENTS
 
 CLASSES_ML = (0.0, 0.1, 1.0, 10.0, np.inf)
 """Edges of the classes of lesion volume."""
 
 
-def facts(cases: Sequence[Mapping[str, Any]], size: int, tested: Sequence[Kind], skipped: int) -> dict[str, str]:
+def facts(cases: Sequence[Mapping[str, Any]], size: int, tested: Sequence[Content], skipped: int) -> dict[str, str]:
     """Subjects, slices, lesions by size, spacing, intensities and splits, in the order to show them."""
-    kinds = np.sum([case["kinds"] for case in cases], axis=0) if cases else np.zeros(len(Kind), int)
+    slices = np.sum([case[CONTENTS] for case in cases], axis=0) if cases else np.zeros(len(Content), int)
     stored = sum(case["facts"]["slices"] for case in cases)
+    healthy, near, lesion, unclear = slices
     found = {
         "subjects": str(len({case["subject"] for case in cases})),
         "cases": f"{len(cases)}, and {skipped} that cannot be used",
-        "slices": f"{kinds.sum()} of {stored} kept: {kinds[Kind.HEALTHY]} healthy, {kinds[Kind.NEAR]} near a lesion, "
-        f"{kinds[Kind.LESION]} with a lesion, {kinds[Kind.UNCLEAR]} left out whose lesion is outside or too small",
+        "slices": f"{slices.sum()} of {stored} kept: {healthy} healthy, {near} near a lesion, {lesion} with a lesion, "
+        f"{unclear} left out whose lesion is outside or too small",
         "image size": f"{size} x {size}",
     }
     if cases:
@@ -31,7 +33,7 @@ def facts(cases: Sequence[Mapping[str, Any]], size: int, tested: Sequence[Kind],
         found["spacing"] = _spacing(cases)
         found["intensities"] = _intensities(cases)
     for role in ("train", "validation", "test"):
-        found[f"{role} images"] = _split(cases, role, tested if role == "test" else (Kind.HEALTHY,))
+        found[f"{role} images"] = _split(cases, role, tested if role == "test" else (Content.HEALTHY,))
     return found
 
 
@@ -87,7 +89,7 @@ def _intensities(cases: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _split(cases: Sequence[Mapping[str, Any]], role: str, used: Sequence[Kind]) -> str:
+def _split(cases: Sequence[Mapping[str, Any]], role: str, used: Sequence[Content]) -> str:
     own = [case for case in cases if case["role"] == role]
-    images = sum(case["kinds"][kind] for case in own for kind in used)
+    images = sum(case[CONTENTS][content] for case in own for content in used)
     return f"{images} of {counted(len({case['subject'] for case in own}), 'subject')}"

@@ -12,8 +12,8 @@ from adbench.contracts.scans import ScanView, Truth
 from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
+from adbench_datasets.imaging.placement import Placement, axial, restore
 from adbench_datasets.imaging.region import Units, region_of
-from adbench_datasets.imaging.slice_plan import SlicePlan, axial, restore
 
 Read = Callable[[], tuple[Scan, Units]]
 
@@ -50,12 +50,12 @@ class SlicedScan(ScanView):
         source: str,
         images: NDArray[np.intp],
         z: Sequence[int],
-        plan: SlicePlan,
+        placement: Placement,
         read: Read,
         sized: bool,
     ) -> None:
         super().__init__(subject, source, images, sized)
-        self._z, self._plan, self._read = z, plan, read
+        self._z, self._placement, self._read = z, placement, read
         self._kept: dict[bool, Packed] = {}
 
     def truth(self, with_brain: bool = False) -> Truth:
@@ -66,30 +66,30 @@ class SlicedScan(ScanView):
 
     def _truth(self, with_brain: bool) -> Truth:
         scan, units = self._read()
-        if scan.image.shape != self._plan.shape:
+        if scan.image.shape != self._placement.shape:
             raise DataError(
-                f"{self.source} has the shape {scan.image.shape}, but had {self._plan.shape} when it was cut into "
+                f"{self.source} has the shape {scan.image.shape}, but had {self._placement.shape} when it was cut into "
                 "slices: it has changed meanwhile. Run the command again."
             )
         lesion = np.zeros(scan.image.shape, bool) if scan.lesion is None else scan.lesion
         return Truth(lesion, scan.ignore, region_of(scan, units) if with_brain else None, scan.affine)
 
     def back(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        plan = self._plan
-        one = np.ones((1, 1, plan.size, plan.size), np.float32)
-        weight = axial(restore(one, plan, [self._z[0]]), self._z[0])
+        placement = self._placement
+        one = np.ones((1, 1, placement.size, placement.size), np.float32)
+        weight = axial(restore(one, placement, [self._z[0]]), self._z[0])
         inside = np.logical_and.outer(*(self._inside(axis) for axis in (0, 1)))
-        values = restore(maps, plan, self._z)
-        volume = np.full(plan.shape, -np.inf, np.float32)
+        values = restore(maps, placement, self._z)
+        volume = np.full(placement.shape, -np.inf, np.float32)
         for k in self._z:
             axial(volume, k)[inside] = axial(values, k)[inside] / weight[inside]
         return volume
 
     def _inside(self, axis: int) -> NDArray[np.bool_]:
         """Which rows (axis 0) or columns (1) of a source slice have their centre within the square, (n,)."""
-        n = self._plan.shape[1 - axis]
-        at = (np.arange(n) - self._plan.centre[axis]) / self._plan.step[axis] + (self._plan.size - 1) / 2
-        return np.asarray((at >= -0.5) & (at <= self._plan.size - 0.5))
+        n = self._placement.shape[1 - axis]
+        at = (np.arange(n) - self._placement.centre[axis]) / self._placement.step[axis] + (self._placement.size - 1) / 2
+        return np.asarray((at >= -0.5) & (at <= self._placement.size - 0.5))
 
     def fractions(self, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
         rows, columns = (self._overlap(axis) for axis in (0, 1))
@@ -98,16 +98,16 @@ class SlicedScan(ScanView):
 
     def _overlap(self, axis: int) -> NDArray[np.float32]:
         """Which part of each output row (axis 0) or column (1) each of the source covers, (size, n)."""
-        middle, half = self._plan.positions(axis)[:, None], self._plan.step[axis] / 2
-        source = np.arange(self._plan.shape[1 - axis])[None]
+        middle, half = self._placement.positions(axis)[:, None], self._placement.step[axis] / 2
+        source = np.arange(self._placement.shape[1 - axis])[None]
         covered = np.minimum(middle + half, source + 0.5) - np.maximum(middle - half, source - 0.5)
         return np.asarray(np.clip(covered, 0, None) / (2 * half), np.float32)
 
 
 def views(
-    split: Split, plans: Mapping[str, SlicePlan], read: Callable[[str], tuple[Scan, Units]], sized: Collection[str]
+    split: Split, placements: Mapping[str, Placement], read: Callable[[str], tuple[Scan, Units]], sized: Collection[str]
 ) -> list[SlicedScan]:
-    """Return the scans of a split in the order of their names; `plans` and `read` are by source.
+    """Return the scans of a split in the order of their names; `placements` and `read` are by source.
 
     `sized` are the sources whose voxel sizes are known.
     """
@@ -120,6 +120,6 @@ def views(
         mine = images[source]
         z = [int(named[i][2].removesuffix("]")) for i in mine]
         subject = split.subjects[mine[0]]
-        return SlicedScan(subject, source, np.array(mine), z, plans[source], lambda: read(source), source in sized)
+        return SlicedScan(subject, source, np.array(mine), z, placements[source], lambda: read(source), source in sized)
 
     return [view(source) for source in sorted(images)]

@@ -18,7 +18,7 @@ from adbench.contracts.dataset import DataRuntime
 from adbench.errors import DataError
 from adbench.storage.files import write_atomic
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.slice_jobs import MASKS, Job, Make, writing
+from adbench_datasets.imaging.slice_jobs import CONTENTS, MASKS, PLACEMENT, Job, Make, writing
 
 MAX_WORKERS = 6
 """Each needs about 260 MB for a scan of 240 x 240 x 155: so preparing stays below 2 GiB."""
@@ -71,15 +71,16 @@ def make_shard(make: Make, case: Any, key: str, shards: Path) -> tuple[str, tupl
     except DataError as error:
         return key, ("", str(error))
     meta = {
-        "plan": made.plan.model_dump(mode="json"),
+        PLACEMENT: made.placement.model_dump(mode="json"),
         "hashes": made.hashes,
         "hash": made.scan_hash,
         "facts": made.facts,
     }
     buffer = io.BytesIO()
-    masks: dict[str, Any] = {name: np.packbits(getattr(made, name), axis=-1) for name in MASKS}
+    arrays: dict[str, Any] = {name: np.packbits(getattr(made, name), axis=-1) for name in MASKS}
+    arrays[CONTENTS] = made.contents
     note = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    np.savez(buffer, images=made.images, kinds=made.kinds, meta=note, **masks)
+    np.savez(buffer, images=made.images, meta=note, **arrays)
     with writing(shards):
         write_atomic(shards / f"{key}.npz", buffer.getvalue())
     return key, None

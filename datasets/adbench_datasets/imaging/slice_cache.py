@@ -2,7 +2,7 @@
 
     <cache>/slices/<set>-<key>/images.npy, lesions.npy, brains.npy, ignores.npy   (N, 1, size, size)
                                index.json     written last, with the sizes of the stacks and its own hash
-                               scans.json     how to bring maps back to each scan (`preprocessing.SlicePlan`)
+                               scans.json     how to bring maps back to each scan (`preprocessing.Placement`)
                                cases/<key>.npz   while it is made: one file a finished scan, so a kill loses little
 
 Slices stand in an order in which everything that a split asks for is a contiguous range, so a split is a view:
@@ -28,10 +28,10 @@ from adbench.contracts.dataset import DataRuntime
 from adbench.contracts.splits import Split
 from adbench.storage.files import write_atomic
 from adbench.storage.leases import hold
-from adbench_datasets.imaging.preprocessing import Kind
+from adbench_datasets.imaging.placement import Placement
+from adbench_datasets.imaging.preprocessing import Content
 from adbench_datasets.imaging.shards import prepare_all, usable
 from adbench_datasets.imaging.slice_jobs import GROUPS, Job, Make, key_of, writing
-from adbench_datasets.imaging.slice_plan import SlicePlan
 from adbench_datasets.imaging.stacks import assemble
 
 VERSION = 2
@@ -48,7 +48,7 @@ class SliceCache:
     def __init__(self, folder: Path, index: Mapping[str, Any]) -> None:
         self.folder, self.index = folder, index
         self.cases: list[dict[str, Any]] = index["cases"]
-        """One a used scan: subject, source, role, facts, hash, kinds (number of slices of each kind)."""
+        """One a used scan: subject, source, role, facts, hash, kinds (number of slices by content)."""
         self.skipped: list[tuple[str, str]] = [(file, why) for file, why, _ in index["skipped"]]
         """Scans that could not be used: file and reason."""
         self._starts = np.cumsum([0, *index["groups"]])
@@ -130,7 +130,7 @@ class SliceCache:
         skipped = {key for _, _, key in self.index["skipped"]}
         return any(usable(job.case, make) for job in jobs if job.key in skipped)
 
-    def split(self, first: tuple[str, Kind], last: tuple[str, Kind], truth: bool) -> Split:
+    def split(self, first: tuple[str, Content], last: tuple[str, Content], truth: bool) -> Split:
         """The slices of all groups from `first` to `last`, with masks of lesions and ignored pixels if `truth`."""
         start, stop = self._starts[GROUPS.index(first)], self._starts[GROUPS.index(last) + 1]
 
@@ -151,7 +151,7 @@ class SliceCache:
             scans=[case["hash"] for case, _ in order],
         )
 
-    def plans(self) -> dict[str, SlicePlan]:
+    def placements(self) -> dict[str, Placement]:
         """Source -> how to bring maps of its slices back to the scan (`preprocessing.restore`)."""
-        plans = json.loads((self.folder / "scans.json").read_bytes())
-        return {source: SlicePlan.model_validate(plan) for source, plan in plans.items()}
+        placements = json.loads((self.folder / "scans.json").read_bytes())
+        return {source: Placement.model_validate(placement) for source, placement in placements.items()}

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from adbench.errors import DataError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared
+from adbench_datasets.imaging.preprocessing import Content, Prepared
 
 MASKS = ("lesions", "brains", "ignores")
+PLACEMENT, CONTENTS = "plan", "kinds"
+"""What files of prepared slices call the place of a scan's slices in it and what each shows; other names would leave
+caches unread."""
 GROUPS = (
-    ("validation", Kind.HEALTHY),
-    ("train", Kind.HEALTHY),
-    ("test", Kind.HEALTHY),
-    ("test", Kind.NEAR),
-    ("test", Kind.LESION),
-    ("rest", Kind.LESION),
-    ("rest", Kind.NEAR),
+    ("validation", Content.HEALTHY),
+    ("train", Content.HEALTHY),
+    ("test", Content.HEALTHY),
+    ("test", Content.NEAR),
+    ("test", Content.LESION),
+    ("rest", Content.LESION),
+    ("rest", Content.NEAR),
 )
 """Order of the slices; "rest" is training and validation subjects."""
 
@@ -49,8 +52,8 @@ def key_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def group_of(job: Job, kind: Kind) -> tuple[str, Kind]:
-    return (job.role if kind == Kind.HEALTHY or job.role == "test" else "rest"), kind
+def group_of(job: Job, content: Content) -> tuple[str, Content]:
+    return (job.role if content == Content.HEALTHY or job.role == "test" else "rest"), content
 
 
 @contextmanager

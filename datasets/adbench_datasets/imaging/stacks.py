@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from adbench.contracts.dataset import DataRuntime
 from adbench.storage.files import write_atomic
-from adbench_datasets.imaging.preprocessing import Kind
-from adbench_datasets.imaging.slice_jobs import GROUPS, MASKS, Job, group_of
+from adbench_datasets.imaging.preprocessing import Content
+from adbench_datasets.imaging.slice_jobs import CONTENTS, GROUPS, MASKS, PLACEMENT, Job, group_of
 
 
 def assemble(folder: Path, shards: Path, jobs: Sequence[Job], size: int, runtime: DataRuntime) -> dict[str, Any]:
@@ -25,49 +25,53 @@ def assemble(folder: Path, shards: Path, jobs: Sequence[Job], size: int, runtime
         name: Stack(folder / f"{name}.npy", (total, 1, size, size), name == "images") for name in ("images", *MASKS)
     }
     slices: list[tuple[int, int]] = [(0, 0)] * total
-    hashes, cases, plans = [""] * total, [], {}
+    hashes, cases, placements = [""] * total, [], {}
     runtime.progress("write slices", 0, len(jobs))
     for c, (job, places) in enumerate(zip(jobs, where, strict=True)):
         with np.load(shards / f"{job.key}.npz") as shard:
-            meta, kinds = json.loads(shard["meta"].tobytes()), shard["kinds"]
+            meta, contents = json.loads(shard["meta"].tobytes()), shard[CONTENTS]
             for name, stack in stacks.items():
-                content = shard[name] if name == "images" else np.unpackbits(shard[name], axis=-1, count=size)
-                for kind, at in places.items():
-                    stack.write(at, content[kinds == kind])
-        for kind, at in places.items():
-            chosen = np.flatnonzero(kinds == kind)
-            slices[at.start : at.stop] = [(c, meta["plan"]["z"][i]) for i in chosen]
+                values = shard[name] if name == "images" else np.unpackbits(shard[name], axis=-1, count=size)
+                for content, at in places.items():
+                    stack.write(at, values[contents == content])
+        for content, at in places.items():
+            chosen = np.flatnonzero(contents == content)
+            slices[at.start : at.stop] = [(c, meta[PLACEMENT]["z"][i]) for i in chosen]
             hashes[at.start : at.stop] = [meta["hashes"][i] for i in chosen]
-        counts = np.bincount(kinds, minlength=len(Kind)).tolist()
+        counts = np.bincount(contents, minlength=len(Content)).tolist()
         noted = {name: meta[name] for name in ("facts", "hash")}
-        cases.append({"subject": job.subject, "source": job.source, "role": job.role, "kinds": counts, **noted})
-        plans[job.source] = meta["plan"]
+        cases.append({"subject": job.subject, "source": job.source, "role": job.role, CONTENTS: counts, **noted})
+        placements[job.source] = meta[PLACEMENT]
         runtime.progress("write slices", c + 1, len(jobs))
-    write_atomic(folder / "scans.json", json.dumps(plans, separators=(",", ":")).encode())
+    write_atomic(folder / "scans.json", json.dumps(placements, separators=(",", ":")).encode())
     kept = [stack.close() for stack in stacks.values()]
     names = ["scans.json", *(name for name in kept if name)]
     groups = [
-        sum(len(p.get(kind, ())) for p, job in zip(where, jobs, strict=True) if group_of(job, kind) == (part, kind))
-        for part, kind in GROUPS
+        sum(
+            len(p.get(content, ()))
+            for p, job in zip(where, jobs, strict=True)
+            if group_of(job, content) == (part, content)
+        )
+        for part, content in GROUPS
     ]
     files = {name: (folder / name).stat().st_size for name in names}
     return {"files": files, "groups": groups, "slices": slices, "hashes": hashes, "cases": cases}
 
 
-def places_of(shards: Path, jobs: Sequence[Job]) -> list[dict[Kind, range]]:
-    """Where each case's slices of each kind stand in the stacks."""
+def places_of(shards: Path, jobs: Sequence[Job]) -> list[dict[Content, range]]:
+    """Where each case's slices of each content stand in the stacks."""
     counts = []
     for job in jobs:
         with np.load(shards / f"{job.key}.npz") as shard:
-            counts.append(np.bincount(shard["kinds"], minlength=len(Kind)))
-    places: list[dict[Kind, range]] = [{} for _ in jobs]
+            counts.append(np.bincount(shard[CONTENTS], minlength=len(Content)))
+    places: list[dict[Content, range]] = [{} for _ in jobs]
     start = 0
     for group in GROUPS:
         for job, count, place in zip(jobs, counts, places, strict=True):
-            kind = group[1]
-            if group_of(job, kind) == group and count[kind]:
-                place[kind] = range(start, start + int(count[kind]))
-                start = place[kind].stop
+            content = group[1]
+            if group_of(job, content) == group and count[content]:
+                place[content] = range(start, start + int(count[content]))
+                start = place[content].stop
     return places
 
 
@@ -88,11 +92,11 @@ class Stack:
         self._offset = self._file.tell()
         self._file.truncate(self._offset + shape[0] * self._bytes)
 
-    def write(self, at: range, content: NDArray[Any]) -> None:
-        if self.is_image or content.any():
+    def write(self, at: range, values: NDArray[Any]) -> None:
+        if self.is_image or values.any():
             self.empty = False
             self._file.seek(self._offset + at.start * self._bytes)
-            self._file.write(np.ascontiguousarray(content).tobytes())
+            self._file.write(np.ascontiguousarray(values).tobytes())
 
     def close(self) -> str:
         """Return the name of the file, or "" where it was removed."""

@@ -178,9 +178,9 @@ class Reader:
                 forced.append("forced: the lowest value is taken for 0")
         region = region_of(scan, units)
         made = prepare(scan, config, units, region)
-        z, sized = made.plan.z, scan.spacing_mm is not None
+        z, sized = made.placement.z, scan.spacing_mm is not None
         with_region = replace(scan, brain=region)  # not to be found again
-        view = SlicedScan(new.name, new.name, np.arange(len(z)), z, made.plan, lambda: (with_region, units), sized)
+        view = SlicedScan(new.name, new.name, np.arange(len(z)), z, made.placement, lambda: (with_region, units), sized)
         return PreparedScan(
             images=made.images,
             brains=made.brains,

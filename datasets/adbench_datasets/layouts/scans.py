@@ -27,14 +27,14 @@ from adbench_datasets.imaging import preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.file_hashes import content_hashes
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared, prepare
+from adbench_datasets.imaging.preprocessing import Content, Prepared, prepare
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.imaging.region import Units
 from adbench_datasets.imaging.scan_facts import facts, strata_facts
 from adbench_datasets.imaging.scan_views import views
 from adbench_datasets.imaging.slice_cache import SliceCache
-from adbench_datasets.imaging.slice_jobs import Job, key_of
+from adbench_datasets.imaging.slice_jobs import CONTENTS, Job, key_of
 from adbench_datasets.imaging.traits import traits_of
 from adbench_datasets.layouts import new_scans, skipped
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
@@ -93,9 +93,9 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         cache = self.prepared()
         self._needs_split(cache)
         splits = Splits(
-            train=cache.split(("train", Kind.HEALTHY), ("train", Kind.HEALTHY), truth=False),
-            validation=cache.split(("validation", Kind.HEALTHY), ("validation", Kind.HEALTHY), truth=False),
-            test=cache.split(self._first_tested(), ("test", Kind.LESION), truth=True),
+            train=cache.split(("train", Content.HEALTHY), ("train", Content.HEALTHY), truth=False),
+            validation=cache.split(("validation", Content.HEALTHY), ("validation", Content.HEALTHY), truth=False),
+            test=cache.split(self._first_tested(), ("test", Content.LESION), truth=True),
         )
         splits.check()
         return splits
@@ -107,8 +107,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         """
         cache = self.prepared()
         self._needs_split(cache)
-        train = cache.split(("train", Kind.HEALTHY), (self.last_trained, Kind.HEALTHY), truth=False)
-        validation = cache.split(("validation", Kind.HEALTHY), ("validation", Kind.HEALTHY), truth=False)
+        train = cache.split(("train", Content.HEALTHY), (self.last_trained, Content.HEALTHY), truth=False)
+        validation = cache.split(("validation", Content.HEALTHY), ("validation", Content.HEALTHY), truth=False)
         for name, split in (("training", train), ("validation", validation)):
             if not len(split):
                 raise DataError(f"No slice free of lesions is left for {name}: add data, or train on another set.")
@@ -116,8 +116,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def load_test(self) -> Split:
         """Return all kept slices of all subjects, with their truth."""
-        last = ("rest", Kind.LESION if self.config.test_slices == "lesion" else Kind.NEAR)
-        first = self._first_tested() if self.config.test_slices == "lesion" else ("validation", Kind.HEALTHY)
+        last = ("rest", Content.LESION if self.config.test_slices == "lesion" else Content.NEAR)
+        first = self._first_tested() if self.config.test_slices == "lesion" else ("validation", Content.HEALTHY)
         return self.prepared().split(first, last, truth=True)
 
     def scans(self, split: Split) -> Sequence[ScanView]:
@@ -129,7 +129,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         def read(source: str) -> tuple[Scan, Units]:
             return self.read(cases[source]), self.units(cases[source])
 
-        return views(split, cache.plans(), read, sized)
+        return views(split, cache.placements(), read, sized)
 
     def preparation(self) -> Preparation:
         """Say how slices are made of scans."""
@@ -145,7 +145,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         return reader.prepared(scan, self.config, force)
 
     def traits(self, split: Split) -> Sequence[Traits]:
-        """What some scans of a split are like, spread over its scans; they are read for it."""
+        """What some scans of a split are like, at even distances among its scans; they are read for it."""
         root, sources = self._root(), sorted({source.rpartition("[")[0] for source in split.sources})
         cases = {_relative(refs_of(case.image)[0], root): case for case in self.cases(root)}
         taken = [cases[source] for source in sources[:: -(-len(sources) // TRAITED) or 1]]
@@ -159,7 +159,11 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
             self._check_run()
         except DataError as error:
             problems.append(Problem(str(self._root()), str(error), skipped=False))
-        tested = (Kind.LESION,) if self.config.test_slices == "lesion" else (Kind.HEALTHY, Kind.NEAR, Kind.LESION)
+        tested = (
+            (Content.LESION,)
+            if self.config.test_slices == "lesion"
+            else (Content.HEALTHY, Content.NEAR, Content.LESION)
+        )
         has_split = self._has_split(cache)
         cases = cache.cases if has_split else [case | {"role": "test"} for case in cache.cases]
         found = facts(cases, self.config.size, tested, len(cache.skipped)) | strata_facts(self._cases)
@@ -249,8 +253,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         self._temporary = tempfile.TemporaryDirectory(prefix="adbench-slices-")
         return Path(self._temporary.name)
 
-    def _first_tested(self) -> tuple[str, Kind]:
-        return ("test", Kind.LESION if self.config.test_slices == "lesion" else Kind.HEALTHY)
+    def _first_tested(self) -> tuple[str, Content]:
+        return ("test", Content.LESION if self.config.test_slices == "lesion" else Content.HEALTHY)
 
     def _has_split(self, cache: SliceCache) -> bool:
         return self.own_split and _count_subjects(cache) >= MIN_SUBJECTS and _can_train(cache)
@@ -279,7 +283,7 @@ def _count_subjects(cache: SliceCache) -> int:
 
 def _can_train(cache: SliceCache) -> bool:
     """Whether any subject that is not tested on has a healthy slice."""
-    return any(case["kinds"][Kind.HEALTHY] for case in cache.cases if case["role"] != "test")
+    return any(case[CONTENTS][Content.HEALTHY] for case in cache.cases if case["role"] != "test")
 
 
 def _prepare_case(cls: type[ScanDataset[ConfigT]], config: ConfigT, root: Path, case: Case) -> Prepared:

@@ -128,8 +128,8 @@ def test_steps_are_monais_where_monai_steps_by_one(t):
 def test_the_ddpm_step_draws_with_the_stated_variance(variance):
     x_t, eps_theta, noise = draw(3)
     moved = ddpm_step(SCHEDULE, x_t, 300, eps_theta, noise, variance)
-    spread = moved - ddpm_step(SCHEDULE, x_t, 300, eps_theta, 0 * noise, variance)
-    torch.testing.assert_close(spread, getattr(SCHEDULE, variance)[300].sqrt() * noise)
+    drawn = moved - ddpm_step(SCHEDULE, x_t, 300, eps_theta, 0 * noise, variance)
+    torch.testing.assert_close(drawn, getattr(SCHEDULE, variance)[300].sqrt() * noise)
 
 
 @pytest.mark.parametrize("variance", ["beta_tilde", "beta"])

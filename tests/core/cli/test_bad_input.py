@@ -147,7 +147,7 @@ def test_cuda_is_refused_where_there_is_none(adbench):
 
 def test_devices_of_several_kinds_are_refused_in_one_sentence(adbench):
     answer = adbench.refuses(*TOY, "--device", "cpu,cuda")
-    assert answer == "Devices that score side by side must be of one kind, got --device cpu,cuda. Name one kind."
+    assert answer == "Devices that score side by side must be of one type, got --device cpu,cuda. Name one type."
 
 
 def test_a_processor_has_one_number(adbench):

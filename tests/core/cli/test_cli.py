@@ -14,7 +14,7 @@ from record_factory import dataset, failed, make
 import adbench
 from adbench.cli import shown
 from adbench.cli.app import app
-from adbench.cli.arguments import spread
+from adbench.cli.arguments import repeat_flags
 from adbench.config.options import default_cache
 from adbench.contracts import registry
 from adbench.contracts.registry import DETECTORS, PluginEntry
@@ -37,7 +37,7 @@ from adbench.results.record import write_record
     ],
 )
 def test_several_values_may_follow_one_flag(given, meant):
-    assert spread(given.split()) == meant.split()
+    assert repeat_flags(given.split()) == meant.split()
 
 
 @pytest.mark.parametrize("args", ["--method ddpm ddim", "--method ddpm --method ddim", "--method ddpm,ddim,ddpm"])

@@ -75,8 +75,8 @@ def test_problems_that_differ_in_numbers_and_names_are_of_one_kind():
         Problem("b.nii", "14 of 20 values are NaN: mend it", skipped=True),
         Problem("c.nii", "3 of 9 values are NaN: mend it", skipped=False),
     ]
-    kinds = Findings({}, problems).kinds()
-    assert [(kind.files, kind.first, kind.skipped) for kind in kinds] == [(1, "c.nii", False), (2, "a.nii", True)]
+    alike = Findings({}, problems).alike()
+    assert [(one.files, one.first, one.skipped) for one in alike] == [(1, "c.nii", False), (2, "a.nii", True)]
 
 
 def test_check_shows_all_problems_on_request(data):

@@ -12,56 +12,56 @@ import pytest
 from adbench.cli import new
 from adbench.errors import ConfigError
 
-KINDS = ("detector", "dataset")
+NOUNS = ("detector", "dataset")
 NAMES = ("q", "my-method2", "detector", "x" * new.LONGEST, "-".join("x" * (new.LONGEST // 2)) + "x")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_installable_package_is_written_into_a_folder_of_its_own(kind, command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("noun", NOUNS)
+def test_an_installable_package_is_written_into_a_folder_of_its_own(noun, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, _ = command("new", kind, "my-own")
+    code, out, _ = command("new", noun, "my-own")
     assert code == 0
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    files = {"pyproject.toml", "README.md", "adbench_my_own/__init__.py", f"adbench_my_own/{kind}.py"}
+    files = {"pyproject.toml", "README.md", "adbench_my_own/__init__.py", f"adbench_my_own/{noun}.py"}
     assert written == {f"adbench-my-own/{name}" for name in files | {"tests/test_contract.py"}}
     assert written <= set(out.splitlines())
     assert "go on: cd adbench-my-own" in out
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_entry_point_names_the_class_that_was_written(kind):
-    files = new.render(kind, "my-own", "adbench list")
+@pytest.mark.parametrize("noun", NOUNS)
+def test_the_entry_point_names_the_class_that_was_written(noun):
+    files = new.render(noun, "my-own", "adbench list")
     project = tomllib.loads(files["pyproject.toml"])["project"]
     assert (project["name"], project["dependencies"]) == ("adbench-my-own", ["brain-adbench"])
-    module, _, cls = project["entry-points"][f"adbench.{kind}s"]["my-own"].partition(":")
+    module, _, cls = project["entry-points"][f"adbench.{noun}s"]["my-own"].partition(":")
     assert f"\nclass {cls}(" in files[f"{module.replace('.', '/')}.py"]
     assert f"import {cls}\n" in files["tests/test_contract.py"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_ruff_has_nothing_to_say_whatever_the_length_of_the_name(kind, command, tmp_path):
+@pytest.mark.parametrize("noun", NOUNS)
+def test_ruff_has_nothing_to_say_whatever_the_length_of_the_name(noun, command, tmp_path):
     for name in NAMES:
-        assert command("new", kind, name, "--out", str(tmp_path / name))[0] == 0
+        assert command("new", noun, name, "--out", str(tmp_path / name))[0] == 0
     for arguments in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *arguments, "--no-cache", str(tmp_path)]
         ran = subprocess.run(ruff, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noun", NOUNS)
 @pytest.mark.parametrize(
     "name", ["", "My-Method", "2fast", "a_b", "a b", "a--b", "-a", "a-", "a.b", "é", "a\n", "x" * (new.LONGEST + 1)]
 )
-def test_a_name_that_is_none_is_refused_with_the_rule(kind, name):
+def test_a_name_that_is_none_is_refused_with_the_rule(noun, name):
     with pytest.raises(ConfigError, match="one or more words of lower-case letters and digits") as error:
-        new.check_name(kind, name)
+        new.check_name(noun, name)
     assert repr(name) in str(error.value)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("detector", "vae"), ("dataset", "phantom")])
-def test_a_name_that_is_registered_is_refused_with_its_owner(kind, name):
-    with pytest.raises(ConfigError, match=rf"{kind} needs a name of its own, but '{name}' is registered by brain-adb"):
-        new.check_name(kind, name)
+@pytest.mark.parametrize(("noun", "name"), [("detector", "vae"), ("dataset", "phantom")])
+def test_a_name_that_is_registered_is_refused_with_its_owner(noun, name):
+    with pytest.raises(ConfigError, match=rf"{noun} needs a name of its own, but '{name}' is registered by brain-adb"):
+        new.check_name(noun, name)
 
 
 def test_a_name_that_only_the_other_kind_has_is_free():

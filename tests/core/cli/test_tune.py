@@ -14,7 +14,7 @@ from PIL import Image
 from tuning_toys import options
 from typer.testing import CliRunner
 
-from adbench.cli.arguments import SpreadCommand
+from adbench.cli.arguments import SeveralCommand
 from adbench.cli.tune import tune
 from adbench.config.options import Silent
 from adbench.errors import AdbenchError, RecordError, TuningError
@@ -32,7 +32,7 @@ def _toys(tmp_path, monkeypatch):
 def adbench_tune(*words: str) -> str:
     """Standard output of the command. Raises what the command line would show as an error."""
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command(cls=SpreadCommand)(tune)
+    app.command(cls=SeveralCommand)(tune)
     result = CliRunner().invoke(app, list(words))
     if result.exception:
         raise result.exception

@@ -1,4 +1,4 @@
-"""A kind of device is one file and one entry in the list: everything else asks it."""
+"""A type of device is one file and one entry in the list: everything else asks it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OUTSIDE = [
 
 
 class Toy(Backend):
-    """A device of a kind that PyTorch names and this machine has not; it remembers what it was asked."""
+    """A device of a type that PyTorch names and this machine has not; it remembers what it was asked."""
 
     here, asked = True, []
 
@@ -131,7 +131,7 @@ def test_a_processor_may_be_named_several_times():
 
 @pytest.mark.parametrize("names", ["cpu,xpu", "auto,cpu", "xpu:0,cpu,xpu:1"])
 def test_devices_of_several_kinds_are_refused(toy, names):
-    with pytest.raises(DeviceError, match=f"must be of one kind, got --device {names}"):
+    with pytest.raises(DeviceError, match=f"must be of one type, got --device {names}"):
         pick_devices(names)
 
 

@@ -21,15 +21,15 @@ METRIC = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 SIDE = 15
 
 
-def slices(kind: str, seed: int, subjects: int, lesion: float) -> list[Maps]:
-    made = make_maps(kind, seed, subjects=subjects, pixels=SIDE * SIDE, lesion=lesion)
+def slices(shape: str, seed: int, subjects: int, lesion: float) -> list[Maps]:
+    made = make_maps(shape, seed, subjects=subjects, pixels=SIDE * SIDE, lesion=lesion)
     return [(name, s.reshape(1, SIDE, SIDE), m.reshape(1, SIDE, SIDE), v) for name, s, m, v in made]
 
 
-def evidence(kind: str = "few values", lesion: float = 0.2) -> tuple[Evidence, list[Maps]]:
+def evidence(shape: str = "few values", lesion: float = 0.2) -> tuple[Evidence, list[Maps]]:
     """Of six subjects with one image each, half of them without a lesion, and the maps."""
-    maps = [(n, s, m & (i % 2 == 0), v) for i, (n, s, m, v) in enumerate(slices(kind, 0, 6, lesion))]
-    healthy = slices(kind, 1, 24, 0.0)
+    maps = [(n, s, m & (i % 2 == 0), v) for i, (n, s, m, v) in enumerate(slices(shape, 0, 6, lesion))]
+    healthy = slices(shape, 1, 24, 0.0)
     images = np.random.default_rng(1).integers(0, 3, 6).astype(np.float32)
     anomalous, names = np.arange(6) % 2 == 0, [name for name, *_ in maps]
     every = np.ones(6, bool)
@@ -51,8 +51,8 @@ def test_no_two_metrics_of_a_table_share_a_column():
 
 
 @several_scores
-def test_metrics_without_a_threshold_are_what_another_way_to_compute_them_gives(kind):
-    of, maps = evidence(kind)
+def test_metrics_without_a_threshold_are_what_another_way_to_compute_them_gives(shape):
+    of, maps = evidence(shape)
     scores, lesion = pool(maps)
     p99 = [np.sort(s.ravel())[int(np.ceil(0.99 * s.size)) - 1] for _, s, _, _ in maps]
     expected = {
@@ -70,8 +70,8 @@ def test_metrics_without_a_threshold_are_what_another_way_to_compute_them_gives(
 
 
 @several_scores
-def test_metrics_at_a_point_are_counted_one_slice_after_the_other(kind):
-    of, maps = evidence(kind)
+def test_metrics_at_a_point_are_counted_one_slice_after_the_other(shape):
+    of, maps = evidence(shape)
     threshold = of.thresholds[0.05].threshold
     rows, clean, false = [], [], []
     for _, scores, lesion, _ in maps:

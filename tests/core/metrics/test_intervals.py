@@ -57,11 +57,11 @@ def test_bootstrap_is_the_explicit_resampling_of_subjects(name: str) -> None:
     assert found.error_bound == 0
 
 
-@pytest.mark.parametrize("kind", ["continuous", "wide range", "close together"])
+@pytest.mark.parametrize("shape", ["continuous", "wide range", "close together"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_bound_covers_what_the_cells_do_to_an_interval(kind: str, name: str, monkeypatch) -> None:
+def test_the_bound_covers_what_the_cells_do_to_an_interval(shape: str, name: str, monkeypatch) -> None:
     monkeypatch.setattr(bins_module, "COARSE", 40)
-    maps = make_maps(kind, 8, subjects=8)
+    maps = make_maps(shape, 8, subjects=8)
     weights = resample_weights([name for name, *_ in maps], 40)
     found = bootstrap(fill(maps), weights, points(maps))[name]
     assert found.interval is not None

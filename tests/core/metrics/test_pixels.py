@@ -34,26 +34,26 @@ def few_bins(monkeypatch: pytest.MonkeyPatch) -> None:
 @several_scores
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_best_dice_is_that_of_brute_force(kind: str, seed: int) -> None:
-    maps = make_maps(kind, seed)
+def test_best_dice_is_that_of_brute_force(shape: str, seed: int) -> None:
+    maps = make_maps(shape, seed)
     found = pixel_metrics(rereader(maps))
     assert (found.best_dice, found.best_threshold) == brute_force(*pool(maps))
 
 
 @several_scores
 @pytest.mark.usefixtures("few_bins")
-def test_best_dice_stays_exact_where_cells_are_wide_and_read_again_a_few_at_a_time(kind: str) -> None:
+def test_best_dice_stays_exact_where_cells_are_wide_and_read_again_a_few_at_a_time(shape: str) -> None:
     for seed in range(8):
-        maps = make_maps(kind, seed)
+        maps = make_maps(shape, seed)
         found = pixel_metrics(rereader(maps))
         assert (found.best_dice, found.best_threshold) == brute_force(*pool(maps))
 
 
 @several_scores
 @pytest.mark.usefixtures("few_bins")
-def test_auprc_and_auroc_of_wide_cells_are_those_of_scikit_learn_within_the_bound(kind: str) -> None:
+def test_auprc_and_auroc_of_wide_cells_are_those_of_scikit_learn_within_the_bound(shape: str) -> None:
     for seed in range(8):
-        maps = make_maps(kind, seed)
+        maps = make_maps(shape, seed)
         scores, lesion = pool(maps)
         found = pixel_metrics(rereader(maps))
         auprc, auroc = average_precision_score(lesion, scores), roc_auc_score(lesion, scores)
@@ -62,8 +62,8 @@ def test_auprc_and_auroc_of_wide_cells_are_those_of_scikit_learn_within_the_boun
 
 
 @several_scores
-def test_auprc_and_auroc_are_exact_where_each_value_has_a_cell(kind: str) -> None:
-    maps = make_maps(kind, 3)
+def test_auprc_and_auroc_are_exact_where_each_value_has_a_cell(shape: str) -> None:
+    maps = make_maps(shape, 3)
     scores, lesion = pool(maps)
     found = pixel_metrics(rereader(maps))
     assert found.auprc == pytest.approx(average_precision_score(lesion, scores), abs=1e-12)
@@ -133,8 +133,8 @@ def assert_same(a: ScoreHistogram, b: ScoreHistogram) -> None:
 
 @several_scores
 @pytest.mark.usefixtures("few_bins")
-def test_every_score_is_counted_in_the_cell_between_its_edges(kind: str) -> None:
-    scores, _ = pool(make_maps(kind, 6, pixels=400))
+def test_every_score_is_counted_in_the_cell_between_its_edges(shape: str) -> None:
+    scores, _ = pool(make_maps(shape, 6, pixels=400))
     bins = Bins.choose([("s", scores, scores > 1, None)])
     edges = value_of(bins.edges).astype(np.float64)
     np.testing.assert_array_equal(bins.find(ordered(scores)), [(edges <= score).sum() for score in scores])

@@ -29,17 +29,17 @@ def by_hand(maps: list[Maps], rate: float) -> tuple[float, float]:
 @several_scores
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), rate=st.floats(0, 1))
-def test_a_threshold_is_the_smallest_observed_score_with_at_most_the_rate_above_it(kind, seed, rate):
-    maps = make_maps(kind, seed, subjects=3) + make_maps(kind, seed + 1, subjects=1, pixels=40)  # unequal subjects
+def test_a_threshold_is_the_smallest_observed_score_with_at_most_the_rate_above_it(shape, seed, rate):
+    maps = make_maps(shape, seed, subjects=3) + make_maps(shape, seed + 1, subjects=1, pixels=40)  # unequal subjects
     (found,) = healthy_thresholds(rereader(maps), [rate])
     assert (found.threshold, found.rate_met) == pytest.approx(by_hand(maps, rate), rel=1e-12, abs=1e-12)
 
 
 @several_scores
-def test_so_it_is_where_many_scores_share_a_cell(kind, monkeypatch):
+def test_so_it_is_where_many_scores_share_a_cell(shape, monkeypatch):
     monkeypatch.setattr(bins_module, "FINE", 20)
     monkeypatch.setattr(bins_module, "COARSE", 8)
-    maps, rates = make_maps(kind, 5, subjects=3), [0.001, 0.01, 0.3, 0.5, 1.0]
+    maps, rates = make_maps(shape, 5, subjects=3), [0.001, 0.01, 0.3, 0.5, 1.0]
     found = healthy_thresholds(rereader(maps), rates)
     expected = [by_hand(maps, rate) for rate in rates]
     assert [(each.threshold, each.rate_met) for each in found] == [

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adbench.contracts.splits import Split
-from adbench.errors import ConfigError, DataError, ScoreError
+from adbench.errors import ArtifactError, ConfigError, DataError, ScoreError
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.protocol.cell import Cell
@@ -21,6 +21,7 @@ from adbench.protocol.halves import evenly, halved
 from adbench.protocol.measure import Measured, measure, prevalence
 from adbench.protocol.pictured import own, shown
 from adbench.protocol.scoring import Scorer
+from adbench.storage.saved import Saved
 from adbench.storage.store import ArtifactStore
 
 H = W = 8
@@ -222,6 +223,20 @@ def test_a_median_is_of_the_same_scores_with_edges_replicated(tmp_path):
     np.testing.assert_array_equal(maps(work, test), expected)
     with pytest.raises(ConfigError, match="odd edge, got 4: try 5"):
         toys.cell(tmp_path, "toy-brightness", "protocol.median_px=4")
+
+
+def test_kept_medians_that_are_not_of_the_images_are_named_and_cut_off_ones_are_made_anew(tmp_path):
+    work = scorer(tmp_path, "toy-brightness", "protocol.postprocess=median", "protocol.median_px=3")
+    test = work.cell.data.splits.test
+    right, batch = maps(work, test), work.maps(test, "test").batches[0]
+    saved = Saved(work.store.folder(batch.spec), "part")
+    tensors, meta = saved.read()
+    (file,) = saved.folder.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-8])
+    np.testing.assert_array_equal(maps(work, test), right)
+    saved.save({"scores": tensors["scores"][:, :, :-1]}, meta)  # whole, but of smaller images
+    with pytest.raises(ArtifactError, match=f"of {batch.spec.key} must fit what it is loaded into, but scores is"):
+        maps(work, test)
 
 
 def test_no_batch_is_scored_twice_and_batches_do_not_change_the_scores(tmp_path):

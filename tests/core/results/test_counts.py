@@ -65,10 +65,10 @@ def test_counts_of_many_subjects_are_joined_until_they_are_small(tmp_path):
     np.testing.assert_array_equal(found.by_subject().sum(2), hist.by_subject().sum(2))
 
 
-@pytest.mark.parametrize("kind", ["continuous", "few values", "wide range"])
+@pytest.mark.parametrize("shape", ["continuous", "few values", "wide range"])
 @pytest.mark.parametrize("joined", [0, 1])
-def test_the_numbers_of_a_record_are_checked_against_its_counts(kind, joined):
-    maps = make_maps(kind, 1, subjects=10, pixels=3000)
+def test_the_numbers_of_a_record_are_checked_against_its_counts(shape, joined):
+    maps = make_maps(shape, 1, subjects=10, pixels=3000)
     hist = fill(maps).coarse()
     for _ in range(joined):
         hist = hist.joined()

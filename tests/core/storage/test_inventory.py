@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 from part_files import KEY, SPEC, TENSORS, never
 
-from adbench.storage.inventory import Kind, entries, faults
+from adbench.storage.inventory import Category, entries, faults
 from adbench.storage.kept import Kept
 from adbench.storage.store import ArtifactStore
 
@@ -20,7 +20,7 @@ SCORES, CUT_OFF = replace(SPEC, kind="scores"), replace(SPEC, seed=1)
 
 @pytest.fixture
 def cache(tmp_path):
-    """A cache with one thing of each kind."""
+    """A cache with one thing of each category."""
     store = ArtifactStore.below(tmp_path).made_for("ddim on tcga-lgg")
     for spec in (SPEC, SCORES):
         store.get(spec, lambda checkpoint: TENSORS)
@@ -40,15 +40,15 @@ def cache(tmp_path):
 
 
 def test_each_thing_is_listed_once_with_what_it_is_for(cache):
-    found = {entry.kind: entry for entry in entries(cache)}
-    assert list(found) == list(Kind)
-    assert len(entries(cache)) == len(Kind)
-    assert [found[kind].made_for for kind in Kind] == [
+    found = {entry.category: entry for entry in entries(cache)}
+    assert list(found) == list(Category)
+    assert len(entries(cache)) == len(Category)
+    assert [found[category].made_for for category in Category] == [
         *("ddim on tcga-lgg", "", "ddim on tcga-lgg", "my-set", "cpu-float32")
     ]
-    assert found[Kind.part].name == KEY
-    (tensors,) = found[Kind.part].place.glob("*.safetensors")
-    assert found[Kind.part].bytes > tensors.stat().st_size
+    assert found[Category.part].name == KEY
+    (tensors,) = found[Category.part].place.glob("*.safetensors")
+    assert found[Category.part].bytes > tensors.stat().st_size
     assert entries(cache / "nothing") == []
 
 
@@ -56,17 +56,17 @@ def test_reading_a_part_is_a_use_of_it(cache):
     store = ArtifactStore.below(cache)
     index = store.folder(SPEC) / "part.json"
     os.utime(index, (0, 0))
-    (part,) = [entry for entry in entries(cache) if entry.kind == Kind.part]
+    (part,) = [entry for entry in entries(cache) if entry.category == Category.part]
     assert part.used == 0
     store.get(SPEC, never)
-    (part,) = [entry for entry in entries(cache) if entry.kind == Kind.part]
+    (part,) = [entry for entry in entries(cache) if entry.category == Category.part]
     assert part.used > 1e9
 
 
 def test_what_is_removed_is_gone_and_nothing_else(cache):
     for n, entry in enumerate(entries(cache), start=1):
         assert entry.remove()
-        assert len(entries(cache)) == len(Kind) - n
+        assert len(entries(cache)) == len(Category) - n
         assert not entry.place.exists()
 
 
@@ -91,7 +91,7 @@ def test_what_another_removed_meanwhile_is_gone(cache):
 
 
 def test_kept_planes_are_computed_anew_after_they_were_removed(cache):
-    (entry,) = [entry for entry in entries(cache) if entry.kind == Kind.trials]
+    (entry,) = [entry for entry in entries(cache) if entry.category == Category.trials]
     entry.remove()
     again = Kept(entry.place.parent).planes(["k"], [0], (1, 2, 3), lambda indices: np.ones((1, 2, 3), np.float32))
     assert again.min() == 1

@@ -99,7 +99,7 @@ def test_prepared_slices_do_not_depend_on_the_border_where_the_spacing_is_known(
 
 def test_empty_slices_are_left_out() -> None:
     image = np.concatenate([np.zeros((H, W, 2)), brain(), np.zeros((H, W, 4))], axis=2)
-    assert prepare(scan(image), PreprocessingConfig(size=64), "mri").plan.z == (2, 3, 4)
+    assert prepare(scan(image), PreprocessingConfig(size=64), "mri").placement.z == (2, 3, 4)
 
 
 def shifted(offset: float) -> np.ndarray:

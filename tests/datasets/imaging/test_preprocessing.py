@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from adbench_datasets.imaging.cases import Scan
-from adbench_datasets.imaging.preprocessing import Kind, intensities, prepare
+from adbench_datasets.imaging.placement import Placement, as_stored, axial, restore
+from adbench_datasets.imaging.preprocessing import Content, intensities, prepare
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.region import otsu, region_of
-from adbench_datasets.imaging.slice_plan import SlicePlan, as_stored, axial, restore
 from scipy import ndimage
 
 from adbench.errors import DataError
@@ -63,7 +63,7 @@ def test_slices_show_the_front_at_the_top_and_the_right_of_the_patient_on_the_le
     assert axial(volume, 1).shape == (7, 5)
     assert axial(volume, 1)[0, 0] == 1
     made = prepare(scan(), config(), "mri")
-    at = list(made.plan.z).index(6)
+    at = list(made.placement.z).index(6)
     row, column = middle(made.lesions[at, 0])
     brain_row, brain_column = middle(made.brains[at, 0])
     assert row < brain_row - 10  # frontal: above
@@ -74,11 +74,11 @@ def test_slices_show_the_front_at_the_top_and_the_right_of_the_patient_on_the_le
 def test_without_resampling_pixels_are_copied_and_masks_come_back_exactly(spacing_mm):
     given = scan()
     made = prepare(given, config(spacing_mm=spacing_mm, min_area_fraction=0), "mri")
-    assert made.plan.step == (1.0, 1.0)
+    assert made.placement.step == (1.0, 1.0)
     values = intensities(given, region_of(given, "mri"), "mri", config())
-    assert (restore(made.images, made.plan) == values).all()
-    assert (restore(made.lesions.astype(np.float32), made.plan) == LESION).all()
-    assert (restore(made.brains.astype(np.float32), made.plan) == region_of(given, "mri")).all()
+    assert (restore(made.images, made.placement) == values).all()
+    assert (restore(made.lesions.astype(np.float32), made.placement) == LESION).all()
+    assert (restore(made.brains.astype(np.float32), made.placement) == region_of(given, "mri")).all()
 
 
 @pytest.mark.parametrize("spacing_mm", [0.7, 1.3, 1.5, 2.0])
@@ -91,14 +91,14 @@ def test_resampling_shifts_neither_image_nor_mask(spacing_mm, stored):
         config(spacing_mm=spacing_mm, size=160, upper_percentile=100),
         "mri",
     )
-    at = list(made.plan.z).index(6)
+    at = list(made.placement.z).index(6)
     source = axial(wide, 6)
     for mask, what in ((made.lesions[at, 0].astype(float), "mask"), (made.images[at, 0].astype(float), "image")):
-        centre = np.array([np.average(made.plan.positions(a), weights=mask.sum(axis=1 - a)) for a in (0, 1)])
-        off = (centre - middle(source)) / made.plan.step
+        centre = np.array([np.average(made.placement.positions(a), weights=mask.sum(axis=1 - a)) for a in (0, 1)])
+        off = (centre - middle(source)) / made.placement.step
         limit = {"mask": 0.3, "image": 0.05}[what]  # in output pixels; nearest neighbour may be off by rounding
         assert np.abs(off).max() < limit, (what, off)
-    area = made.lesions[at, 0].sum() * np.prod(made.plan.step)
+    area = made.lesions[at, 0].sum() * np.prod(made.placement.step)
     assert area == pytest.approx(source.sum(), rel=0.08)
 
 
@@ -107,7 +107,7 @@ def test_resampling_shifts_neither_image_nor_mask(spacing_mm, stored):
 )
 def test_a_large_lesion_brought_there_and_back_overlaps_itself(spacing_mm, spacing):
     made = prepare(scan(spacing=spacing), config(spacing_mm=spacing_mm, size=192, min_area_fraction=0), "mri")
-    assert dice(restore(made.lesions.astype(np.float32), made.plan) >= 0.5, LESION) > 0.9
+    assert dice(restore(made.lesions.astype(np.float32), made.placement) >= 0.5, LESION) > 0.9
 
 
 def test_downsampling_averages_instead_of_picking():
@@ -121,15 +121,18 @@ def test_downsampling_averages_instead_of_picking():
 
 
 def test_size_and_field_of_view_decide_the_pixel_size():
-    assert prepare(scan(), config(spacing_mm="fit", fov_mm=192, size=64), "mri").plan.step == (3.0, 3.0)
-    assert prepare(scan(spacing=(0.5, 1.0, 2.0)), config(spacing_mm="fit", size=128), "mri").plan.step == (1.5, 3.0)
+    assert prepare(scan(), config(spacing_mm="fit", fov_mm=192, size=64), "mri").placement.step == (3.0, 3.0)
+    assert prepare(scan(spacing=(0.5, 1.0, 2.0)), config(spacing_mm="fit", size=128), "mri").placement.step == (
+        1.5,
+        3.0,
+    )
 
 
 def test_a_slice_of_unknown_spacing_is_shown_whole():
     made = prepare(scan(spacing=None), config(spacing_mm="fit", size=64), "mri")
-    assert made.plan.step == (100 / 64, 100 / 64)
-    assert abs(made.plan.centre[0] - 49.5) < 1
-    assert abs(made.plan.centre[1] - 44.5) < 1
+    assert made.placement.step == (100 / 64, 100 / 64)
+    assert abs(made.placement.centre[0] - 49.5) < 1
+    assert abs(made.placement.centre[1] - 44.5) < 1
 
 
 def test_the_brain_stands_in_the_middle():
@@ -158,7 +161,7 @@ def test_intensities_do_not_depend_on_the_scanner_s_scale():
 
 def test_ct_is_shown_through_the_window_in_hu():
     made = prepare(ct(), config(window_centre_hu=40, window_width_hu=120), "hu")
-    values = restore(made.images, made.plan)[..., 6]
+    values = restore(made.images, made.placement)[..., 6]
     assert values[46, 51] == pytest.approx((35 + 20) / 120, abs=1e-6)
     assert values[60, 70] == pytest.approx((70 + 20) / 120, abs=1e-6)
     assert values.max() == 1  # bone
@@ -247,26 +250,26 @@ def test_a_spacing_that_is_none_is_refused(value):
 def test_kept_slices_have_a_stated_share_of_the_largest_area():
     area = region_of(scan(), "mri").sum(axis=(0, 1))
     for fraction in (0.0, 0.3, 0.9):
-        kept = prepare(scan(), config(min_area_fraction=fraction), "mri").plan.z
+        kept = prepare(scan(), config(min_area_fraction=fraction), "mri").placement.z
         assert list(kept) == [k for k in range(SHAPE[2]) if area[k] and area[k] >= fraction * area.max()]
 
 
 def test_slices_may_be_taken_some_mm_apart():
     made = prepare(scan(spacing=(1, 1, 2.0)), config(slice_step_mm=6, min_area_fraction=0), "mri")
-    assert set(np.diff(made.plan.z)) == {3}
+    assert set(np.diff(made.placement.z)) == {3}
 
 
 @pytest.mark.parametrize("margin", [0, 1, 3, 40])
 def test_slices_near_a_lesion_are_not_called_healthy(margin):
     made = prepare(scan(), config(healthy_margin_slices=margin, min_area_fraction=0), "mri")
     sick = np.flatnonzero(LESION.any(axis=(0, 1)))
-    for z, kind in zip(made.plan.z, made.kinds, strict=True):
+    for z, content in zip(made.placement.z, made.contents, strict=True):
         apart = np.abs(sick - z).min()
-        assert kind == (Kind.LESION if apart == 0 else Kind.NEAR if apart <= margin else Kind.HEALTHY)
+        assert content == (Content.LESION if apart == 0 else Content.NEAR if apart <= margin else Content.HEALTHY)
 
 
 def test_a_scan_without_a_lesion_is_healthy_throughout():
-    assert set(prepare(scan(lesion=None), config(), "mri").kinds) == {Kind.HEALTHY}
+    assert set(prepare(scan(lesion=None), config(), "mri").contents) == {Content.HEALTHY}
 
 
 def test_a_slice_whose_lesion_vanished_is_neither_healthy_nor_tested_on():
@@ -276,30 +279,30 @@ def test_a_slice_whose_lesion_vanished_is_neither_healthy_nor_tested_on():
         prepare(scan(lesion=np.roll(dot, shift, 0)), config(spacing_mm=3.0, size=64, healthy_margin_slices=0), "mri")
         for shift in range(3)
     ]
-    kinds = [part.kinds[part.plan.z.index(5)] for part in made]
-    assert sorted(set(kinds)) == [Kind.UNCLEAR] or sorted(set(kinds)) == [Kind.LESION, Kind.UNCLEAR]
-    for part, kind in zip(made, kinds, strict=True):
-        at = part.plan.z.index(5)
-        assert part.lesions[at].sum() == (kind == Kind.LESION)
-        assert part.ignores[at].sum() == (kind == Kind.UNCLEAR)  # where it was
+    contents = [part.contents[part.placement.z.index(5)] for part in made]
+    assert sorted(set(contents)) == [Content.UNCLEAR] or sorted(set(contents)) == [Content.LESION, Content.UNCLEAR]
+    for part, content in zip(made, contents, strict=True):
+        at = part.placement.z.index(5)
+        assert part.lesions[at].sum() == (content == Content.LESION)
+        assert part.ignores[at].sum() == (content == Content.UNCLEAR)  # where it was
 
 
 def test_small_lesions_are_ignored_and_large_ones_kept():
     mixed = LESION.copy()
     mixed[30:32, 40, 6] = True
     made = prepare(scan(lesion=mixed), config(min_lesion_px=3), "mri")
-    at = made.plan.z.index(6)
-    assert (restore(made.ignores.astype(np.float32), made.plan)[..., 6] == (mixed & ~LESION)[..., 6]).all()
+    at = made.placement.z.index(6)
+    assert (restore(made.ignores.astype(np.float32), made.placement)[..., 6] == (mixed & ~LESION)[..., 6]).all()
     assert made.lesions[at].sum() == LESION[..., 6].sum()
-    assert made.kinds[at] == Kind.LESION
+    assert made.contents[at] == Content.LESION
 
 
 def test_ignored_pathology_makes_a_slice_neither_healthy_nor_a_clean_test_image():
     other = np.zeros(SHAPE, bool)
     other[30:36, 40:46, 1] = True
     made = prepare(scan(ignore=other), config(min_area_fraction=0, healthy_margin_slices=0), "mri")
-    assert made.kinds[made.plan.z.index(1)] == Kind.UNCLEAR
-    assert (restore(made.ignores.astype(np.float32), made.plan) == other).all()
+    assert made.contents[made.placement.z.index(1)] == Content.UNCLEAR
+    assert (restore(made.ignores.astype(np.float32), made.placement) == other).all()
 
 
 def test_the_hash_is_that_of_the_slice_before_preprocessing():
@@ -309,7 +312,7 @@ def test_the_hash_is_that_of_the_slice_before_preprocessing():
     image = scan().image
     image[0, 0, 6] = 1e-3
     changed = prepare(scan(image=image), config(), "mri").hashes
-    assert [a == b for a, b in zip(changed, plain.hashes, strict=True)] == [z != 6 for z in plain.plan.z]
+    assert [a == b for a, b in zip(changed, plain.hashes, strict=True)] == [z != 6 for z in plain.placement.z]
 
 
 def test_maps_go_back_to_the_axes_of_the_file():
@@ -319,11 +322,11 @@ def test_maps_go_back_to_the_axes_of_the_file():
     given = scan(
         affine=canonical.affine, source_affine=stored_affine, source_shape=stored.shape, spacing=(3.0, 1.0, 1.0)
     )
-    plan = SlicePlan.model_validate_json(prepare(given, config(), "mri").plan.model_dump_json())
-    assert (as_stored(canonical.get_fdata(), plan) == stored.get_fdata()).all()
+    placement = Placement.model_validate_json(prepare(given, config(), "mri").placement.model_dump_json())
+    assert (as_stored(canonical.get_fdata(), placement) == stored.get_fdata()).all()
 
 
 def test_maps_of_another_shape_are_refused():
     made = prepare(scan(), config(), "mri")
     with pytest.raises(DataError, match=r"slices of 128 x 128, so maps must be .* got \(1, 1, 64, 64\)"):
-        restore(np.zeros((1, 1, 64, 64), np.float32), made.plan)
+        restore(np.zeros((1, 1, 64, 64), np.float32), made.placement)

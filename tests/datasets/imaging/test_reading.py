@@ -60,7 +60,7 @@ def test_there_are_48_orientations() -> None:
     scaling=st.sampled_from([(1.0, 0.0), (2.0, -1024.0), (0.25, 3.0)]),
     suffix=st.sampled_from([".nii", ".nii.gz"]),
     angle=st.floats(-0.6, 0.6),
-    kind=st.sampled_from([nib.Nifti1Image, nib.Nifti2Image]),
+    version=st.sampled_from([nib.Nifti1Image, nib.Nifti2Image]),
 )
 def test_a_volume_reads_the_same_however_it_is_stored_and_goes_back_exactly(
     root: Path,
@@ -70,15 +70,15 @@ def test_a_volume_reads_the_same_however_it_is_stored_and_goes_back_exactly(
     scaling: tuple[float, float],
     suffix: str,
     angle: float,
-    kind: type[nib.Nifti1Image],
+    version: type[nib.Nifti1Image],
 ) -> None:
     affine = grid()
     affine[:3, :3] = Rotation.from_rotvec([angle / 2, angle, angle / 3]).as_matrix() @ affine[:3, :3]
     array = volume()
     turned = stored_as(nib.Nifti1Image(array, affine), axes)
-    header = kind.header_class(endianness=endian)
+    header = version.header_class(endianness=endian)
     header.set_data_dtype(dtype)
-    file = kind(np.asarray(turned.dataobj).astype(dtype), turned.affine, header)
+    file = version(np.asarray(turned.dataobj).astype(dtype), turned.affine, header)
     path = root / f"scan{suffix}"
     with nib.openers.ImageOpener(path, "wb") as out:
         out.write(edited(file, scl_slope=scaling[0], scl_inter=scaling[1]))

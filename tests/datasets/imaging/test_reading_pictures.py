@@ -152,9 +152,9 @@ def colour16() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def encoded(array: NDArray[Any] | Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(array: NDArray[Any] | Image.Image, format_: str, **options: Any) -> bytes:
     stream = io.BytesIO()
-    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(stream, kind, **options)
+    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(stream, format_, **options)
     return stream.getvalue()
 
 
@@ -217,14 +217,14 @@ def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(max_examples=200, deadline=None)
 @given(
-    kind=st.sampled_from(["PNG", "JPEG", "TIFF"]),
+    format_=st.sampled_from(["PNG", "JPEG", "TIFF"]),
     changes=st.dictionaries(st.floats(0, 0.999), st.integers(0, 255), max_size=5),
     keep=st.floats(0.1, 1),
 )
 def test_no_damage_whatsoever_gives_another_kind_of_error(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, changes: dict[float, int], keep: float
+    tmp_path_factory: pytest.TempPathFactory, format_: str, changes: dict[float, int], keep: float
 ) -> None:
-    raw = bytearray(encoded(pixels(), kind))
+    raw = bytearray(encoded(pixels(), format_))
     for place, value in changes.items():
         raw[int(place * len(raw))] = value
     path = tmp_path_factory.getbasetemp() / "fuzzed.png"

@@ -33,28 +33,28 @@ def scan() -> Scan:
 
 def view_of(found: Scan, **config):
     made = prepare(found, PreprocessingConfig(size=64, **config), "mri")
-    sources = [f"a.nii[{z}]" for z in made.plan.z]
+    sources = [f"a.nii[{z}]" for z in made.placement.z]
     n = len(sources)
     split = Split(made.images, ["toy/a"] * n, made.hashes, made.lesions, sources=sources)
-    (view,) = views(split, {"a.nii": made.plan}, lambda source: (found, "mri"), {"a.nii"})
+    (view,) = views(split, {"a.nii": made.placement}, lambda source: (found, "mri"), {"a.nii"})
     return view, made
 
 
 def test_a_constant_comes_back_constant_wherever_an_image_shows_the_scan_and_nowhere_else():
     view, made = view_of(scan(), fov_mm=80.0)
-    volume = view.back(np.full((len(made.plan.z), 1, 64, 64), 3.25, np.float32))
+    volume = view.back(np.full((len(made.placement.z), 1, 64, 64), 3.25, np.float32))
     seen = np.isfinite(volume)
     assert np.unique(volume[seen]) == pytest.approx(3.25)
     assert np.isneginf(volume[~seen]).all()
-    assert not seen[..., [z for z in range(SHAPE[2]) if z not in made.plan.z]].any()
-    shown = axial(seen, made.plan.z[0])
+    assert not seen[..., [z for z in range(SHAPE[2]) if z not in made.placement.z]].any()
+    shown = axial(seen, made.placement.z[0])
     assert shown.any(axis=1).sum() == pytest.approx(80 / 1.2, abs=1)
     assert shown.any(axis=0).sum() == pytest.approx(80, abs=1)
 
 
 def test_the_way_back_commutes_with_any_linear_change_of_the_scores():
     view, made = view_of(scan())
-    maps = np.random.default_rng(1).random((len(made.plan.z), 1, 64, 64)).astype(np.float32)
+    maps = np.random.default_rng(1).random((len(made.placement.z), 1, 64, 64)).astype(np.float32)
     before, after = view.back(maps), view.back(8 * maps - 3)
     seen = np.isfinite(before)
     np.testing.assert_allclose(after[seen], 8 * before[seen] - 3, atol=1e-5)
@@ -62,12 +62,12 @@ def test_the_way_back_commutes_with_any_linear_change_of_the_scores():
 
 def test_a_gradient_comes_back_where_it_was():
     view, made = view_of(scan())
-    rows, columns = np.meshgrid(*(made.plan.positions(axis) for axis in (0, 1)), indexing="ij")
+    rows, columns = np.meshgrid(*(made.placement.positions(axis) for axis in (0, 1)), indexing="ij")
     for truth, ramp in (
         (SHAPE[1] - 1 - np.arange(SHAPE[1])[None, :, None], rows),
         (SHAPE[0] - 1 - np.arange(SHAPE[0])[:, None, None], columns),
     ):
-        volume = view.back(np.broadcast_to(ramp.astype(np.float32), (len(made.plan.z), 1, 64, 64)))
+        volume = view.back(np.broadcast_to(ramp.astype(np.float32), (len(made.placement.z), 1, 64, 64)))
         inner = np.isfinite(volume)
         inner[:8] = inner[-8:] = inner[:, :8] = inner[:, -8:] = False
         np.testing.assert_allclose(volume[inner], np.broadcast_to(truth, SHAPE)[inner], atol=1e-3)
@@ -79,8 +79,8 @@ def test_area_fractions_hold_the_area_of_the_lesion_and_are_one_within_it():
     fractions = view.fractions(lesion)
     assert fractions.min() >= 0
     assert fractions.max() == pytest.approx(1, abs=1e-5)
-    kept = lesion[..., list(made.plan.z)]
-    area = made.plan.step[0] * made.plan.step[1]
+    kept = lesion[..., list(made.placement.z)]
+    area = made.placement.step[0] * made.placement.step[1]
     assert fractions.sum() * area == pytest.approx(kept.sum(), rel=1e-4)
 
 
@@ -99,10 +99,13 @@ def test_a_perfect_map_reaches_one_where_pixels_are_kept_and_less_where_they_are
 
 def test_what_vanishes_at_network_size_is_still_in_the_truth():
     view, made = view_of(scan())
-    z = made.plan.z.index(SPECK[2])
+    z = made.placement.z.index(SPECK[2])
     assert view.truth().lesion[SPECK]
     column, row = SHAPE[0] - 1 - SPECK[0], SHAPE[1] - 1 - SPECK[1]
-    at = [round((where - made.plan.centre[a]) / made.plan.step[a] + 31.5) for a, where in enumerate((row, column))]
+    at = [
+        round((where - made.placement.centre[a]) / made.placement.step[a] + 31.5)
+        for a, where in enumerate((row, column))
+    ]
     assert not made.lesions[z, 0, at[0] - 1 : at[0] + 2, at[1] - 1 : at[1] + 2].any()
 
 
@@ -112,8 +115,8 @@ def test_the_brain_is_found_only_where_it_is_asked_for_and_a_scan_that_changed_i
     assert view.truth().brain is None
     assert view.truth(with_brain=True).brain.any()
     changed = replace(found, image=found.image[:, :, :5], lesion=found.lesion[:, :, :5])
-    split = Split(made.images[:1], ["toy/a"], made.hashes[:1], sources=[f"a.nii[{made.plan.z[0]}]"])
-    (other,) = views(split, {"a.nii": made.plan}, lambda source: (changed, "mri"), ())
+    split = Split(made.images[:1], ["toy/a"], made.hashes[:1], sources=[f"a.nii[{made.placement.z[0]}]"])
+    (other,) = views(split, {"a.nii": made.placement}, lambda source: (changed, "mri"), ())
     with pytest.raises(DataError, match=r"a\.nii has the shape \(90, 110, 5\), but had \(90, 110, 12\)"):
         other.truth()
     assert (view.sized, other.sized) == (True, False)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from adbench_datasets.imaging import shards
 from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.preprocessing import Kind, Prepared
+from adbench_datasets.imaging.placement import Placement
+from adbench_datasets.imaging.preprocessing import Content, Prepared
 from adbench_datasets.imaging.slice_cache import SliceCache
 from adbench_datasets.imaging.slice_jobs import GROUPS, Job
-from adbench_datasets.imaging.slice_plan import SlicePlan
 from filelock import FileLock
 
 from adbench.contracts.dataset import DataRuntime
@@ -34,25 +34,25 @@ EVERYTHING = (GROUPS[0], GROUPS[-1])
 
 
 def prepared(case: int, ignores: bool = True) -> Prepared:
-    """Slices of all four kinds in random order, with random pixels."""
+    """Slices of all four contents in random order, with random pixels."""
     rng = np.random.default_rng(case)
-    kinds = rng.permutation(np.repeat(np.arange(4), [3, 1, 2, 1])).astype(np.uint8)
-    n, shape = len(kinds), (len(kinds), 1, SIZE, SIZE)
+    contents = rng.permutation(np.repeat(np.arange(4), [3, 1, 2, 1])).astype(np.uint8)
+    n, shape = len(contents), (len(contents), 1, SIZE, SIZE)
     images = rng.random(shape, np.float32)
-    lesions = (rng.random(shape) < 0.3) & (kinds == Kind.LESION)[:, None, None, None]
-    plan = SlicePlan(
+    lesions = (rng.random(shape) < 0.3) & (contents == Content.LESION)[:, None, None, None]
+    placement = Placement(
         source=f"{case}.nii", shape=(SIZE, SIZE, n + 2), affine=UNIT, source_shape=(SIZE, SIZE, n + 2),
         source_affine=UNIT, size=SIZE, step=(1, 1), centre=(3.5, 3.5), z=tuple(range(2, n + 2)),
     )  # fmt: skip
     ignored = (rng.random(shape) < 0.1) & ~lesions & ignores
     brains = rng.random(shape) < 0.9
     return Prepared(
-        plan,
+        placement,
         images,
         lesions,
         brains,
         ignored,
-        kinds,
+        contents,
         [content_hash(image[0]) for image in images],
         content_hash(images),
         {"case": case},
@@ -123,7 +123,10 @@ def get(tmp_path: Path, make=prepared, workers: int = 1, told: Told | None = Non
 def expected(wanted) -> list[tuple[int, int]]:
     """(case, index of the slice) of all wanted slices."""
     return [
-        (job.case, i) for job in jobs() for i, kind in enumerate(prepared(job.case).kinds) if wanted(job.role, kind)
+        (job.case, i)
+        for job in jobs()
+        for i, content in enumerate(prepared(job.case).contents)
+        if wanted(job.role, content)
     ]
 
 
@@ -138,7 +141,7 @@ def check(split: Split, which: list[tuple[int, int]], truth: bool) -> None:
         assert (split.images[i] == made.images[at]).all()
         assert (split.brains[i] == made.brains[at]).all()
         assert split.subjects[i] == f"s/{case}"
-        assert split.sources[i] == f"{case}.nii[{made.plan.z[at]}]"
+        assert split.sources[i] == f"{case}.nii[{made.placement.z[at]}]"
         if truth:
             assert (split.lesions[i] == made.lesions[at]).all()
             assert (split.ignores[i] == made.ignores[at]).all()
@@ -147,17 +150,19 @@ def check(split: Split, which: list[tuple[int, int]], truth: bool) -> None:
 def test_a_split_is_a_view_of_the_slices_of_its_kinds_with_their_truth(tmp_path):
     cache = get(tmp_path)
     for role in ("train", "validation"):
-        group = (role, Kind.HEALTHY)
+        group = (role, Content.HEALTHY)
         check(
-            cache.split(group, group, False), expected(lambda r, k, role=role: r == role and k == Kind.HEALTHY), False
+            cache.split(group, group, False),
+            expected(lambda r, k, role=role: r == role and k == Content.HEALTHY),
+            False,
         )
-    test = cache.split(("test", Kind.HEALTHY), ("test", Kind.LESION), True)
-    check(test, expected(lambda r, k: r == "test" and k != Kind.UNCLEAR), True)
-    lesion = cache.split(("test", Kind.LESION), ("rest", Kind.LESION), True)
-    check(lesion, expected(lambda r, k: k == Kind.LESION), True)
-    healthy = cache.split(("validation", Kind.HEALTHY), ("test", Kind.HEALTHY), False)
-    check(healthy, expected(lambda r, k: k == Kind.HEALTHY), False)
-    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Kind.UNCLEAR), True)
+    test = cache.split(("test", Content.HEALTHY), ("test", Content.LESION), True)
+    check(test, expected(lambda r, k: r == "test" and k != Content.UNCLEAR), True)
+    lesion = cache.split(("test", Content.LESION), ("rest", Content.LESION), True)
+    check(lesion, expected(lambda r, k: k == Content.LESION), True)
+    healthy = cache.split(("validation", Content.HEALTHY), ("test", Content.HEALTHY), False)
+    check(healthy, expected(lambda r, k: k == Content.HEALTHY), False)
+    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Content.UNCLEAR), True)
     assert healthy.lesions is None
 
 
@@ -198,7 +203,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(tmp_path, calls):
         get(tmp_path, partial(interrupted, calls))
     cache = get(tmp_path, partial(interrupted, calls))
     assert {path.name for path in calls.iterdir()} == {"stopped", *(f"{i}-0" for i in range(len(ROLES)))}
-    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Kind.UNCLEAR), True)
+    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Content.UNCLEAR), True)
 
 
 @pytest.mark.slow
@@ -206,7 +211,7 @@ def test_a_killed_worker_is_an_error_and_its_work_is_done_the_next_time(tmp_path
     with pytest.raises(DataError, match=r"one was ended, most likely for lack of memory.*fewer workers"):
         get(tmp_path, partial(dying, calls), workers=2)
     cache = get(tmp_path, partial(dying, calls), workers=2)
-    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Kind.UNCLEAR), True)
+    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Content.UNCLEAR), True)
 
 
 def test_a_damaged_file_of_a_case_is_made_again(tmp_path, calls):
@@ -216,7 +221,7 @@ def test_a_damaged_file_of_a_case_is_made_again(tmp_path, calls):
     first.write_bytes(first.read_bytes()[:-40])
     cache = get(tmp_path, partial(interrupted, calls))
     assert (calls / "0-1").exists()
-    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Kind.UNCLEAR), True)
+    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Content.UNCLEAR), True)
 
 
 def cut(path: Path) -> None:
@@ -247,7 +252,7 @@ def test_a_damaged_cache_is_reported_and_made_again(tmp_path, calls, name, damag
     assert len(told) == 1
     assert re.search(said, told[0])
     assert len(list(calls.iterdir())) == len(ROLES)
-    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Kind.UNCLEAR), True)
+    check(cache.split(*EVERYTHING, True), expected(lambda r, k: k != Content.UNCLEAR), True)
 
 
 def test_a_cache_without_an_index_is_finished(tmp_path):
@@ -284,7 +289,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 
 def test_plans_are_kept_by_source(tmp_path):
-    assert get(tmp_path).plans() == {f"{i}.nii": prepared(i).plan for i in range(len(ROLES))}
+    assert get(tmp_path).placements() == {f"{i}.nii": prepared(i).placement for i in range(len(ROLES))}
 
 
 def test_slices_that_a_process_uses_are_marked_so_with_the_time_and_free_to_nobody_else(tmp_path):

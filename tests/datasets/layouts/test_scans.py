@@ -13,8 +13,8 @@ import pytest
 from adbench_datasets.imaging import file_hashes, preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.files import CaseError
+from adbench_datasets.imaging.placement import restore
 from adbench_datasets.imaging.scan_space import to_nifti
-from adbench_datasets.imaging.slice_plan import restore
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.subjects import split_subjects
@@ -399,30 +399,30 @@ def test_findings_count_what_is_there(root, kept):
 
 def test_maps_of_a_split_become_nifti_on_the_scan_s_own_grid(root, kept):
     dataset = make(root, cache=kept, min_area_fraction=0)
-    test, plans = dataset.load().test, dataset.prepared().plans()
+    test, placements = dataset.load().test, dataset.prepared().placements()
     for subject in set(test.subjects):
         source = subject.removeprefix("toy/") + ".nii"
         truth = nib.load(root / source.replace(".nii", "_mask.nii"))
-        image = to_nifti(test.lesions.astype(np.float32), test, source, plans[source])
+        image = to_nifti(test.lesions.astype(np.float32), test, source, placements[source])
         assert (image.affine == truth.affine).all()
         assert (image.get_fdata() == truth.get_fdata()).all()
-    other = next(source for source in plans if f"toy/{source.removesuffix('.nii')}" not in test.subjects)
+    other = next(source for source in placements if f"toy/{source.removesuffix('.nii')}" not in test.subjects)
     with pytest.raises(DataError, match=f"no slice of {other}"):
-        to_nifti(test.images, test, other, plans[other])
+        to_nifti(test.images, test, other, placements[other])
     with pytest.raises(DataError, match="needs a map, got 1"):
-        to_nifti(test.images[:1], test, other, plans[other])
+        to_nifti(test.images[:1], test, other, placements[other])
 
 
 def test_masks_of_the_test_split_go_back_to_their_scans(root, kept):
     dataset = make(root, cache=kept, min_area_fraction=0)
-    plans, test = dataset.prepared().plans(), dataset.load_test()
-    for name, plan in plans.items():
-        mine = [f"{name}[{z}]" for z in plan.z]
+    placements, test = dataset.prepared().placements(), dataset.load_test()
+    for name, placement in placements.items():
+        mine = [f"{name}[{z}]" for z in placement.z]
         if set(mine) <= set(test.sources):
             maps = np.stack([test.lesions[test.sources.index(source)] for source in mine])
             i = int(name.removesuffix(".nii")[1:])
-            assert (restore(maps.astype(np.float32), plan) == np.roll(LESION, i % 2, 2)).all()
-    assert len(plans) == N
+            assert (restore(maps.astype(np.float32), placement) == np.roll(LESION, i % 2, 2)).all()
+    assert len(placements) == N
 
 
 def test_the_scans_of_a_split_have_the_masks_as_they_were_drawn_and_all_its_slices(root, kept):

@@ -62,8 +62,8 @@ def report(tmp_path_factory) -> Path:
 
 def show(browser: Browser, page: Path, width: int = DESK, dark: bool = False) -> None:
     """Open a page and wait until it has drawn itself; what an earlier page logged is forgotten."""
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < DESK}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

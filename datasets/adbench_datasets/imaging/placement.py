@@ -22,7 +22,7 @@ from adbench_datasets.imaging.cases import Scan
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 
 
-class SlicePlan(BaseModel):
+class Placement(BaseModel):
     """What is needed to bring maps of the kept slices back to the scan."""
 
     model_config = ConfigDict(frozen=True)
@@ -52,7 +52,7 @@ def axial(volume: NDArray[Any], z: int) -> NDArray[Any]:
     return volume[::-1, ::-1, z].T
 
 
-def plan_of(scan: Scan, region: NDArray[np.bool_], z: list[int], config: PreprocessingConfig) -> SlicePlan:
+def placement_of(scan: Scan, region: NDArray[np.bool_], z: list[int], config: PreprocessingConfig) -> Placement:
     width, height, _ = scan.image.shape
     flat = axial(np.any(region, axis=2, keepdims=True), 0)
     centre = [_middle(np.any(flat, axis=1 - axis)) for axis in (0, 1)]
@@ -70,7 +70,7 @@ def plan_of(scan: Scan, region: NDArray[np.bool_], z: list[int], config: Preproc
             'give it: use "fit" or "keep".'
         )
     middle = (config.size - 1) / 2
-    return SlicePlan(
+    return Placement(
         source=scan.source,
         shape=scan.image.shape,
         affine=scan.affine.tolist(),
@@ -98,41 +98,41 @@ def triangle(positions: NDArray[np.float64], n: int, step: float) -> NDArray[np.
     return np.asarray(near / total, np.float32)
 
 
-def nearest(mask: NDArray[Any], plan: SlicePlan) -> NDArray[Any]:
-    """A source slice (H, W) at the plan's pixels, (size, size); 0 beyond it."""
-    index = [np.rint(plan.positions(axis)).astype(int) for axis in (0, 1)]
+def nearest(mask: NDArray[Any], placement: Placement) -> NDArray[Any]:
+    """A source slice (H, W) at the placement's pixels, (size, size); 0 beyond it."""
+    index = [np.rint(placement.positions(axis)).astype(int) for axis in (0, 1)]
     inside = [(at >= 0) & (at < n) for at, n in zip(index, mask.shape, strict=True)]
     taken = mask[np.ix_(*(np.where(ok, at, 0) for at, ok in zip(index, inside, strict=True)))]
     return np.where(np.logical_and.outer(*inside), taken, np.zeros((), mask.dtype))
 
 
-def restore(maps: NDArray[np.float32], plan: SlicePlan, z: Sequence[int] | None = None) -> NDArray[np.float32]:
-    """Bring maps (n, 1, size, size) of slices back: (X, Y, Z) float32 on the canonical grid, `plan.affine`.
+def restore(maps: NDArray[np.float32], placement: Placement, z: Sequence[int] | None = None) -> NDArray[np.float32]:
+    """Bring maps (n, 1, size, size) of slices back: (X, Y, Z) float32 on the canonical grid, `placement.affine`.
 
     `z` are the slices' canonical indices; None: all that were kept. Other slices, and what lies beyond the square,
     are 0.
     """
-    z = plan.z if z is None else z
-    if maps.shape != (len(z), 1, plan.size, plan.size):
+    z = placement.z if z is None else z
+    if maps.shape != (len(z), 1, placement.size, placement.size):
         raise DataError(
-            f"{plan.source} has {len(z)} slices of {plan.size} x {plan.size}, so maps must be "
-            f"({len(z)}, 1, {plan.size}, {plan.size}), got {maps.shape}."
+            f"{placement.source} has {len(z)} slices of {placement.size} x {placement.size}, so maps must be "
+            f"({len(z)}, 1, {placement.size}, {placement.size}), got {maps.shape}."
         )
-    volume = np.zeros(plan.shape, np.float32)
-    rows, columns = (_back(plan, axis) for axis in (0, 1))
+    volume = np.zeros(placement.shape, np.float32)
+    rows, columns = (_back(placement, axis) for axis in (0, 1))
     for i, k in enumerate(z):
         axial(volume, k)[...] = rows @ maps[i, 0] @ columns.T
     return volume
 
 
-def _back(plan: SlicePlan, axis: int) -> NDArray[np.float32]:
-    at = np.arange(plan.shape[1 - axis], dtype=np.float64)
-    positions = (at - plan.centre[axis]) / plan.step[axis] + (plan.size - 1) / 2
-    return triangle(np.asarray(positions), plan.size, 1 / plan.step[axis])
+def _back(placement: Placement, axis: int) -> NDArray[np.float32]:
+    at = np.arange(placement.shape[1 - axis], dtype=np.float64)
+    positions = (at - placement.centre[axis]) / placement.step[axis] + (placement.size - 1) / 2
+    return triangle(np.asarray(positions), placement.size, 1 / placement.step[axis])
 
 
-def as_stored(volume: NDArray[Any], plan: SlicePlan) -> NDArray[Any]:
-    """Turn a canonical volume's axes to those of the file, whose affine is `plan.source_affine`."""
-    stored, canonical = (nib.io_orientation(np.array(affine)) for affine in (plan.source_affine, plan.affine))
+def as_stored(volume: NDArray[Any], placement: Placement) -> NDArray[Any]:
+    """Turn a canonical volume's axes to those of the file, whose affine is `placement.source_affine`."""
+    stored, canonical = (nib.io_orientation(np.array(affine)) for affine in (placement.source_affine, placement.affine))
     turned = nib.apply_orientation(volume, nib.orientations.ornt_transform(canonical, stored))
     return np.asarray(turned)

@@ -1,0 +1,13 @@
+"""What a process on this machine is started with, so that it computes where it should; imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+
+def variables_of_worker(workers: int, gpu: str | None) -> Mapping[str, str]:
+    """Environment of one of `workers` processes: its share of the cores, and the one GPU (name or number) it sees."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // workers))} if workers > 1 else {}
+    return threads if gpu is None else {**threads, "CUDA_VISIBLE_DEVICES": gpu}
