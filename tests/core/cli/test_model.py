@@ -10,6 +10,9 @@ import nibabel as nib
 import pytest
 from dicom_files import write_series
 from heads import affine, head, image, write_patient, write_set
+from record_factory import dataset, failed, make, trained_on
+
+from adbench.results.record import write_record
 
 MODEL = ("--method", "healthy-zscore", "--dataset", "folder", "--preset", "smoke")
 
@@ -155,6 +158,31 @@ def test_cells_of_records_are_listed(exported, command, place, tmp_path):
     assert code == 0
     assert f"No records of trained cells below {tmp_path}" in out
     assert "--out" in out
+
+
+def test_cells_are_listed_with_their_preset_seed_and_which_parts_are_here(command, tmp_path):
+    def recorded(method, artifacts, **changes):
+        of = make(method, **changes)
+        detector = of.detector.model_copy(update={"artifacts": artifacts})
+        write_record(of.model_copy(update={"detector": detector}), tmp_path / "results")
+
+    recorded("control", {})
+    recorded("whole", {"vqvae": "vqvae-1", "unet": "unet-1"}, seed=3, preset="standard", config_hash="a" * 12)
+    recorded("half", {"vqvae": "vqvae-1", "unet": "unet-2"}, config_hash="b" * 12)
+    recorded("elsewhere", {}, config_hash="c" * 12, dataset=dataset(train_on=trained_on("healthy")))
+    write_record(failed(config_hash="d" * 12), tmp_path / "results")
+    for key in ("vqvae-1", "unet-1"):
+        (tmp_path / "cache" / "artifacts" / key).mkdir(parents=True)
+        (tmp_path / "cache" / "artifacts" / key / "part.json").write_text("{}", encoding="utf-8")
+    code, out, err = command("model", "list", "--out", str(tmp_path / "results"), "--cache", str(tmp_path / "cache"))
+    assert code == 0, err
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    for row in (
+        *("control toy small 0 none needed", "whole toy standard 3 in the cache", "half toy small 0 1 of 2 here"),
+        "elsewhere healthy small 0 none needed",
+    ):
+        assert row in rows
+    assert "broken" not in out
 
 
 def test_bids_images_are_found_by_suffix_with_their_brain_masks(exported, command, tmp_path):
