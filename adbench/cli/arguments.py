@@ -29,6 +29,9 @@ Cache = Annotated[
 ]
 VerifyData = Annotated[bool, typer.Option("--verify-data", help="Read all files again, whatever is remembered.")]
 PrecisionChoice = Annotated[AskedPrecision, typer.Option(help="auto takes bf16 where it is measured to be faster.")]
+ModelPrecision = Annotated[
+    AskedPrecision, typer.Option(help="auto takes that of the model's thresholds on such a device, else float32.")
+]
 
 
 def _device(name: str) -> str:

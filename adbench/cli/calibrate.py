@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, Device, PrecisionChoice
+from adbench.cli.arguments import Device, ModelPrecision
 
 
 def calibrate(
@@ -20,8 +20,7 @@ def calibrate(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The model file to write.")],
     device: Device = "auto",
-    precision: PrecisionChoice = "auto",
-    cache: Cache = None,
+    precision: ModelPrecision = "auto",
 ) -> None:
     """Set a model's operating points on a site's own healthy scans; nothing is trained. Not a medical device."""
     from adbench.cli import progress
@@ -32,7 +31,7 @@ def calibrate(
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
         file = read_model(model)
-        loaded = Model(file, device, precision, cache)
+        loaded = Model(file, device, precision)
         card = write(file, loaded, loaded.find(healthy), out, reporter)
     assert card.calibration is not None  # written just now
     rows = []

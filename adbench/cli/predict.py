@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, Device, PrecisionChoice
+from adbench.cli.arguments import Device, ModelPrecision
 from adbench.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def predict(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Score what cannot be of the model's modality.")] = False,
     device: Device = "auto",
-    precision: PrecisionChoice = "auto",
-    cache: Cache = None,
+    precision: ModelPrecision = "auto",
 ) -> None:
     """Score scans with a trained model: map, lesion masks, report and picture of each. Not a medical device.
 
@@ -47,7 +46,7 @@ def predict(
     from adbench.prediction.outputs import check_apart
 
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        loaded = load_model(model, device, precision, cache)
+        loaded = load_model(model, device, precision)
         scans = chosen(loaded.find(inputs), series)
         check_apart(out, inputs, scans)
         if names is not None:

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from filelock import FileLock
@@ -58,15 +58,20 @@ def decide(device: torch.device, wanted: AskedPrecision, cache: Path, notify: Ca
         DeviceError: there is no such precision.
         ArtifactError: what was measured cannot be kept.
     """
-    if wanted not in get_args(AskedPrecision):
-        raise DeviceError(f"A precision is {', '.join(get_args(AskedPrecision))}; got {wanted!r}.")
     if wanted != "auto":
-        return wanted
+        return known(wanted)
     if not backend_of(device).has_bf16:
         return "float32"
     found = _kept_or_measured(device, cache / "precision", notify)
     notify(str(found))
     return found.precision
+
+
+def known(precision: str) -> Precision:
+    """Return a precision that was named. Raises DeviceError where there is no such one."""
+    if precision not in get_args(Precision):
+        raise DeviceError(f"A precision is {', '.join(get_args(AskedPrecision))}; got {precision!r}.")
+    return cast(Precision, precision)
 
 
 def decide_for_all(

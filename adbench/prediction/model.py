@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from adbench.config.options import AskedPrecision, Precision, default_cache
+from adbench.config.options import AskedPrecision, Precision
 from adbench.contracts.dataset import DataRuntime, Dataset
 from adbench.contracts.detector import Detector, Runtime
 from adbench.contracts.registry import load_dataset, load_detector
 from adbench.contracts.scans import NewScan, PreparedScan
-from adbench.devices.device import pick_device
-from adbench.devices.precision import decide
+from adbench.devices.device import backend_of, pick_device
+from adbench.devices.precision import known
 from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
 from adbench.prediction.card import ModelCard, PointCard, described
 from adbench.prediction.model_file import ModelFile, read_model
@@ -49,13 +49,15 @@ class Prediction:
 class Model:
     """A model that can be used on new scans."""
 
-    def __init__(
-        self, file: ModelFile, device: str = "auto", precision: AskedPrecision = "auto", cache: Path | None = None
-    ) -> None:
-        """Raises ModelError where this installation would score or prepare scans in another way."""
+    def __init__(self, file: ModelFile, device: str = "auto", precision: AskedPrecision = "auto") -> None:
+        """Use a model on a device, for `auto` in the precision that its thresholds come from, where they are of such a
+        device, else in float32.
+
+        Raises ModelError where this installation would score or prepare scans in another way.
+        """
         self.card, self.sha256 = file.card, file.sha256
         self.device = pick_device(device)
-        self.precision: Precision = decide(self.device, precision, cache or default_cache(), lambda message: None)
+        self.precision = _own_precision(self.card, self.device) if precision == "auto" else known(precision)
         self.protocol = _valid(MeasurementProtocol, self.card.protocol, "protocol")
         self.detector = _detector(file, self.device)
         self.dataset = _dataset(self.card)
@@ -157,14 +159,15 @@ class Model:
         return scores
 
 
-def load_model(
-    path: str | Path, device: str = "auto", precision: AskedPrecision = "auto", cache: Path | None = None
-) -> Model:
-    """Read a model file for use on a device; the precision that was measured to be faster is kept in the cache.
+def load_model(path: str | Path, device: str = "auto", precision: AskedPrecision = "auto") -> Model:
+    """Read a model file for use on a device. Raises ModelError, DeviceError, UnknownPluginError."""
+    return Model(read_model(Path(path)), device, precision)
 
-    Raises ModelError, DeviceError, UnknownPluginError.
-    """
-    return Model(read_model(Path(path)), device, precision, cache)
+
+def _own_precision(card: ModelCard, device: torch.device) -> Precision:
+    """That of the thresholds where they were measured on a device of this type that can do so, else float32."""
+    in_bf16 = card.measured_in == described(device, "bf16") and backend_of(device).has_bf16
+    return "bf16" if in_bf16 else "float32"
 
 
 def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:

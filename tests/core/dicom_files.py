@@ -55,6 +55,23 @@ def write_series(
     return folder
 
 
+def write_as_stored(folder: Path, image: Any) -> Path:
+    """Write a nibabel image as a series whose slices are those of its third axis, wherever its axes point."""
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    sizes = np.linalg.norm(to_lps[:3, :3], axis=0)
+    across, down, up = (to_lps[:3, axis] / sizes[axis] for axis in range(3))
+    values = np.asanyarray(image.dataobj)
+
+    def turned(k: int, data: Any) -> None:
+        data.ImageOrientationPatient = [f"{cosine:.10f}" for cosine in (*across, *down)]
+        data.ImagePositionPatient = [f"{mm:.8f}" for mm in to_lps[:3, 3] + k * sizes[2] * up]
+        data.PixelSpacing = [f"{mm:.8f}" for mm in (sizes[1], sizes[0])]
+        data.RescaleSlope, data.RescaleIntercept = 1, 0
+        data.PixelData = np.ascontiguousarray(values[..., k].T).astype("<i2").tobytes()
+
+    return write_series(folder, values, np.diag([*sizes, 1.0]), turned)
+
+
 def write_by_itk(folder: Path, nifti: Path) -> Path:
     """Write a NIfTI file as a series by SimpleITK."""
     import SimpleITK

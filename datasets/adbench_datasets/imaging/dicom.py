@@ -1,16 +1,17 @@
 """DICOM series of MR and CT by pydicom, as volumes in HU or in the scanner's own units.
 
 Files of one folder are parted into series by what makes them one volume: UID, image type, orientation, echo,
-acquisition and moment. Slices are put in order by their positions along the normal, never by number or name, and the
-distance of slices comes from the positions. Refused, since a volume would be wrong in silence: gaps, two slices at one
-place, a tilted gantry, enhanced multi-frame files, inverted grey (MONOCHROME1), colour.
+acquisition and moment, and time points by `dicom_times`. Slices are put in order by their positions along the normal,
+never by number or name, and the distance of slices comes from the positions. Refused, since a volume would be wrong in
+silence: gaps, two slices at one place, a tilted gantry, enhanced multi-frame files, inverted grey (MONOCHROME1),
+colour, and a series that a damaged file beside it may belong to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adbench.errors import DataError
+from adbench_datasets.imaging.dicom_times import time_points
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError
 from adbench_datasets.imaging.grids import Stored
 
-MAGIC_AT, MAGIC = 128, b"DICM"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 MAX_UNEVEN = 0.05
 """Largest deviation of a distance between slices from their median, as a fraction."""
@@ -35,6 +36,7 @@ HEADER = (
     *("Modality", "SeriesInstanceUID", "ImageType", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
     *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("NumberOfFrames", "PhotometricInterpretation", "SamplesPerPixel", "SeriesDescription", "SliceThickness"),
+    *("TriggerTime", "AcquisitionDate", "AcquisitionTime"),
 )
 
 
@@ -45,39 +47,83 @@ class Series:
     files: tuple[Path, ...]
     modality: str
     told: str
-    """What it is, in words, without anything of the person."""
+    """What it is, in words, without anything of the person; nothing where all files are damaged."""
+    uid: str | None = None
+    fault: CaseError | None = None
+    """Why it cannot be read, where that is known before: a file that may belong to it is damaged."""
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do, whatever its name."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC
-    except OSError:
-        return False
+@dataclass(frozen=True)
+class _Damaged:
+    """A file that should be DICOM and cannot be used."""
+
+    path: Path
+    uid: str | None
+    """Of its series, where it says so."""
+    fault: CaseError
+
+    def may_belong_to(self, series: Series) -> bool:
+        if self.uid is not None:
+            return self.uid == series.uid
+        return any(path.parent == self.path.parent for path in series.files)
 
 
 def find_series(paths: Iterable[Path]) -> list[Series]:
     """Part files into series, in the order of the first of each; files without an image are none.
 
-    Raises DataError where pydicom is not installed, and CaseError for a file that it cannot read.
+    A file that cannot be read is the fault of the series that it says it is of, else of all in its folder: without it
+    they might lack a slice. Damaged files that no series is there for are one by themselves, folder by folder.
+
+    Raises DataError where pydicom is not installed.
     """
     groups: dict[tuple[Any, ...], list[tuple[Path, Any]]] = {}
+    damaged: list[_Damaged] = []
     for path in paths:
-        header = _read(path, header_only=True)
-        if "Rows" in header:
-            with _parsed(path):
-                groups.setdefault(_group(header), []).append((path, header))
-        elif _is_image(header):
-            raise CaseError(path, "is an image by its class, or says no class, but has none: it is cut short.")
-    return [
-        Series(tuple(path for path, _ in members), _modality(members[0][1]), _told([header for _, header in members]))
-        for members in groups.values()
-    ]
+        header = None
+        try:
+            header = _read(path, header_only=True)
+            if group := _group_of(path, header):
+                groups.setdefault(group, []).append((path, header))
+        except CaseError as error:
+            damaged.append(_Damaged(path, None if header is None else header.get("SeriesInstanceUID"), error))
+    whole = [series for members in groups.values() for series in _parted(members)]
+    alone = [each for each in damaged if not any(map(each.may_belong_to, whole))]
+    folders = dict.fromkeys(each.path.parent for each in alone)
+    found = [_with_fault(series, damaged) for series in whole]
+    return [*found, *(_nothing_but([each for each in alone if each.path.parent == folder]) for folder in folders)]
+
+
+def _with_fault(series: Series, damaged: Sequence[_Damaged]) -> Series:
+    """A series, with the first damaged file that may belong to it as its fault."""
+    for each in damaged:
+        if each.may_belong_to(series):
+            what = (
+                f"{each.fault.what} It may be of a series, which would lack a slice: fetch it again, or move it away."
+            )
+            return replace(series, told=f"{series.told}, with a damaged file", fault=CaseError(each.path, what))
+    return series
+
+
+def _nothing_but(damaged: Sequence[_Damaged]) -> Series:
+    """Damaged files of one folder, without anything of their series."""
+    return Series(tuple(each.path for each in damaged), "", "", fault=damaged[0].fault)
+
+
+def _parted(members: Sequence[tuple[Path, Any]]) -> Iterator[Series]:
+    """The series of one group: one, or as many as there are time points."""
+    points = time_points([header for _, header in members])
+    for number, point in enumerate(points, start=1):
+        own = [members[i] for i in point]
+        when = f", time point {number} of {len(points)}" if len(points) > 1 else ""
+        first = own[0][1]
+        told = _told([header for _, header in own]) + when
+        yield Series(tuple(path for path, _ in own), _modality(first), told, first.get("SeriesInstanceUID"))
 
 
 def read_series(series: Series) -> Stored:
     """Read a series as one volume (columns, rows, slices), rescaled slice by slice. Raises CaseError."""
+    if series.fault is not None:
+        raise series.fault
     first = series.files[0]
     headers = [_read(path, header_only=True) for path in series.files]
     for path, header in zip(series.files, headers, strict=True):
@@ -118,13 +164,26 @@ def _parsed(path: Path) -> Iterator[None]:
     """Raise CaseError for what a header says in another form than it must."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # of damaged values, too, pydicom raises anything
         raise CaseError(path, f"has a value in its header that cannot be read ({error}).") from error
+
+
+def _group_of(path: Path, header: Any) -> tuple[Any, ...] | None:
+    """What tells the series of a file; None where it holds no image. Raises CaseError where it is damaged."""
+    if "Rows" not in header or "Columns" not in header:
+        if _is_image(header):
+            raise CaseError(path, "is an image by its class, or says no class, but has none: it is cut short.")
+        return None
+    with _parsed(path):
+        return _group(header)
 
 
 def _group(header: Any) -> tuple[Any, ...]:
     """What the slices of one volume share."""
     orientation = header.get("ImageOrientationPatient")
+    for tag, length in (("ImageOrientationPatient", 6), ("ImagePositionPatient", 3)):
+        if (numbers := [float(value) for value in header.get(tag) or ()]) and len(numbers) != length:
+            raise ValueError(f"{tag} has {len(numbers)} numbers, not {length}")
     echo = (header.get("EchoNumbers"), header.get("EchoTime"))
     moment = (header.get("AcquisitionNumber"), header.get("TemporalPositionIdentifier"))
     around = None if orientation is None else tuple(round(float(value), 2) + 0.0 for value in orientation)
@@ -155,7 +214,7 @@ def _told(headers: Sequence[Any]) -> str:
 
 def _plane(header: Any) -> str:
     orientation = header.get("ImageOrientationPatient")
-    if orientation is None:
+    if not orientation:
         return ""
     normal = np.abs(_normal(orientation))
     return ("sagittal", "coronal", "axial")[int(normal.argmax())]
@@ -213,7 +272,11 @@ def _step(first: Path, positions: NDArray[np.float64], normal: NDArray[np.float6
     apart = steps @ normal
     middle = float(np.median(apart))
     if apart.min() < MIN_APART_MM:
-        raise CaseError(first, "two slices of the series lie at one place: it holds two acquisitions, or files twice.")
+        raise CaseError(
+            first,
+            "two slices of the series lie at one place: it holds acquisitions or time points that nothing tells apart, "
+            "or files twice.",
+        )
     if (np.abs(apart - middle) > MAX_UNEVEN * middle).any():
         raise CaseError(
             first,

@@ -2,7 +2,7 @@
 
 A path is a NIfTI file, a picture (one slice), a BIDS root, or a folder, which is looked through to a depth of 6: each
 NIfTI file is a scan, the pictures of one folder are the slices of one, from the feet up by natural order of their
-names, and DICOM files are parted into series.
+names, and DICOM files are parted into series. Damaged DICOM files are a scan that cannot be prepared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from adbench.contracts.scans import NewScan, Preparation, PreparedScan
 from adbench.errors import DataError
 from adbench_datasets.imaging import preprocessing
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
-from adbench_datasets.imaging.dicom import MODALITIES, Series, find_series, is_dicom, read_series
+from adbench_datasets.imaging.dicom import MODALITIES, Series, find_series, read_series
+from adbench_datasets.imaging.dicom_search import dicom_among
 from adbench_datasets.imaging.files import CaseError
 from adbench_datasets.imaging.grids import to_source
 from adbench_datasets.imaging.pictures import SUFFIXES, is_picture, many_channels
@@ -35,6 +36,8 @@ from adbench_datasets.layouts import bids
 from adbench_datasets.layouts.discovery import NIFTI, files, listing, stem
 
 DEPTH = 6
+DAMAGED = "damaged"
+"""Name of DICOM files of which no series is known."""
 FEW_VALUES = 10
 """A scan with no more whole values than this, from 0 on, is a map of labels."""
 CONTRASTS = {
@@ -67,7 +70,7 @@ def preparation(config: PreprocessingConfig, version: str, modality: str) -> Pre
 
 def find(paths: Sequence[Path], suffix: str, entity: str | None) -> list[NewScan]:
     """The scans below some paths, each with a name of its own. Raises DataError where a path holds none."""
-    loose = [path for path in paths if isfile(path) and not _is_named(path) and is_dicom(path)]
+    loose = dicom_among([path for path in paths if isfile(path) and not _is_named(path)])
     found: list[NewScan] = []
     for path in paths:
         here = [] if path in loose else list(_below(path, suffix, entity))
@@ -115,7 +118,7 @@ def _folder(path: Path) -> Iterator[NewScan]:
             yield from _file(volume)
         if pictures := files(folder, SUFFIXES):
             yield NewScan("pictures", pictures, Case("pictures", [FileRef(p) for p in pictures], lesion_free=True))
-        dicom += [p for p in files(folder, ("",)) if not _is_named(p) and is_dicom(p)]
+        dicom += dicom_among([p for p in files(folder, ("",)) if not _is_named(p)])
     yield from map(_series, find_series(dicom))
 
 
@@ -127,6 +130,8 @@ def _folders(path: Path, depth: int) -> Iterator[Path]:
 
 
 def _series(series: Series) -> NewScan:
+    if not series.told:
+        return NewScan(DAMAGED, sorted(series.files), series)
     return NewScan("series", sorted(series.files), series, candidate=series.told)
 
 
@@ -136,7 +141,7 @@ def _named(found: Sequence[NewScan]) -> list[NewScan]:
     taken: set[str] = set()
     for scan in found:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", scan.name).strip("-.") or "scan"
-        numbered = scan.candidate is not None or scan.name == "pictures"
+        numbered = scan.candidate is not None or scan.name in ("pictures", DAMAGED)
         numbers = count(1 if numbered else 2)
         name = f"{plain}-{next(numbers)}" if numbered else plain
         while name.lower() in taken:

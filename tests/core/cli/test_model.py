@@ -10,6 +10,9 @@ import nibabel as nib
 import pytest
 from dicom_files import write_series
 from heads import affine, head, image, write_patient, write_set
+from record_factory import dataset, failed, make, trained_on
+
+from adbench.results.record import write_record
 
 MODEL = ("--method", "healthy-zscore", "--dataset", "folder", "--preset", "smoke")
 
@@ -111,6 +114,39 @@ def test_of_several_series_one_is_named(exported, command, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv", "series-2"]
 
 
+def test_a_damaged_dicom_series_ends_with_1_and_a_list_and_the_others_are_there(exported, command, place, tmp_path):
+    for uid, folder in (("1.1", "whole"), ("1.2", "broken")):
+        write_series(tmp_path / "in" / folder, head(1), affine(), uid=uid)
+    cut = tmp_path / "in" / "broken" / "004"
+    cut.write_bytes(cut.read_bytes()[:200])
+    (tmp_path / "in" / "alone").mkdir()
+    (tmp_path / "in" / "alone" / "x.dcm").write_bytes(b"")
+    out = tmp_path / "out"
+    words = ("predict", str(exported), str(tmp_path / "in"), str(place / "patient.nii.gz"), "-o", str(out))
+    code, _, err = command(*words)
+    assert code == 2  # one of two series is to be named
+    assert "with a damaged file" in err
+    code, said, err = command(*words, "--series", "all")
+    assert (code, "2 of 4 scans predicted" in said) == (1, True)
+    assert f"failed: series-1: {cut}: " in err
+    assert f"failed: damaged-1: {tmp_path / 'in' / 'alone' / 'x.dcm'}: " in err
+    with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["scan"]: row["status"] for row in csv.DictReader(file)}
+    assert rows == {"series-1": "failed", "series-2": "ok", "damaged-1": "failed", "patient": "ok"}
+    assert not (out / "series-1").exists()
+    assert str(tmp_path) not in (out / "predictions.csv").read_text(encoding="utf-8")
+
+
+def test_files_of_a_series_named_one_by_one_are_one_scan_and_one_that_is_damaged_is_its_fault(
+    exported, command, tmp_path
+):
+    files = sorted(str(path) for path in write_series(tmp_path / "s", head(1), affine()).iterdir())
+    Path(files[-1]).write_bytes(b"")
+    code, said, err = command("predict", str(exported), *files, "-o", str(tmp_path / "out"))
+    assert (code, "0 of 1 scan predicted" in said) == (1, True)
+    assert f"failed: series-1: {files[-1]}: " in err
+
+
 def test_help_says_that_it_is_no_medical_device_and_that_sheets_show_faces(command):
     _, out, _ = command("predict", "--help")
     assert "Not a medical device" in out
@@ -122,6 +158,31 @@ def test_cells_of_records_are_listed(exported, command, place, tmp_path):
     assert code == 0
     assert f"No records of trained cells below {tmp_path}" in out
     assert "--out" in out
+
+
+def test_cells_are_listed_with_their_preset_seed_and_which_parts_are_here(command, tmp_path):
+    def recorded(method, artifacts, **changes):
+        of = make(method, **changes)
+        detector = of.detector.model_copy(update={"artifacts": artifacts})
+        write_record(of.model_copy(update={"detector": detector}), tmp_path / "results")
+
+    recorded("control", {})
+    recorded("whole", {"vqvae": "vqvae-1", "unet": "unet-1"}, seed=3, preset="standard", config_hash="a" * 12)
+    recorded("half", {"vqvae": "vqvae-1", "unet": "unet-2"}, config_hash="b" * 12)
+    recorded("elsewhere", {}, config_hash="c" * 12, dataset=dataset(train_on=trained_on("healthy")))
+    write_record(failed(config_hash="d" * 12), tmp_path / "results")
+    for key in ("vqvae-1", "unet-1"):
+        (tmp_path / "cache" / "artifacts" / key).mkdir(parents=True)
+        (tmp_path / "cache" / "artifacts" / key / "part.json").write_text("{}", encoding="utf-8")
+    code, out, err = command("model", "list", "--out", str(tmp_path / "results"), "--cache", str(tmp_path / "cache"))
+    assert code == 0, err
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    for row in (
+        *("control toy small 0 none needed", "whole toy standard 3 in the cache", "half toy small 0 1 of 2 here"),
+        "elsewhere healthy small 0 none needed",
+    ):
+        assert row in rows
+    assert "broken" not in out
 
 
 def test_bids_images_are_found_by_suffix_with_their_brain_masks(exported, command, tmp_path):

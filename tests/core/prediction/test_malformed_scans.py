@@ -145,6 +145,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no position": (dicom(without_place), "must say where it lies"),
     "pixels cut short": (dicom(short), "pixels cannot be read"),
     "two pixel sizes": (dicom(at(2, PixelSpacing=[1.0, 1.0])), "must have one size"),
+    "voxels past all limits": (dicom(at(-1, Rows=60000, Columns=60000)), "more than the limit"),
     "skewed rows": (dicom(at(-1, ImageOrientationPatient=[1, 0, 0, 0.5, 0.8660254, 0])), "right angles"),
 }
 

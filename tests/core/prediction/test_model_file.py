@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import pickle
+import tracemalloc
 import zipfile
 
 import pytest
@@ -135,6 +138,44 @@ def test_no_flipped_bit_gives_another_model_in_silence(at, bit, trained, tmp_pat
         return
     assert found.card == trained.card  # space in the header's JSON, say
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in load_file(trained.path).items())
+
+
+def claimed(trained, shape: list[int]) -> bytes:
+    """The file with a tensor of a shape that it does not hold, by header and card alike."""
+    header, body = parts(trained.path.read_bytes())
+    card = json.loads(header["__metadata__"]["adbench"])
+    card["tensors"]["mean"]["shape"] = header["mean"]["shape"] = shape
+    header["mean"]["data_offsets"] = [0, 4 * math.prod(shape)]
+    card.pop("sha256")
+    card["sha256"] = canonical_hash(card)
+    header["__metadata__"]["adbench"] = json.dumps(card)
+    (other,) = header.keys() - {"mean", "__metadata__"}
+    size = header[other]["data_offsets"][1] - header[other]["data_offsets"][0]
+    header[other]["data_offsets"] = [4 * math.prod(shape), 4 * math.prod(shape) + size]
+    return joined(header, body)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "words"),
+    [
+        ([1 << 31], None, "is cut short: .* bytes of tensors are needed"),
+        ([1 << 40, 1 << 20], None, "is cut short: .* bytes of tensors are needed"),
+        ([1 << 31], (8 << 30) + 1, "A model has at most 8589934592 bytes"),
+        ([1 << 31], 8 << 30, "is cut short: .* bytes of tensors are needed"),
+    ],
+)
+def test_what_claims_too_much_is_refused_before_memory_is_reserved_for_it(shape, size, words, trained, tmp_path):
+    path = tmp_path / "bad.adbench"
+    path.write_bytes(claimed(trained, shape))
+    if size is not None:
+        os.truncate(path, size)  # a file with a hole: it takes no place on the disk
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=words):
+            read_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_two_exports_of_the_same_parts_are_equal_byte_for_byte(trained, tmp_path):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from adbench.devices.cpu import Cpu
+from adbench.errors import DeviceError
 from adbench.prediction.model import load_model
 from adbench.prediction.model_file import cards_of, read_model, write_model
 
@@ -38,3 +40,27 @@ def test_a_model_of_a_gpu_scores_on_the_cpu_in_float32_and_says_what_differs(tra
     (said,) = [text for text in found.report.warnings if "thresholds come from" in text]
     assert said.startswith("scores are computed on cpu in float32, thresholds come from cuda in bf16")
     assert not [text for text in ours.report.warnings if "thresholds come from" in text]
+
+
+@pytest.mark.parametrize(
+    ("measured_in", "has_bf16", "expected"),
+    [
+        ("cpu in float32", True, "float32"),
+        ("cpu in bf16", True, "bf16"),
+        ("cpu in bf16", False, "float32"),
+        ("cuda in bf16", True, "float32"),
+    ],
+)
+def test_the_precision_is_that_of_the_thresholds_on_such_a_device_and_else_float32(
+    measured_in, has_bf16, expected, trained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Cpu, "has_bf16", has_bf16)
+    file = read_model(trained.path)
+    write_model(tmp_path / "m.adbench", file.card.model_copy(update={"measured_in": measured_in}), file.tensors)
+    assert load_model(tmp_path / "m.adbench", "cpu").precision == expected
+    assert load_model(tmp_path / "m.adbench", "cpu", "float32").precision == "float32"
+
+
+def test_a_precision_that_is_none_is_refused(trained):
+    with pytest.raises(DeviceError, match="got 'half'"):
+        load_model(trained.path, "cpu", "half")

@@ -9,11 +9,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import PERSON, PERSON_ID, write_by_itk, write_series
+from dicom_files import PERSON, PERSON_ID, write_as_stored, write_by_itk, write_series
 from heads import affine, head, image, write_set
 from PIL import Image
 from prediction_options import options
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 import adbench
 from adbench.config.options import Silent
@@ -131,6 +132,30 @@ def test_a_dicom_series_gives_the_map_of_its_nifti_form(written_by, model, train
     found, expected = model.predict(folder).scores, model.predict(trained.patient).scores
     assert np.allclose(nib.as_closest_canonical(found).affine, expected.affine, atol=1e-4)
     assert np.array_equal(nib.as_closest_canonical(found).get_fdata(), expected.get_fdata())
+
+
+TURN = Rotation.from_euler("xyz", (12, -7, 9), degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize("written_by", ["pydicom", "SimpleITK"])
+@pytest.mark.parametrize("axes", ["LPS", "PIR", "LIA"], ids=["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("turn", [np.eye(3), TURN], ids=["straight", "oblique"])
+def test_slices_of_any_plane_give_the_map_of_their_nifti_form(turn, axes, written_by, model, tmp_path):
+    made = image(head(100, lesion=True))
+    made = nib.Nifti1Image(np.asanyarray(made.dataobj), nib.affines.from_matvec(turn @ made.affine[:3, :3], [5, 7, -9]))
+    wanted = nib.orientations.axcodes2ornt(axes)
+    stored = made.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(made.affine), wanted))
+    nib.save(stored, tmp_path / "scan.nii.gz")
+    if written_by == "pydicom":
+        write_as_stored(tmp_path / "series", stored)
+    else:
+        write_by_itk(tmp_path / "series", tmp_path / "scan.nii.gz")
+    (series,) = model.find([tmp_path / "series"])
+    assert {"LPS": "axial", "PIR": "sagittal", "LIA": "coronal"}[axes] in (series.candidate or "")
+    of_series, of_nifti = (model.predict(tmp_path / name).scores for name in ("series", "scan.nii.gz"))
+    found, expected = map(nib.as_closest_canonical, (of_series, of_nifti))
+    assert np.allclose(found.affine, expected.affine, atol=1e-4)
+    assert np.allclose(found.get_fdata(), expected.get_fdata(), rtol=0, atol=1e-4 * np.ptp(expected.get_fdata()))
 
 
 def tree(folder: Path) -> bytes:
