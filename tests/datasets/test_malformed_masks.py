@@ -1,0 +1,159 @@
+"""Masks of a user: which values are lesion, and which codings are refused."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picture_folders import BLOB, MASK, X, Y, head, lesion_px, load, pictures
+from PIL import Image
+
+from adbench.errors import DataError
+
+
+def by_tifffile(path: Path, array: np.ndarray, **options: Any) -> None:
+    tifffile.imwrite(path, array, **options)
+
+
+def masks_of(root: Path, write: Callable[[Path], object], name: str = "x{}.png") -> Path:
+    pictures(root)
+    for i in range(3):
+        (root / f"test/lesions/x{i}.png").unlink()
+        write(root / "test/lesions" / name.format(i))
+    return root
+
+
+CLASSES = np.where(BLOB, 85 + 85 * (X % 3), 0).astype(np.uint8)
+
+FEW_CLASSES = np.where(BLOB, np.array([1, 2, 4])[X % 3], 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("coding", ["255", "1", "85 170 255", "1 2 4", "65535", "rgb", "bool", "white is zero"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_every_value_of_a_mask_but_0_is_lesion(tmp_path: Path, coding: str, suffix: str) -> None:
+    array: np.ndarray = {"255": MASK, "1": MASK // 255, "85 170 255": CLASSES, "1 2 4": FEW_CLASSES}.get(coding, MASK)
+    if coding == "65535":
+        array = MASK.astype("u2") * 257
+    if coding == "rgb":
+        array = np.stack([MASK] * 3, axis=-1)
+
+    def write(path: Path) -> None:
+        if suffix == ".tif" and coding == "white is zero":
+            by_tifffile(path, 255 - array, photometric="miniswhite")
+        elif coding == "bool":
+            Image.fromarray(BLOB).save(path)
+        else:
+            iio.imwrite(path, array)
+
+    said: list[str] = []
+    assert lesion_px(masks_of(tmp_path, write, f"x{{}}{suffix}"), said) == [BLOB.sum()] * 3
+    assert any("data.lesion_values" in text for text in said) == (coding in ("85 170 255", "1 2 4"))
+
+
+def test_chosen_values_are_lesion_and_others_are_ignored(tmp_path: Path) -> None:
+    masks_of(tmp_path, lambda p: iio.imwrite(p, FEW_CLASSES))
+    said: list[str] = []
+    test = load(tmp_path, said, lesion_values=(1, 4)).test
+    assert [int(lesion.sum()) for lesion in test.lesions] == [int(np.isin(FEW_CLASSES, (1, 4)).sum())] * 3
+    assert [int(ignore.sum()) for ignore in test.ignores] == [int((FEW_CLASSES == 2).sum())] * 3
+    assert any("no metric counts those" in text for text in said)
+
+
+@settings(max_examples=25, deadline=None)
+@given(quality=st.integers(60, 100))
+def test_a_mask_damaged_by_jpeg_is_thresholded_and_that_is_said(
+    tmp_path_factory: pytest.TempPathFactory, quality: int
+) -> None:
+    wide = ((Y - 36) ** 2 + (X - 28) ** 2 < 150).astype(np.uint8) * 255
+    root = tmp_path_factory.mktemp("jpeg")
+    masks_of(root, lambda p: Image.fromarray(wide).save(p, quality=quality, subsampling=0), "x{}.jpg")
+    said: list[str] = []
+    sizes = lesion_px(root, said)
+    assert sizes == pytest.approx([np.count_nonzero(wide)] * 3, rel=0.06)
+    assert any("damaged as JPEG" in text for text in said)
+
+
+def tiff(path: Path, array: np.ndarray, photometric: int, sample_format: int) -> None:
+    """A TIFF by hand: libraries do not write all that the format allows."""
+    data = array.tobytes()
+    h, w = array.shape
+    tags = [(256, w), (257, h), (258, array.itemsize * 8), (259, 1), (262, photometric), (273, 8), (277, 1), (278, h)]
+    tags += [(279, len(data)), (339, sample_format)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+    )
+
+
+PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "16 bit, 0 is white": (lambda p: tiff(p, (65535 - MASK.astype("<u2") * 257), 0, 1), "0 is white"),
+    "float, 0 is white": (lambda p: tiff(p, (1 - BLOB).astype("<f4"), 0, 3), "0 is white"),
+    "32 bit, 0 is white": (lambda p: tiff(p, (1 - BLOB).astype("<u4"), 0, 1), "cannot be read"),
+    "palette": (lambda p: Image.fromarray(MASK).convert("P").save(p, format="PNG"), "a palette"),
+    "palette of TIFF": (
+        lambda p: by_tifffile(p, BLOB.astype("u1"), photometric="palette", colormap=np.zeros((3, 256), "u2")),
+        "a palette",
+    ),
+    "transparent": (
+        lambda p: iio.imwrite(p, np.stack([MASK, MASK, MASK, MASK // 2], axis=-1), extension=".png"),
+        "must be opaque",
+    ),
+    "one value transparent": (lambda p: Image.fromarray(MASK).save(p, format="PNG", transparency=0), "is transparent"),
+    "colours": (
+        lambda p: iio.imwrite(p, np.stack([MASK, 0 * MASK, MASK], axis=-1), extension=".png"),
+        "channels differ",
+    ),
+    "CMYK": (lambda p: Image.fromarray(MASK).convert("CMYK").save(p, format="JPEG"), "mode CMYK"),
+    "16 bit colour": (
+        lambda p: by_tifffile(p, np.stack([MASK.astype("u2")] * 3, -1), photometric="rgb"),
+        "16 bits|mode",
+    ),
+    "two pages": (lambda p: by_tifffile(p, np.stack([MASK, MASK]), photometric="minisblack"), "2 pages"),
+    "turned": (
+        lambda p: Image.fromarray(MASK).save(
+            p, format="PNG", exif=b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+        ),
+        "marked as turned",
+    ),
+    "grey picture": (lambda p: iio.imwrite(p, (X * 4).astype("u1"), extension=".png"), "a grey picture"),
+    "soft edges": (
+        lambda p: iio.imwrite(p, np.clip(255 - 12 * np.hypot(Y - 40, X - 22), 0, 255).astype("u1"), extension=".png"),
+        "a grey picture",
+    ),
+    "probabilities": (lambda p: by_tifffile(p, (BLOB * 0.7).astype("f4")), "labels must be whole numbers"),
+    "classes in JPEG": (lambda p: Image.fromarray(CLASSES).save(p, format="JPEG", quality=70), "grey picture"),
+    "many classes": (lambda p: by_tifffile(p, (1000 + 40 * X).astype("u2")), "a few classes"),
+    "another size": (lambda p: iio.imwrite(p, MASK[:32], extension=".png"), "must have one size"),
+    "no picture": (lambda p: p.write_bytes(b"<html>404</html>"), "cannot be read|cannot identify"),
+    "empty": (lambda p: p.write_bytes(b""), "the file is empty"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_mask_whose_values_are_not_clear_is_refused(tmp_path: Path, name: str) -> None:
+    write, words = PICTURES[name]
+    masks_of(tmp_path, write, "x{}.tif")
+    with pytest.raises(DataError, match=words):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pictures_of_8_and_16_bits_give_the_same_images(tmp_path: Path, dtype: str, suffix: str) -> None:
+    images = []
+    for coded, scale in ((dtype, 257 if dtype == "u2" else 1), ("u1", 1)):
+        root = tmp_path / str(len(images))
+        pictures(root)
+        for i in range(5):
+            (root / f"train/t{i}.png").unlink()
+            iio.imwrite(root / f"train/t{i}{suffix}", head(i).astype(coded) * np.array(scale, coded))
+        images.append(load(root).train.images)
+    assert np.abs(images[0] - images[1]).max() < 1e-5
