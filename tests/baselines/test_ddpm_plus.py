@@ -13,16 +13,9 @@ from adbench_baselines.images.filters import gaussian, guided
 from scipy import ndimage
 from tiny_nets import DIFFUSION_SETTINGS, build, fitted, sick, stack
 
-from adbench.contracts.detector import Runtime
 from adbench.errors import ConfigError
 
 TINY = {**DIFFUSION_SETTINGS, "healing_steps": 1, "healings": 3, "percentile": 80.0}
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    """One artifact store for all detectors of this module."""
-    return Runtime()
 
 
 @pytest.fixture

@@ -35,12 +35,6 @@ SETTINGS = {"vqvae": VQVAE_SETTINGS, "transformer": {**MEMBER, "steps": 4}, "thr
 """Trains too short to find anything, with a threshold at which some tokens are masked."""
 
 
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    """One artifact store for all detectors of this module."""
-    return Runtime()
-
-
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
     """Names of the parts that are trained."""

@@ -33,12 +33,6 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    """One artifact store for all detectors of this module."""
-    return Runtime()
-
-
 def fit(cls: Any, settings: dict[str, Any], runtime: Runtime, kept: Kept | None) -> Any:
     detector = build(cls, settings, runtime)
     detector.kept = kept

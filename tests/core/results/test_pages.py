@@ -3,78 +3,30 @@
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 import pytest
+from page_records import BY_SIZE, RECORDS, TIMES, TUNING, answer, details, rows, table_of
 from record_factory import (
     card,
     dataset,
-    environment,
     failed,
     make,
     measurement,
     metrics,
     render,
-    strata,
     timed,
     trained_on,
 )
 
 from adbench.errors import RecordError
-from adbench.results.method_card import method_card_path, write_method_card
-from adbench.results.pages import check_pages, write_pages
+from adbench.results.pages import write_pages
 from adbench.results.pages.render import Extras
 from adbench.results.record import write_record
 
 GOLDEN = Path(__file__).parent / "golden"
-PAPER = {"reported": {"best_dice": 0.92, "auprc": 0.955}, "reported_source": "A paper, table 1"}
-GPU = environment(device="cuda", device_name="Some GPU", precision="bfloat16")
-ON = ("cpu (Some CPU, 2 threads), float32, 100 slices", "cuda (Some GPU), bfloat16, 100 slices")
 
-ELSEWHERE = dataset(train_on=trained_on(), fingerprint="e" * 16)
-TUNING = {"trials": 20, "tier": "inference", "objectives": {"dice": 0.4}}
 TUNED = "tuned: 20 trials, inference tier, dice"
-
-BY_SIZE = measurement(strata=strata())
-
-RECORDS = [
-    make("ddpm", metrics=metrics(0.91), **PAPER),
-    make("ddpm", seed=1, metrics=metrics(0.89), environment=GPU, **PAPER),
-    make("control", metrics=metrics(0.95), parameters=0),
-    make("blank", metrics=metrics(None), preset="demo"),
-    make("ddpm", config_hash="777777012345", metrics=metrics(0.93), tuning=TUNING),
-    make("ddpm", config_hash="999999012345", dataset=dataset(fingerprint="f" * 16, image_size=(128, 128))),
-    make("ddpm", config_hash="555555012345", dataset=ELSEWHERE, metrics=metrics(0.7), measurement=BY_SIZE),
-    make(
-        "control",
-        config_hash="555555012345",
-        dataset=ELSEWHERE,
-        metrics=metrics(0.8),
-        measurement=measurement(strata=strata(0.25)),
-    ),
-    failed("broken", "RuntimeError: a|b\nof <class 'x'>"),
-    failed("waiting", "needs CUDA").model_copy(update={"status": "skipped"}),
-]
-TIMES = [
-    timed(RECORDS[0], 160.0, repeats=3),
-    timed(RECORDS[1], 1.5, GPU),
-    timed(RECORDS[2], 0.02, stages_s={}, passes={}, flops=0),
-    timed(RECORDS[3], 3.0, batch_size=50),
-    timed(RECORDS[5], 90.0, whole_s={"score": 91.0}),
-    timed(RECORDS[6], 0.5, others={"score": 0.01, "latency": 0.5}),
-    timed(RECORDS[7]),
-]
-
-
-def answer(page: str) -> str:
-    """What stands outside of all details."""
-    return re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
-
-
-def details(page: str, title: str) -> str:
-    """What is inside the details whose title begins so."""
-    return page.split(f"<summary>{title}")[1].split("</details>")[0]
 
 
 def section(text: str, title: str) -> str:
@@ -86,24 +38,8 @@ def variant(page: str, differs: str) -> str:
     return details(page, f"Variant, not to be compared with the rows above: {differs}")
 
 
-def rows(text: str) -> list[list[str]]:
-    """The body of a Markdown table as cells."""
-    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table_of(text)]
-    return lines[2:]
-
-
-def table_of(text: str) -> list[str]:
-    """The lines of the first Markdown table."""
-    return re.search(r"(?:^\|.*\|\n?)+", text, re.MULTILINE)[0].splitlines()
-
-
 def plain(cells: list[str]) -> list[str]:
     return [cell.replace("**", "") for cell in cells]
-
-
-@pytest.fixture(scope="module")
-def page() -> str:
-    return render(RECORDS, TIMES)[Path("toy.md")]
 
 
 @pytest.mark.parametrize("name", ["toy.md", "README.md", "GLOSSARY.md"])
@@ -280,59 +216,6 @@ def test_records_without_lesions_by_size_have_no_such_table_and_others_leave_the
     assert [row[0] for row in rows(details(mixed, "Lesions by size"))] == ["`new`"]
 
 
-def test_each_device_has_a_table_of_its_own_with_the_fastest_first(page):
-    cpu = rows(details(page, f"Time on {ON[0]}"))
-    gpu = rows(details(page, f"Time on {ON[1]}"))
-    assert [row[2] for row in cpu] == [
-        "0.0200 (0.0180 to 0.0300, 10 repeats)",
-        "3.00 (2.70 to 4.50, 10 repeats, in batches of 50)",
-        "160 (144 to 240, 3 repeats)",
-    ]
-    assert [row[2] for row in gpu] == ["1.50 (1.35 to 2.25, 10 repeats)"]
-
-
-def test_a_method_that_was_timed_on_two_devices_has_a_row_of_quality_and_a_row_in_either_table_of_times():
-    text = render([make()], [timed(make(), 2.0), timed(make(), 1.0, GPU)])[Path("toy.md")]
-    assert [row[0] for row in rows(answer(text))] == ["`ddpm`"]
-    times = {device: rows(details(text, f"Time on {device}"))[0][2].split()[0] for device in ON}
-    assert times == {ON[0]: "2.00", ON[1]: "1.00"}
-
-
-def test_a_time_without_a_record_is_on_no_page():
-    assert "Time on" not in render([make()], [timed(make(seed=1))])[Path("toy.md")]
-
-
-def test_times_of_fewer_slices_are_scaled_to_a_hundred():
-    slow = timed(make(), 2.0, slices=10, batch_size=10, stages_s={"decode": 1.0}, flops=10**9)
-    page = render([make()], [slow])[Path("toy.md")]
-    row = rows(details(page, "Time on cpu (Some CPU, 2 threads), float32, 10 slices"))[0]
-    assert row[2].startswith("20.0 (18.0 to 30.0")
-    assert row[3] == "35.0", "processor seconds"
-    assert row[6] == "decode 10.0"
-    assert row[8] == "10.0 G"
-
-
-def test_times_of_other_numbers_of_slices_have_a_table_of_their_own():
-    records = [make("quick"), make("slow")]
-    text = render(records, [timed(records[0], 2.0), timed(records[1], 1.0, slices=10)])[Path("toy.md")]
-    for slices, method in ((100, "quick"), (10, "slow")):
-        table = rows(details(text, f"Time on cpu (Some CPU, 2 threads), float32, {slices} slices"))
-        assert [row[0] for row in table] == [f"`{method}`"]
-
-
-def test_a_time_of_a_busy_machine_is_marked_and_stands_last_and_a_composed_one_says_so():
-    records = [make("busy"), make("slow"), make("quick")]
-    times = [
-        timed(records[0], 0.5, others={"score": 0.01, "latency": 0.5}),
-        timed(records[1], 90.0, whole_s={"score": 91.0}),
-        timed(records[2], 2.0),
-    ]
-    table = rows(details(render(records, times)[Path("toy.md")], f"Time on {ON[0]}"))
-    assert [row[0] for row in table] == ["`quick`", "`slow`", "`busy`"]
-    assert table[1][2] == "90.0 (81.0 to 135, 10 repeats, composed; a whole call 91.0)"
-    assert table[2][2] == "0.500 (0.450 to 0.750, 10 repeats, **busy machine: others used 50 %**)"
-
-
 def test_failed_and_skipped_runs_are_shown_with_their_reason(page):
     text = details(page, "Failed and skipped")
     assert "failed | RuntimeError: a\\|b of &lt;class 'x'> |" in text
@@ -356,57 +239,6 @@ def test_no_records_give_an_index_alone():
     assert list(render([])) == [Path("README.md")]
 
 
-def test_written_pages_are_current(tmp_path):
-    write_record(make(), tmp_path)
-    pages = [tmp_path / name for name in ("GLOSSARY.md", "README.md", "toy.md")]
-    assert check_pages(tmp_path) == pages
-    assert write_pages(tmp_path) == pages
-    assert check_pages(tmp_path) == []
-
-
-def test_pages_know_methods_by_their_cards_and_are_stale_where_these_change(tmp_path):
-    write_record(make(), tmp_path)
-    path = tmp_path / method_card_path("ddpm")
-    write_method_card(card("diffusion"), path)
-    write_pages(tmp_path)
-    assert "| `ddpm` | diffusion |" in (tmp_path / "README.md").read_text("utf-8")
-    write_method_card(card("synthetic", "synthetic anomalies"), path)
-    assert check_pages(tmp_path) == [tmp_path / name for name in ("GLOSSARY.md", "README.md", "toy.md")]
-    path.write_text('{"family": "magic"}')
-    with pytest.raises(RecordError, match="not a card of a method"):
-        check_pages(tmp_path)
-
-
-def test_a_page_that_was_changed_is_stale(tmp_path):
-    write_record(make(), tmp_path)
-    write_pages(tmp_path)
-    with (tmp_path / "toy.md").open("a") as file:
-        file.write("better\n")
-    assert check_pages(tmp_path) == [tmp_path / "toy.md"]
-
-
-def test_a_page_without_records_is_stale_and_removed_but_hand_written_ones_stay(tmp_path):
-    path = write_record(make(), tmp_path)
-    write_pages(tmp_path)
-    (tmp_path / "ablation.md").write_text("# By hand\n")
-    path.unlink()
-    assert tmp_path / "toy.md" in check_pages(tmp_path)
-    write_pages(tmp_path)
-    assert sorted(file.name for file in tmp_path.glob("*.md")) == ["README.md", "ablation.md"]
-
-
-def test_notes_are_part_of_the_page(tmp_path):
-    write_record(make(), tmp_path)
-    write_pages(tmp_path)
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes/toy.md").write_text("Sprites are easy.\n\nThey were drawn.\n")
-    assert check_pages(tmp_path) == [tmp_path / "toy.md"]
-    write_pages(tmp_path)
-    page = (tmp_path / "toy.md").read_text("utf-8")
-    assert "Sprites are easy." in answer(page)
-    assert "They were drawn." in details(page, "Notes")
-
-
 def test_a_method_without_a_threshold_has_no_row_at_it_but_the_reason():
     def at(missing: str | None):
         rates = dict.fromkeys(
@@ -424,15 +256,3 @@ def test_a_method_without_a_threshold_has_no_row_at_it_but_the_reason():
     assert f"Not estimable for `b` ({few})." in block
     block = render(both[1:])[Path("toy.md")].partition("At 0.1 % of healthy pixels")[2].partition("</details>")[0]
     assert f"Not estimable for all ({few})." in block
-
-
-def test_the_index_ends_with_its_note():
-    index = render(RECORDS, TIMES, Extras(notes={"README": "Which other methods there are.\n"}))[Path("README.md")]
-    assert "\n\nWhich other methods there are.\n\n[What the numbers and the methods are]" in index
-
-
-def test_notes_that_are_no_text_are_named(tmp_path):
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes/toy.md").write_bytes(b"\xff\xfe")
-    with pytest.raises(RecordError, match=r"toy\.md"):
-        write_pages(tmp_path)

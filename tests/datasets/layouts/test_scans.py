@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-from adbench_datasets.imaging import file_hashes, preprocessing, slice_cache
 from adbench_datasets.imaging.cases import Case, FileRef
-from adbench_datasets.imaging.files import CaseError
-from adbench_datasets.imaging.placement import restore
-from adbench_datasets.imaging.scan_space import to_nifti
 from adbench_datasets.layouts.scan_config import ScanConfig
-from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.subjects import split_subjects
+from toy_scans import FEW, LESION, SHAPE, N, Toy, make, save, scan, write
 
-from adbench.contracts.dataset import DataRuntime, DatasetInfo
 from adbench.errors import DataError
 from adbench.testing import DatasetContract
-
-SHAPE = (40, 50, 10)
-X, Y, Z = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
-LESION = ((X - 0.3) / 0.25) ** 2 + ((Y - 0.3) / 0.2) ** 2 + ((Z - 0.2) / 0.4) ** 2 < 1
-N = 10
-FEW = {"size": 64, "spacing_mm": "keep", "min_area_fraction": 0.1}
-
-
-class Toy(ScanDataset[ScanConfig]):
-    """`<subject>.nii` and `<subject>_mask.nii`; `<subject>_clean.nii` without a mask is known to be free of lesions."""
-
-    Config = ScanConfig
-    modality = "MRI"
-    info = DatasetInfo("toy scans", "CC0-1.0", "generated", "MRI", "none needed", "1")
-
-    def cases(self, root: Path) -> list[Case]:
-        images = [path for path in root.iterdir() if path.suffix == ".nii" and not path.stem.endswith("_mask")]
-        return [self.case(path) for path in images]
-
-    def case(self, path: Path) -> Case:
-        mask = path.with_name(f"{path.stem}_mask.nii")
-        return Case(
-            f"toy/{path.stem}",
-            FileRef(path),
-            FileRef(mask) if mask.exists() else None,
-            lesion_free=path.stem.endswith("_clean"),
-        )
 
 
 class Reversed(Toy):
@@ -74,41 +39,6 @@ class Twice(Toy):
 
 class InCT(Toy):
     modality = "CT"
-
-
-def save(path: Path, data: np.ndarray) -> None:
-    nib.save(nib.Nifti1Image(data, np.diag([2.0, 2.0, 4.0, 1])), path)
-
-
-def scan(seed: int) -> np.ndarray:
-    brain = X**2 + Y**2 + Z**2 < 0.9
-    values = np.where(brain, 100 + 10 * np.random.default_rng(seed).standard_normal(SHAPE), 0)
-    return np.where(LESION, 200, values).astype(np.float32)
-
-
-def write(root: Path, n: int = N) -> Path:
-    root.mkdir(exist_ok=True)
-    for i in range(n):
-        save(root / f"s{i}.nii", scan(i))
-        save(root / f"s{i}_mask.nii", np.roll(LESION, i % 2, 2).astype(np.uint8))
-    return root
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("toy") / "data")
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-def make(
-    root: Path | None, cls: type[ScanDataset] = Toy, cache: Path | None = None, said: list | None = None, **fields
-):
-    runtime = DataRuntime(cache, workers=1, notify=(said if said is not None else []).append)
-    return cls(ScanConfig(**{**FEW, **fields}), root, runtime)
 
 
 class TestToy(DatasetContract):
@@ -204,69 +134,6 @@ def test_fractions_must_leave_something_to_train_on():
         ScanConfig(test_fraction=0.5, validation_fraction=0.5)
 
 
-def test_slices_are_prepared_again_only_where_something_changed(tmp_path):
-    data, cache = write(tmp_path / "data", 4), tmp_path / "cache"
-
-    def made() -> set[str]:
-        return {path.name for path in (cache / "slices").iterdir() if path.is_dir()}
-
-    make(data, cache=cache).load()
-    make(data, cache=cache, max_skipped_fraction=0.5).load()
-    before = made()
-    assert len(before) == 1
-    make(data, cache=cache, min_lesion_px=2).load()
-    assert len(made()) == 2
-    make(data, cache=cache, split_seed=5).load()
-    assert len(made()) == 3
-    os.utime(data / "s0_mask.nii", ns=(1, 1))
-    make(data, cache=cache).load()
-    assert len(made()) == 3  # the content is what it was
-
-
-def test_other_content_under_the_same_names_sizes_and_times_is_prepared_anew(tmp_path):
-    first, second, cache = write(tmp_path / "a", 4), write(tmp_path / "b", 4), tmp_path / "cache"
-    swapped = (second / "s3.nii").read_bytes(), (second / "s2.nii").read_bytes()
-    for name, content in zip(("s2.nii", "s3.nii"), swapped, strict=True):
-        (second / name).write_bytes(content)
-    for path in (*first.iterdir(), *second.iterdir()):
-        os.utime(path, ns=(1, 1))
-    before = make(first, cache=cache).load_test()
-    shutil.rmtree(first)
-    second.rename(first)
-    assert make(first, cache=cache).load_test().fingerprint != before.fingerprint
-
-
-def test_files_are_read_for_their_hash_once_and_again_where_the_user_says_so(tmp_path, monkeypatch):
-    data, cache, read = write(tmp_path / "data", 4), tmp_path / "cache", []
-    plain = file_hashes._digest
-    monkeypatch.setattr(file_hashes, "_digest", lambda ref, root: read.append(ref) or plain(ref, root))
-    make(data, cache=cache).load()
-    first = len(read)
-    make(data, cache=cache).load()
-    assert len(read) == first > 0
-    dataset = make(data, cache=cache)
-    dataset.runtime = replace(dataset.runtime, verify=True)
-    dataset.load()
-    assert len(read) == 2 * first
-
-
-@pytest.mark.parametrize("module", [preprocessing, slice_cache])
-def test_a_new_version_of_the_code_prepares_again(tmp_path, monkeypatch, module):
-    data, cache = write(tmp_path / "data", 3), tmp_path / "cache"
-    for version in (module.VERSION, module.VERSION + 1):
-        monkeypatch.setattr(module, "VERSION", version)
-        make(data, cache=cache).load()
-    assert sum(path.is_dir() for path in (cache / "slices").iterdir()) == 2
-
-
-def test_a_new_version_of_the_adapter_prepares_again(tmp_path, monkeypatch):
-    data, cache = write(tmp_path / "data", 3), tmp_path / "cache"
-    for version in ("1", "2"):
-        monkeypatch.setattr(Toy, "info", replace(Toy.info, version=version))
-        make(data, cache=cache).load()
-    assert sum(path.is_dir() for path in (cache / "slices").iterdir()) == 2
-
-
 def test_a_case_that_cannot_be_read_is_left_out_and_named(tmp_path):
     data, said = write(tmp_path / "data", 6), []
     (data / "s2.nii").write_bytes(b"no image")
@@ -353,23 +220,6 @@ def test_findings_count_the_slices_that_are_tested(root, kept):
     assert dataset.inspect().facts["test images"].startswith(f"{len(dataset.load().test)} of ")
 
 
-def test_a_case_that_was_skipped_is_used_once_it_can_be_read_whatever_its_file_looks_like(tmp_path, monkeypatch):
-    data, cache = write(tmp_path / "data", 4), tmp_path / "cache"
-    read = Toy.read
-
-    def fails(self, case):
-        if case.subject == "toy/s2":
-            raise CaseError(data / "s2.nii", "may not be read")
-        return read(self, case)
-
-    monkeypatch.setattr(Toy, "read", fails)
-    assert "toy/s2" not in make(data, cache=cache, max_skipped_fraction=0.5).load_test().subjects
-    monkeypatch.setattr(Toy, "read", read)
-    said: list[str] = []
-    assert "toy/s2" in make(data, cache=cache, said=said).load_test().subjects
-    assert said == ["A case that could not be used can be now: preparing all again."]
-
-
 @pytest.mark.parametrize(
     ("place", "message"),
     [(None, "toy scans must be on this machine.*--data-root or ADBENCH_DATA"), ("nowhere", "there is no .*nowhere")],
@@ -395,58 +245,3 @@ def test_findings_count_what_is_there(root, kept):
     splits = make(root, cache=kept).load()
     for name, split in splits.items():
         assert facts[f"{name} images"] == f"{len(split)} of {len(set(split.subjects))} subjects"
-
-
-def test_maps_of_a_split_become_nifti_on_the_scan_s_own_grid(root, kept):
-    dataset = make(root, cache=kept, min_area_fraction=0)
-    test, placements = dataset.load().test, dataset.prepared().placements()
-    for subject in set(test.subjects):
-        source = subject.removeprefix("toy/") + ".nii"
-        truth = nib.load(root / source.replace(".nii", "_mask.nii"))
-        image = to_nifti(test.lesions.astype(np.float32), test, source, placements[source])
-        assert (image.affine == truth.affine).all()
-        assert (image.get_fdata() == truth.get_fdata()).all()
-    other = next(source for source in placements if f"toy/{source.removesuffix('.nii')}" not in test.subjects)
-    with pytest.raises(DataError, match=f"no slice of {other}"):
-        to_nifti(test.images, test, other, placements[other])
-    with pytest.raises(DataError, match="needs a map, got 1"):
-        to_nifti(test.images[:1], test, other, placements[other])
-
-
-def test_masks_of_the_test_split_go_back_to_their_scans(root, kept):
-    dataset = make(root, cache=kept, min_area_fraction=0)
-    placements, test = dataset.prepared().placements(), dataset.load_test()
-    for name, placement in placements.items():
-        mine = [f"{name}[{z}]" for z in placement.z]
-        if set(mine) <= set(test.sources):
-            maps = np.stack([test.lesions[test.sources.index(source)] for source in mine])
-            i = int(name.removesuffix(".nii")[1:])
-            assert (restore(maps.astype(np.float32), placement) == np.roll(LESION, i % 2, 2)).all()
-    assert len(placements) == N
-
-
-def test_the_scans_of_a_split_have_the_masks_as_they_were_drawn_and_all_its_slices(root, kept):
-    dataset = make(root, cache=kept)
-    split = dataset.load_test()
-    scans = dataset.scans(split)
-    assert [scan.source for scan in scans] == sorted(f"s{i}.nii" for i in range(N))
-    assert sorted(i for scan in scans for i in scan.images) == list(range(len(split)))
-    for scan in (scans[0], scans[-1]):
-        drawn = np.asarray(nib.load(root / scan.source.replace(".nii", "_mask.nii")).dataobj) > 0
-        truth = scan.truth()
-        assert scan.subject == f"toy/{scan.source.removesuffix('.nii')}"
-        assert np.array_equal(truth.lesion, drawn)
-        back = scan.back(split.lesions[scan.images].astype(np.float32))
-        seen = np.isfinite(back)
-        assert np.array_equal(back[seen] > 0.5, drawn[seen]), "pixels are kept as stored"
-    healthy, _ = dataset.load_healthy()
-    assert {scan.subject for scan in dataset.scans(healthy)} == set(healthy.subjects)
-
-
-def test_scans_without_a_voxel_size_say_so(root, kept, monkeypatch):
-    dataset = make(root, cache=kept)
-    split = dataset.load_test()
-    for case in dataset.prepared().cases[1:]:
-        monkeypatch.setitem(case["facts"], "spacing_mm", None)
-    sized = [scan.source for scan in dataset.scans(split) if scan.sized]
-    assert sized == [dataset.prepared().cases[0]["source"]]
