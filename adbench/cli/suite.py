@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from functools import cache as cache_of
 from pathlib import Path
@@ -15,7 +15,7 @@ import typer
 from adbench.cli import console
 from adbench.cli.arguments import Cache, DataRoot, Device, SeveralCommand
 from adbench.config.options import default_cache
-from adbench.errors import counted
+from adbench.errors import SuiteError, counted
 from adbench.execution.executor import Engine
 from adbench.results import formats
 
@@ -33,7 +33,6 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RESULTS = Path("leaderboards")
-GONE = "its driver is gone"
 
 
 @app.command(cls=SeveralCommand)
@@ -107,7 +106,7 @@ def status(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which jobs wait, run, are done or have failed, why, and where their logs are."""
+    """Say which jobs wait, run, are done (by `adbench run` too) or have failed, why, and where their logs are."""
     from adbench.execution.ledger import Ledger
 
     jobs, folders = _jobs(file, settings, out, cache, data_root)
@@ -120,21 +119,32 @@ def status(
         return
     table = console.grid("job", "status", "", left=3)
     for row in rows:
-        if row["status"] in ("running", "failed") or row["says"]:
+        if row["says"]:
             table.add_row(row["job"], row["status"], row["says"])
     console.out().print(table)
+    for row in rows:
+        if row["status"] == "failed":
+            console.say(f"failed: {row['job']}: {row['log'] or 'it left no log'}")
     states = [row["status"] for row in rows]
     console.say(", ".join(f"{states.count(state)} {state}" for state in ("waiting", "running", "done", "failed")))
     console.say(f"logs: {ledger.root / 'logs'}")
 
 
 @app.command(cls=SeveralCommand)
-def retry(file: File, out: Out = RESULTS, cache: Cache = None, settings: Settings = None) -> None:
+def retry(
+    file: File,
+    out: Out = RESULTS,
+    cache: Cache = None,
+    settings: Settings = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All jobs that failed.")] = False,
+    job: Annotated[list[str] | None, typer.Option(help="One that failed, by the name of its log.")] = None,
+) -> None:
     """Let jobs that failed be run again, by the next `adbench suite run`."""
     from adbench.execution.ledger import Ledger
 
     jobs, folders = _jobs(file, settings, out, cache, None)
-    n = Ledger(folders.cache).forget_failures(job.key(out) for job in jobs)
+    keys = [each.key(out) for each in jobs]
+    n = Ledger(folders.cache).forget_failures(keys if failed else _named(job, keys, file))
     console.say(f"{counted(n, 'job')} that failed will be run again")
 
 
@@ -156,6 +166,18 @@ def _jobs(
     return read_suite(file, settings or ()).jobs(), Folders(out, cache or default_cache(), data_root)
 
 
+def _named(jobs: Sequence[str] | None, keys: Sequence[str], file: Path) -> Sequence[str]:
+    """Raises SuiteError where nothing is named, or what is no job of the file."""
+    if not jobs:
+        raise SuiteError("What is to be run again must be said: --failed for all that failed, or --job.")
+    if unknown := [job for job in jobs if job not in keys]:
+        raise SuiteError(
+            f"--job takes the key of a job, as its log is named, but {file} has none {unknown[0]!r}. "
+            "'adbench suite status' shows the logs."
+        )
+    return jobs
+
+
 def _planned(jobs: Sequence[Job], folders: Folders, device: str, measured: bool) -> list[PlannedJob]:
     from adbench.cli import progress
     from adbench.execution import planning
@@ -167,7 +189,7 @@ def _planned(jobs: Sequence[Job], folders: Folders, device: str, measured: bool)
 def _summary(planned: Sequence[PlannedJob], ends: dict[str, str], failed: int) -> str:
     done, cannot = (sum(each.status == state for each in planned) for state in ("done", "cannot run"))
     said = [f"{counted(len(planned), 'job')}: {done} done before", f"{sum(not why for why in ends.values())} run now"]
-    said += [f"{failed} failed (adbench suite retry lets them be run again)"] * (failed > 0)
+    said += [f"{failed} failed (adbench suite retry --failed lets them be run again)"] * (failed > 0)
     said += [f"{cannot} cannot be run here"] * (cannot > 0)
     return ", ".join(said)
 
@@ -222,16 +244,31 @@ def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Calla
     there = log.is_file()
     row["log"] = str(log) if there else ""
     if entry.status in ("done", "failed"):
-        return {**row, "status": entry.status, "says": entry.reason}
+        return {**row, "status": entry.status, "says": entry.reason.partition("\n")[0]}
     if entry.status == "running" and lives(entry.driver):
         lines = log.read_text("utf-8", errors="replace").splitlines() if there else []
         return {**row, "status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
-    return {**row, "says": GONE if entry.status == "running" else ""}
+    return {**row, "says": "its driver is gone" if entry.status == "running" else ""}
 
 
 def _note_recorded(rows: Sequence[dict[str, str]], jobs: Sequence[Job], folders: Folders) -> None:
-    """Jobs whose driver is gone may have ended well: those whose records are there are done."""
-    left = {job: row for job, row in zip(jobs, rows, strict=True) if row["says"] == GONE}
-    for each in _planned(list(left), folders, "auto", measured=False) if left else ():
+    """Jobs whose records are there are done, whoever made them: a driver that is gone, or `adbench run`."""
+    recorded = cache_of(_recorded)
+    open_rows = {job: row for job, row in zip(jobs, rows, strict=True) if row["status"] in ("waiting", "failed")}
+    left = [job for job in open_rows if job.seed in recorded(folders.out, job.dataset, job.method)]
+    for each in _planned(left, folders, "auto", measured=False) if left else ():
         if each.status == "done":
-            left[each.job].update(status="done", says="")
+            open_rows[each.job].update(status="done", says="")
+
+
+def _recorded(out: Path, dataset: str, method: str) -> set[int]:
+    """Seeds of the records of a method on a dataset, of whatever settings, that did not fail."""
+    from adbench.errors import RecordError
+    from adbench.results.record import read_record
+
+    found = set()
+    for path in (out / "records" / dataset / method).glob("*-seed*.json"):
+        with suppress(RecordError):
+            record = read_record(path)
+            found |= {record.seed} if record.status == "ok" else set()
+    return found

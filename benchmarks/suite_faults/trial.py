@@ -75,7 +75,7 @@ class Trial:
 
     def retry(self) -> None:
         """Let what failed be run again."""
-        fork(["suite", "retry", *self.words], self.folder / "retry.log").wait()
+        fork(["suite", "retry", *self.words, "--failed"], self.folder / "retry.log").wait()
 
     def finish(self) -> int:
         """Until nothing is left to do; how many runs it took."""

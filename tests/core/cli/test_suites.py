@@ -65,8 +65,11 @@ def test_a_suite_is_followed_while_it_waits_runs_and_fails(suite, tmp_path):
     assert "process 7, part: 3/9" in text
     assert "2 waiting, 1 running, 0 done, 0 failed" in text
     ledger.write(Entry(job=key, status="failed", attempt=1, driver=ledger.driver, reason="out of memory"))
-    assert "out of memory" in suite("status")
-    assert "1 job that failed will be run again" in suite("retry")
+    text = suite("status")
+    assert "out of memory" in text
+    assert f"failed: toy-brightness on toy, seed 0: {ledger.log(key)}\n" in text
+    assert "0 jobs that failed" in suite("retry", "--job", states["toy-raising on toy, seed 0"]["key"])
+    assert "1 job that failed will be run again" in suite("retry", "--failed")
     assert "3 waiting" in suite("status")
     assert "1 run asked to stop" in suite("cancel")
     ledger.close()
@@ -85,6 +88,23 @@ def test_a_job_whose_driver_is_gone_is_done_where_its_record_is_there_and_waits_
     assert states == [("done", ""), ("waiting", "its driver is gone"), ("waiting", "")]
 
 
+def test_what_adbench_run_has_measured_is_done_though_it_failed_in_the_suite_before(suite, tmp_path):
+    first, second, _ = json.loads(suite("status", "--json"))
+    ledger = Ledger(tmp_path / "cache")
+    for row in (first, second):
+        ledger.write(Entry(job=row["key"], status="failed", attempt=1, driver=ledger.driver, reason="full disk"))
+    command = json.loads(suite("plan", "--quick", "--json"))[0]["command"]
+    assert CliRunner().invoke(app, command[1:]).exit_code == 0
+    assert [row["status"] for row in json.loads(suite("status", "--json"))] == ["done", "failed", "waiting"]
+    other = ["--set", "protocol.resamples=21"]
+    assert [row["status"] for row in json.loads(suite("status", "--json", *other))] == ["waiting"] * 3
+
+
+def test_retry_is_told_which_jobs(suite):
+    assert "--failed for all" in suite("retry", code=2)
+    assert "has none '0123'" in suite("retry", "--job", "0123", code=2)
+
+
 @pytest.mark.slow
 def test_a_suite_is_run_by_processes_and_goes_on(suite, tmp_path):
     text = suite("run", "--workers", "2", code=1)
@@ -94,5 +114,5 @@ def test_a_suite_is_run_by_processes_and_goes_on(suite, tmp_path):
     assert "0 waiting" not in suite("status")
     again = suite("run", code=1)
     assert "3 jobs: 1 done before, 0 run now, 1 failed" in again
-    suite("retry")
+    suite("retry", "--failed")
     assert "1 failed" in suite("run", code=1)

@@ -91,7 +91,7 @@ def test_a_job_goes_on_whoever_ends_it_or_its_driver(tmp_path):
     assert driver.returncode == 1
     assert "CANCELLED" in entries(tmp_path, "failed")[0].reason
 
-    done("suite", "retry", *words[:-2])
+    done("suite", "retry", *words[:-2], "--failed")
     driver = adbench("suite", "run", *words)
     comes_further(tmp_path)
     (job,) = entries(tmp_path, "running")

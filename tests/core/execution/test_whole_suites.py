@@ -46,6 +46,6 @@ def test_a_suite_whose_worker_and_driver_are_killed_ends_with_every_record_right
     until(lambda: [entry.reason for entry in entries(tmp_path, "failed")] == ["killed by SIGKILL"])
     driver.kill()
     driver.communicate()
-    done("suite", "retry", *suite)
+    done("suite", "retry", *suite, "--failed")
     done("suite", "run", *suite, "--workers", 2)
     check(tmp_path, serial)
