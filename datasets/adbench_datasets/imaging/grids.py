@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, label
 
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
@@ -20,6 +20,12 @@ MAX_SHIFT_VOXELS = 0.25
 of voxels for their centres would give 0.5 along each axis."""
 SIZE_TOLERANCE = 1e-3
 """And where voxel sizes differ by at most this fraction."""
+
+BROUGHT = "masks have another grid than their images: they are brought there by the affines"
+BETWEEN = "parts of such masks lie between the centres of the image's voxels: they mark the voxels that they lie in"
+IN_SLICE = np.zeros((3, 3, 3), bool)
+"""Neighbours within an axial slice of a canonical volume."""
+IN_SLICE[..., 1] = True
 
 T = TypeVar("T", bound=np.generic)
 
@@ -72,8 +78,8 @@ def to_source(canonical: NDArray[Any], scan: Scan) -> nib.Nifti1Image:
     return nib.Nifti1Image(values.reshape(scan.source_shape), scan.source_affine, dtype=values.dtype)
 
 
-def place_on(image: Stored, mask: Stored) -> tuple[NDArray[np.float32], bool] | None:
-    """Return the mask in the canonical orientation of the image, and whether it was brought there from another grid.
+def place_on(image: Stored, mask: Stored) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
+    """Return the mask in the canonical orientation of the image, and what is to be said where it had another grid.
 
     The grids agree voxel by voxel as stored, or after each is brought into canonical orientation. A mask of another
     shape is brought to the image by the affines where both files state one. None where none of this is so: a mask of
@@ -81,30 +87,45 @@ def place_on(image: Stored, mask: Stored) -> tuple[NDArray[np.float32], bool] | 
     """
     shape = image.values.shape
     if mask.values.shape == shape and _agree(mask.affine, image.affine, shape):
-        return to_canonical(mask.values, image.affine), False
+        return to_canonical(mask.values, image.affine), ()
     turned, wanted = to_canonical(mask.values, mask.affine), to_canonical(image.values, image.affine).shape
     if turned.shape == wanted:
-        return (turned, False) if _agree(mask.canonical_affine, image.canonical_affine, wanted) else None
-    if not (image.placed and mask.placed):
+        return (turned, ()) if _agree(mask.canonical_affine, image.canonical_affine, wanted) else None
+    touched = _touched(mask, image) if image.placed and mask.placed else None
+    if touched is None:
         return None
-    brought = _sampled(mask, image)
-    return None if brought is None else (to_canonical(brought, image.affine), True)
-
-
-def _sampled(mask: Stored, image: Stored) -> NDArray[np.float32] | None:
-    """The mask at the centres of the image's voxels (nearest neighbour), 0 beyond it.
-
-    None where that would lose a part of it: a mask that sticks out of the image, or of which nothing is left.
-    """
-    marked = np.argwhere(mask.values != 0)
-    if len(marked):
-        inside = apply_affine(np.linalg.inv(image.affine) @ mask.affine, marked)
-        beyond = 0.5 + MAX_SHIFT_VOXELS
-        if not ((inside > -beyond) & (inside < np.array(image.values.shape) - 1 + beyond)).all():
-            return None
     to_mask = np.linalg.inv(mask.affine) @ image.affine
-    placed = affine_transform(mask.values, to_mask, output_shape=image.values.shape, order=0, mode="constant")
-    return None if len(marked) and not placed.any() else np.asarray(placed, np.float32)
+    sampled = affine_transform(mask.values, to_mask, output_shape=shape, order=0, mode="grid-constant")
+    return _whole(to_canonical(sampled, image.affine), to_canonical(touched, image.affine))
+
+
+def _touched(mask: Stored, image: Stored) -> NDArray[np.float32] | None:
+    """On the grid of the image: the value of a marked voxel of the mask whose centre lies in a voxel, else 0.
+
+    None where a part of the mask sticks out of the image.
+    """
+    touched = np.zeros_like(image.values)
+    to_image, last = np.linalg.inv(image.affine) @ mask.affine, np.array(touched.shape) - 1
+    beyond = 0.5 + MAX_SHIFT_VOXELS
+    for k in range(mask.values.shape[2]):  # a slice at a time: a mask may be large
+        x, y = np.nonzero(mask.values[..., k])
+        at = apply_affine(to_image, np.stack([x, y, np.full_like(x, k)], axis=-1))
+        if ((at <= -beyond) | (at >= last + beyond)).any():
+            return None
+        touched[tuple(np.clip(np.rint(at).astype(int), 0, last).T)] = mask.values[x, y, k]
+    return touched
+
+
+def _whole(sampled: NDArray[np.float32], touched: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """A canonical mask sampled at the centres of voxels, with those parts of its slices that lie between them.
+
+    Without them the slices would pass for healthy.
+    """
+    parts, n = label((sampled != 0) | (touched != 0), IN_SLICE)
+    lost = np.ones(n + 1, bool)
+    lost[parts[sampled != 0]] = False
+    between = lost[parts] & (touched != 0)
+    return np.where(between, touched, sampled), (BROUGHT, BETWEEN) if between.any() else (BROUGHT,)
 
 
 def far_apart(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, ...]) -> float:

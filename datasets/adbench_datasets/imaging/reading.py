@@ -139,7 +139,6 @@ def _on_grid(image: Stored, mask: Stored, notes: list[str]) -> NDArray[np.float3
             f"and {image.name} is {image}. "
             "Take the mask that was drawn on this image, or leave out the case.",
         )
-    placed, moved = found
-    if moved:
-        notes.append("masks have another grid than their images: they are brought there by the affines")
+    placed, said = found
+    notes += said
     return placed

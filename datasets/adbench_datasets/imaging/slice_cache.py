@@ -34,8 +34,8 @@ from adbench_datasets.imaging.shards import prepare_all, usable
 from adbench_datasets.imaging.slice_jobs import GROUPS, Job, Make, key_of, writing
 from adbench_datasets.imaging.stacks import assemble
 
-VERSION = 2
-"""Raise it when the layout of the files changes."""
+VERSION = 3
+"""Raise it when the layout of the files changes, or what a mask is read as."""
 
 
 class _DamagedError(Exception):
