@@ -147,9 +147,9 @@ def measure_idle(folders: Folders) -> tuple[float, float]:
 
 
 def _planned(job: Job) -> PlannedJob:
-    part = PartForecast(f"part-{job.seed}", "part", "train", 1, None, None, None, None)
+    part = PartForecast(f"part-{job.seed}", "part", "train", 1, None, None, None, None, None)
     cell = CellForecast(
-        job.method, job.dataset, "0" * 12, job.seed, Path("r.json"), False, [part], {}, None, None, None, ["cpu"]
+        job.method, job.dataset, "0" * 12, job.seed, Path("r.json"), False, [part], {}, None, None, None, None, ["cpu"]
     )
     return PlannedJob(job, job, [cell])
 

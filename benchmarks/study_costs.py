@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument("--tflops", type=float, default=10.0)
     given = parser.parse_args()
     study = Study(given.scans, given.slices, given.seeds, given.side, given.tflops)
-    jobs = json.loads(given.plan.read_text(encoding="utf-8"))
+    jobs = json.loads(given.plan.read_text(encoding="utf-8"))["jobs"]
     total = costs(jobs, study)
     n_jobs = study.seeds * len(jobs)
     print(f"{n_jobs} jobs, {total.parts} parts to train, {study.images:,} slices of {study.side} px a cell")

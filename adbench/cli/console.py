@@ -248,7 +248,9 @@ def show_forecast(cells: Sequence[CellForecast]) -> None:
     times = [part.estimated_s for part in parts.values()] + [cell.estimated_score_s for cell in todo]
     several = cells[0].devices[1:]
     where = f"{' and '.join(cells[0].devices)}, which share the scoring" if several else "this device"
+    disk = [part.disk_bytes for part in parts.values()] + [cell.estimated_disk_bytes for cell in todo]
     say(f"estimated time on {where}: {formats.duration(sum(time or 0.0 for time in times))}")
+    say(f"estimated disk for parts and score maps: {formats.mebibytes(sum(size or 0 for size in disk))}")
     for cell in cells:
         say(f"{cell.method} on {cell.dataset}: {cell.record}")
 

@@ -22,7 +22,7 @@ from adbench.results import formats
 if TYPE_CHECKING:
     from adbench.execution.job import Folders, Job
     from adbench.execution.ledger import Entry, Ledger
-    from adbench.execution.planning import PlannedJob
+    from adbench.execution.planning import Costs, PlannedJob
 
 app = typer.Typer(help="Plan, run and follow the grids of a file.", no_args_is_help=True)
 
@@ -33,6 +33,9 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RESULTS = Path("leaderboards")
+STATES = ("to do", "done", "cannot run")
+MEASURED = ("training", "scoring", "memory", "disk")
+"""Columns of a plan."""
 
 
 @app.command(cls=SeveralCommand)
@@ -43,14 +46,14 @@ def plan(
     data_root: DataRoot = None,
     device: Device = "auto",
     settings: Settings = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Measure nothing: no times and no memory.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure nothing: no times, memory and disk.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a suite takes, what is done, and what cannot be run here and why. Nothing is written."""
     jobs, folders = _jobs(file, settings, out, cache, data_root)
     planned = _planned(jobs, folders, device, measured=not quick)
     if as_json:
-        console.say_json([_as_json(each, folders, device) for each in planned])
+        console.say_json(_as_json(planned, folders, device))
     else:
         _show_plan(planned)
 
@@ -195,44 +198,57 @@ def _summary(planned: Sequence[PlannedJob], ends: dict[str, str], failed: int) -
 
 
 def _show_plan(planned: Sequence[PlannedJob]) -> None:
-    from adbench.execution.planning import all_parts, seconds
+    from adbench.execution.planning import costs, in_all
 
-    known: set[str] = set()
-    table = console.grid("job", "status", "to make", "training", "scoring", "memory", left=3)
-    for each in planned:
-        own = [part for key, part in each.to_make.items() if key not in known]
-        known |= each.to_make.keys()
-        times = [part.estimated_s for part in own if part.estimated_s is not None]
-        table.add_row(
-            each.job.name,
-            each.status,
-            ", ".join(part.kind for part in own) or formats.NONE,
-            formats.duration(sum(times)) if times else formats.NONE,
-            formats.duration(each.scoring_s if each.status == "to do" else None),
-            formats.mebibytes(each.memory_bytes),
-        )
+    each, table = costs(planned), console.grid("job", "status", "to make", *MEASURED, left=3)
+    for job, own in zip(planned, each, strict=True):
+        made = ", ".join(part.kind for part in own.parts) or formats.NONE
+        table.add_row(job.job.name, job.status, made, *_measured(own if job.status == "to do" else None))
+    total = in_all(each)
+    table.add_section()
+    table.add_row("all", "", counted(len(total.parts), "part"), *_measured(total))
     console.out().print(table)
-    for each in planned:
-        if each.reason:
-            console.say(f"cannot run: {each.job.name}: {each.reason}")
-    states = [each.status for each in planned]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("to do", "done", "cannot run"))
-    console.say(f"{counted(len(planned), 'job')}: {counts}; {counted(len(all_parts(planned)), 'part')} to make")
+    for job in planned:
+        if job.reason:
+            console.say(f"cannot run: {job.job.name}: {job.reason}")
+    states = [job.status for job in planned]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES)
+    console.say(f"{counted(len(planned), 'job')}: {counts}; {counted(len(total.parts), 'part')} to make")
     if set(states) <= {"done"}:
         console.say("nothing to do")
-    elif "to do" in states and (total := seconds(planned)) is not None:
-        console.say(f"estimated time, one after another on this device: {formats.duration(total)}")
+    elif total.seconds is not None:
+        console.say(f"estimated time, one after another on this device: {formats.duration(total.seconds)}")
 
 
-def _as_json(planned: PlannedJob, folders: Folders, device: str) -> dict[str, Any]:
-    return {
-        "job": planned.job.name,
-        "status": planned.status,
-        "reason": planned.reason,
-        "make": list(planned.to_make),
-        "command": ["adbench", *planned.own.arguments(folders, device)],
-        "cells": [asdict(cell) for cell in planned.cells],
-    }
+def _measured(costs: Costs | None) -> list[str]:
+    if costs is None:
+        return [formats.NONE] * len(MEASURED)
+    times = [formats.duration(costs.training_s), formats.duration(costs.scoring_s)]
+    return [*times, formats.mebibytes(costs.memory_bytes), formats.mebibytes(costs.disk_bytes)]
+
+
+def _as_json(planned: Sequence[PlannedJob], folders: Folders, device: str) -> dict[str, Any]:
+    """All jobs with what each takes besides those before it, and in all."""
+    from adbench.execution.planning import costs, in_all
+
+    each = costs(planned)
+    states = [job.status for job in planned]
+    jobs = [
+        {
+            "job": job.job.name,
+            "status": job.status,
+            "reason": job.reason,
+            **_costs_as_json(own),
+            "command": ["adbench", *job.own.arguments(folders, device)],
+            "cells": [asdict(cell) for cell in job.cells],
+        }
+        for job, own in zip(planned, each, strict=True)
+    ]
+    return {"total": {**{state: states.count(state) for state in STATES}, **_costs_as_json(in_all(each))}, "jobs": jobs}
+
+
+def _costs_as_json(costs: Costs) -> dict[str, Any]:
+    return {**vars(costs), "parts": [part.key for part in costs.parts], "seconds": costs.seconds}
 
 
 def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Callable[[str], bool]) -> dict[str, str]:

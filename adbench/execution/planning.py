@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -19,6 +20,7 @@ from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.forecast import CellForecast, Known, PartForecast, of_cell
 from adbench.tuning.tuned import settings_for_run
 
+N = TypeVar("N", int, float)
 THERE = ("reuse", "fetch")
 """Statuses of parts that are not made by a run."""
 
@@ -46,17 +48,25 @@ class PlannedJob:
         cells = [cell for cell in self.cells if not cell.record_exists]
         return {part.key: part for cell in cells for part in cell.parts if part.status not in THERE}
 
-    @property
-    def scoring_s(self) -> float | None:
-        """Seconds of network passes over all images; None where that is not known."""
-        return _total(cell.estimated_score_s for cell in self.cells if not cell.record_exists)
+
+@dataclass(frozen=True)
+class Costs:
+    """What a job takes besides those before it in a plan, or all of them; None where that is not known."""
+
+    parts: Sequence[PartForecast]
+    """That are made, each once."""
+    training_s: float | None
+    scoring_s: float | None
+    """Of network passes over all images."""
+    memory_bytes: int | None
+    """Most of one step of training or scoring, as measured; of all jobs that of the greatest."""
+    disk_bytes: int | None
+    """Of parts and score maps, as far as they are known."""
 
     @property
-    def memory_bytes(self) -> int | None:
-        """Most bytes of one step of training or scoring, as measured; None where that is not known."""
-        known = [part.memory_bytes for part in self.to_make.values()]
-        known += [cell.estimated_memory_bytes for cell in self.cells if not cell.record_exists]
-        return max((each for each in known if each is not None), default=None)
+    def seconds(self) -> float | None:
+        """Of training and scoring on this device, one after another."""
+        return _total([self.training_s, self.scoring_s])
 
 
 def plan(
@@ -115,19 +125,48 @@ def _own_settings(job: Job) -> tuple[str, ...]:
     return tuple(own)
 
 
-def all_parts(planned: Iterable[PlannedJob]) -> dict[str, PartForecast]:
-    """Key -> every part that is to be made, once."""
-    return {key: part for each in planned for key, part in each.to_make.items()}
+def costs(planned: Iterable[PlannedJob]) -> list[Costs]:
+    """Of each job; a part that several make counts for the first."""
+    known: set[str] = set()
+    found = []
+    for each in planned:
+        found.append(_costs(each, [part for key, part in each.to_make.items() if key not in known]))
+        known |= each.to_make.keys()
+    return found
 
 
-def seconds(planned: Sequence[PlannedJob]) -> float | None:
-    """Of all jobs one after another on this device, as far as it is known; None where nothing is."""
-    scoring = [each.scoring_s for each in planned if each.status == "to do"]
-    return _total([*scoring, *(part.estimated_s for part in all_parts(planned).values())])
+def _costs(planned: PlannedJob, parts: Sequence[PartForecast]) -> Costs:
+    if planned.reason:
+        return Costs(parts, None, None, None, None)
+    cells = [cell for cell in planned.cells if not cell.record_exists]
+    memory = [part.memory_bytes for part in planned.to_make.values()]
+    disk = [part.disk_bytes for part in parts]
+    return Costs(
+        parts=parts,
+        training_s=_total(part.estimated_s for part in parts),
+        scoring_s=_total(cell.estimated_score_s for cell in cells),
+        memory_bytes=_most([*memory, *(cell.estimated_memory_bytes for cell in cells)]),
+        disk_bytes=_total([*disk, *(cell.estimated_disk_bytes for cell in cells)]),
+    )
 
 
-def _total(values: Iterable[float | None]) -> float | None:
+def in_all(each: Sequence[Costs]) -> Costs:
+    """Of all jobs together, as far as it is known."""
+    return Costs(
+        parts=[part for one in each for part in one.parts],
+        training_s=_total(one.training_s for one in each),
+        scoring_s=_total(one.scoring_s for one in each),
+        memory_bytes=_most(one.memory_bytes for one in each),
+        disk_bytes=_total(one.disk_bytes for one in each),
+    )
+
+
+def _total(values: Iterable[N | None]) -> N | int | None:
     """The sum of those that are known; None where there is something and nothing is known of it."""
     values = list(values)
     known = [value for value in values if value is not None]
     return sum(known) if known or not values else None
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

@@ -6,6 +6,7 @@ FLOPs from PyTorch's counter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from adbench.storage.depot import Depot
 from adbench.storage.spec import canonical_hash
 from adbench.storage.store import ArtifactStore
 from adbench.storage.travel import is_at
+from adbench.training.curve import snapshot_steps
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class PartForecast:
     estimated_s: float | None
     memory_bytes: int | None
     """Most bytes above those in use before, of one training step; without the optimiser's two copies of the weights."""
+    disk_bytes: int | None
+    """Of its weights and their snapshots."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class CellForecast:
     estimated_score_s: float | None
     """Seconds for all images that the run scores, from the network passes alone."""
     estimated_memory_bytes: int | None
+    estimated_disk_bytes: int | None
+    """Of the score maps that are kept; none where another cell has the same ones."""
     devices: list[str]
     """That score side by side; the first trains."""
 
@@ -68,6 +74,7 @@ class _Cost:
     flops: int
     memory_bytes: int
     parameters: int = 0
+    weights_bytes: int = 0
 
 
 Network = tuple[tuple[str, int, str, str], ...]
@@ -111,7 +118,7 @@ def _of_cell(cell: Cell, known: Known) -> CellForecast:
     forward = _forward(cell, known)
     parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
     passes, batch = cell.plan.passes, cell.protocol.batch_size
-    seconds = _scoring_s(cell, forward, known) if forward else None
+    new = known.measured and _scores_are_new(cell, known)
     return CellForecast(
         method=cell.method,
         dataset=cell.data.name,
@@ -122,19 +129,29 @@ def _of_cell(cell: Cell, known: Known) -> CellForecast:
         parts=parts,
         passes=dict(passes),
         flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
-        estimated_score_s=seconds,
+        estimated_score_s=new * _scoring_s(cell, forward) if forward else None,
         estimated_memory_bytes=forward.memory_bytes if forward else None,
+        estimated_disk_bytes=new * _maps_bytes(cell) if known.measured else None,
         devices=[str(device) for device in (cell.device, *cell.beside)],
     )
 
 
-def _scoring_s(cell: Cell, forward: _Cost, known: Known) -> float:
-    """Seconds of all network passes; none where another cell has the same scores."""
+def _scores_are_new(cell: Cell, known: Known) -> bool:
+    """Whether no other cell has the same scores."""
     scores = cell.data.name, cell.scores_hash, cell.options.seed
-    if scores in known.scored:
-        return 0.0
+    new = scores not in known.scored
     known.scored.add(scores)
+    return new
+
+
+def _scoring_s(cell: Cell, forward: _Cost) -> float:
+    """Seconds of all network passes."""
     return forward.seconds * _all_passes(cell) / _gain(cell)
+
+
+def _maps_bytes(cell: Cell) -> int:
+    """Bytes of the float32 score maps, without their medians."""
+    return 4 * sum(_counts(cell)) * math.prod(cell.data.splits.test.images.shape[1:])
 
 
 def _gain(cell: Cell) -> float:
@@ -169,10 +186,13 @@ def _all_passes(cell: Cell) -> int:
 
 
 def _batches(cell: Cell) -> int:
-    """Batches of score maps: test images that count, and validation images for the transferred threshold."""
-    protocol = cell.protocol
-    counts = (len(cell.data.splits.test), min(len(cell.data.reference), protocol.reference_images))
-    return sum(-(-n // protocol.batch_size) for n in counts)
+    """Batches of score maps."""
+    return sum(-(-n // cell.protocol.batch_size) for n in _counts(cell))
+
+
+def _counts(cell: Cell) -> tuple[int, int]:
+    """Images with score maps: test images that count, and validation images for the transferred threshold."""
+    return len(cell.data.splits.test), min(len(cell.data.reference), cell.protocol.reference_images)
 
 
 def _network(parts: Sequence[PartPlan]) -> Network:
@@ -184,14 +204,17 @@ def _of_part(index: int, forward: _Cost | None, cell: Cell, known: Known) -> Par
     part = cell.plan.parts[index]
     key = part.spec.key
     if key not in known.parts:
-        parameters, step, memory = None, forward, None
+        parameters, step, memory, disk = None, forward, None, None
         if part.build and known.measured:
             step = _step(cell.plan.parts[: index + 1], cell, known)
             parameters, memory = step.parameters, step.memory_bytes
+            disk = step.weights_bytes * (1 + len(snapshot_steps(part.steps)))
         status = _status(part, cell, cell.store())
         flops = step.flops * part.steps if step else None
         seconds = 0.0 if status in ("reuse", "fetch") else step.seconds * part.steps if step else None
-        known.parts[key] = PartForecast(key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory)
+        known.parts[key] = PartForecast(
+            key, part.spec.kind, status, part.steps, parameters, flops, seconds, memory, disk
+        )
     return known.parts[key]
 
 
@@ -200,7 +223,9 @@ def _step(parts: Sequence[PartPlan], cell: Cell, known: Known) -> _Cost:
     network, build = _network(parts), parts[-1].build
     if network not in known.steps and build:
         module, run = build()
-        known.steps[network] = replace(_cost(run, cell), parameters=sum(p.numel() for p in module.parameters()))
+        parameters = sum(each.numel() for each in module.parameters())
+        weights = sum(each.nbytes for each in module.state_dict().values())
+        known.steps[network] = replace(_cost(run, cell), parameters=parameters, weights_bytes=weights)
     return known.steps[network]
 
 

@@ -25,6 +25,7 @@ class PartForecast:
     flops: int | None = None
     estimated_s: float | None = 60.0
     memory_bytes: int | None = 2**20
+    disk_bytes: int | None = 2**24
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class CellForecast:
     flops_per_100: int | None = 10**12
     estimated_score_s: float | None = 20.0
     estimated_memory_bytes: int | None = 2**30
+    estimated_disk_bytes: int | None = 2**20
 
 
 class FakeHarness(ModuleType):

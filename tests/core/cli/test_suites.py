@@ -47,9 +47,21 @@ def test_the_plan_says_what_is_to_do_what_cannot_run_and_the_commands(suite):
     text = suite("plan", "--quick")
     assert "3 jobs: 2 to do, 0 done, 1 cannot run" in text
     assert "cannot run: toy-trained on toy-ct, trained on toy, seed 0: " in text
-    rows = json.loads(suite("plan", "--quick", "--json"))
+    plan = json.loads(suite("plan", "--quick", "--json"))
+    rows, total = plan["jobs"], plan["total"]
     assert [row["status"] for row in rows] == ["to do", "to do", "cannot run"]
+    assert (total["to do"], total["parts"], total["disk_bytes"]) == (2, [], None)
     assert rows[0]["command"][:4] == ["adbench", "run", "--method", "toy-brightness"]
+
+
+def test_the_plan_says_what_each_job_and_all_together_take(suite):
+    rows = [line.split() for line in suite("plan").splitlines()]
+    sizes = {row[0]: row[-2:] for row in rows if row and row[-1:] == ["MiB"]}
+    assert sizes.keys() == {"toy-brightness", "toy-raising", "all"}
+    plan = json.loads(suite("plan", "--json"))
+    each = [job["disk_bytes"] for job in plan["jobs"]]
+    assert plan["total"]["disk_bytes"] == each[0] + each[1] > 0
+    assert each[2] is None
 
 
 def test_a_suite_is_followed_while_it_waits_runs_and_fails(suite, tmp_path):
@@ -79,7 +91,7 @@ def test_a_suite_is_followed_while_it_waits_runs_and_fails(suite, tmp_path):
 def test_a_job_whose_driver_is_gone_is_done_where_its_record_is_there_and_waits_otherwise(suite, tmp_path):
     ledger = Ledger(tmp_path / "cache")
     ledger.beat()
-    for row in json.loads(suite("plan", "--quick", "--json"))[:1]:
+    for row in json.loads(suite("plan", "--quick", "--json"))["jobs"][:1]:
         assert CliRunner().invoke(app, row["command"][1:]).exit_code == 0
     for row in json.loads(suite("status", "--json"))[:2]:
         ledger.write(Entry(job=row["key"], status="running", attempt=1, driver=ledger.driver))
@@ -93,7 +105,7 @@ def test_what_adbench_run_has_measured_is_done_though_it_failed_in_the_suite_bef
     ledger = Ledger(tmp_path / "cache")
     for row in (first, second):
         ledger.write(Entry(job=row["key"], status="failed", attempt=1, driver=ledger.driver, reason="full disk"))
-    command = json.loads(suite("plan", "--quick", "--json"))[0]["command"]
+    command = json.loads(suite("plan", "--quick", "--json"))["jobs"][0]["command"]
     assert CliRunner().invoke(app, command[1:]).exit_code == 0
     assert [row["status"] for row in json.loads(suite("status", "--json"))] == ["done", "failed", "waiting"]
     other = ["--set", "protocol.resamples=21"]

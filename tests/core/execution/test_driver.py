@@ -63,8 +63,8 @@ def _at_once(monkeypatch):
 
 def planned(method: str, *parts: str, done: bool = False, reason: str = "") -> PlannedJob:
     job = Job(method, "toy", 0, "smoke")
-    made = [PartForecast(key, "part", "train", 1, None, None, None, None) for key in parts]
-    cell = CellForecast(method, "toy", "0" * 12, 0, Path("r.json"), done, made, {}, None, None, None, ["cpu"])
+    made = [PartForecast(key, "part", "train", 1, None, None, None, None, None) for key in parts]
+    cell = CellForecast(method, "toy", "0" * 12, 0, Path("r.json"), done, made, {}, None, None, None, None, ["cpu"])
     return PlannedJob(job, job, [] if reason else [cell], reason)
 
 

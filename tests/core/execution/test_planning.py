@@ -10,7 +10,7 @@ import toys
 
 from adbench.config.options import Silent
 from adbench.execution.job import Folders, Job
-from adbench.execution.planning import PlannedJob, all_parts, plan, seconds
+from adbench.execution.planning import PlannedJob, costs, in_all, plan
 from adbench.protocol import harness
 
 QUICK = ("protocol.resamples=20", "protocol.timing_slices=2", "protocol.timing_budget_s=0.01")
@@ -61,7 +61,9 @@ def test_a_setting_of_a_grid_reaches_those_that_have_it(tmp_path):
 
 def test_a_part_that_two_jobs_share_counts_once(tmp_path):
     jobs = planned(tmp_path, job("toy-trained"), job("toy-twin"))
-    assert len(all_parts(jobs)) == len({key for each in jobs for key in each.to_make})
+    first, second = costs(jobs)
+    assert (len(first.parts), second.parts) == (1, [])
+    assert in_all([first, second]).parts == first.parts
 
 
 def test_another_seed_costs_what_the_first_one_was_measured_to_cost(tmp_path):
@@ -72,5 +74,23 @@ def test_another_seed_costs_what_the_first_one_was_measured_to_cost(tmp_path):
     (a,), (b,) = first.to_make.values(), second.to_make.values()
     assert a.key != b.key
     assert (a.estimated_s, a.parameters, a.flops) == (b.estimated_s, b.parameters, b.flops)
-    assert seconds([first, second]) >= 2 * a.estimated_s > 0
-    assert seconds(planned(tmp_path, jobs[0])) is None, "nothing was measured"
+    each = costs([first, second])
+    total = in_all(each)
+    assert total.seconds == sum(one.seconds for one in each) >= 2 * a.estimated_s > 0
+    assert total.memory_bytes == each[0].memory_bytes == each[1].memory_bytes > 0
+    assert in_all(costs(planned(tmp_path, jobs[0]))).seconds is None, "nothing was measured"
+
+
+def test_parts_and_score_maps_take_the_disk_that_was_planned(tmp_path):
+    small = ("vqvae.channels=8", "vqvae.codes=8", "vqvae.steps=200", "vqvae.batch_size=1")
+    job = Job("vqvae-residual", "phantom", 0, "smoke", settings=(*small, "data.n_train=8", "data.n_test=8", *QUICK))
+    (own,) = costs(planned(tmp_path, job, measured=True))
+    folders = Folders(tmp_path / "out", tmp_path / "cache")
+    harness.run([job.method], job.dataset, job.options(folders, "cpu"), Silent())
+    assert own.disk_bytes == pytest.approx(disk(folders.cache), rel=0.05)
+    done = in_all(costs(planned(tmp_path, job, measured=True)))
+    assert done.disk_bytes == done.seconds == 0
+
+
+def disk(cache: Path) -> int:
+    return sum(path.stat().st_size for path in (cache / "artifacts").rglob("*.safetensors"))
