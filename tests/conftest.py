@@ -3,7 +3,10 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy start
 os.environ["OPENBLAS_CORETYPE"] = "Haswell"  # by which the published scans were resampled: others round otherwise
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -63,8 +63,3 @@ class SearchSpace:
 
     inference: Mapping[str, Domain] = field(default_factory=dict)
     training: Mapping[str, Domain] = field(default_factory=dict)
-
-    def distributions(self, training: bool = False) -> dict[str, Any]:
-        """Return field -> Optuna distribution, of the inference tier or (`training`) of both."""
-        domains = {**self.inference, **(self.training if training else {})}
-        return {name: domain.distribution() for name, domain in domains.items()}

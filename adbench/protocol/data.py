@@ -179,11 +179,12 @@ def load_untested(source: ConfiguredDataset) -> Data:
     """
     try:
         return _own(source)
-    except DataError:
+    except DataError as error:
         with naming(source):
             train, validation = source.dataset.load_healthy()
             splits = Splits(train, validation, validation.take(slice(0, 0)))
             splits.check(tested=False)
+        source.dataset.runtime.notify(f"{source.name}: its healthy images alone are used ({error})")
         return Data(source.plugin, source.dataset, splits)
 
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from adbench.contracts.dataset import SEEN_IN_IMAGES
 from adbench.contracts.registry import load_dataset, load_detector
-from adbench.errors import PluginError, UnknownPluginError
+from adbench.errors import PluginError, RecordError, UnknownPluginError
 from adbench.protocol.protocol import MeasurementProtocol
-from adbench.results.record import DatasetRecord, Record, TrainedOnRecord
+from adbench.results.record import PROTOCOL_VERSION, Record
 from adbench.storage.spec import canonical_hash, changed_fields
 
 
@@ -65,24 +65,26 @@ def hash_of(record: Record) -> str | None:
     """The config hash that the content of a record gives; None where its method or data are not installed here.
 
     The settings are read by the classes that are: of another version of them they may no longer be valid, which is
-    None too.
+    None too. Raises RecordError where they are not, though the versions are the same.
     """
-    of, trained_on = record.detector, record.dataset.train_on
+    of, sets = record.detector, [each for each in (record.dataset, record.dataset.train_on) if each]
     try:
-        return config_hash(
-            of.name,
-            of.code_version,
-            load_detector(of.name).cls.Config.model_validate(of.config),
-            _dataset(record.dataset),
-            MeasurementProtocol.model_validate(record.protocol),
-            of.part_versions,
-            _dataset(trained_on) if trained_on else None,
-            record.tuning,
-        )
-    except (UnknownPluginError, PluginError, ValidationError, KeyError):
+        method, *classes = load_detector(of.name).cls, *(load_dataset(each.found_as).cls for each in sets)
+    except (UnknownPluginError, PluginError):
         return None
-
-
-def _dataset(of: DatasetRecord | TrainedOnRecord) -> DatasetIdentity:
-    config = load_dataset(of.found_as).cls.Config.model_validate(of.config)
-    return DatasetIdentity(of.name, of.version, config, of.fingerprint)
+    try:
+        config = method.Config.model_validate(of.config)
+        tested, *others = (
+            DatasetIdentity(each.name, each.version, cls.Config.model_validate(each.config), each.fingerprint)
+            for each, cls in zip(sets, classes, strict=True)
+        )
+        protocol = MeasurementProtocol.model_validate(record.protocol)
+        train_on, parts = next(iter(others), None), of.part_versions
+        return config_hash(of.name, of.code_version, config, tested, protocol, parts, train_on, record.tuning)
+    except (ValidationError, KeyError) as error:
+        said = [of.code_version, *(each.version for each in sets), record.protocol.get("version")]
+        if said != [method.info.version, *(cls.info.version for cls in classes), PROTOCOL_VERSION]:
+            return None
+        raise RecordError(
+            f"has settings that the code of the same versions does not take ({' '.join(str(error).split())})"
+        ) from error

@@ -36,7 +36,7 @@ UNPROVED = (
     "times, processor minutes, environments and dates: nobody can tell from files",
     "image-level metrics, lesion F1, false components and FROC: their counts are not kept",
     "that settings are those of the preset that is named: any may have been given by hand",
-    "published values on datasets that are not installed here",
+    "config hashes and published values of methods and datasets that are not installed here, or of other versions",
     "that hashes are those of the images, and scores those of the method: run the cell again",
 )
 """What no file proves."""
@@ -101,27 +101,28 @@ def _faults(record: Record, path: Path, out: Path) -> Iterator[str]:
     if out / record.path != path:
         yield f"says that it belongs at {record.path}: a copied or renamed record"
         return
-    found = hash_of(record)
-    if found is not None and found != record.config_hash:
-        yield f"has settings, versions or data of the config hash {found}, not {record.config_hash}"
-    yield from _reported(record)
-    if record.status != "ok" or record.measurement is None:
-        return
-    measured = record.measurement
-    checks = (
-        partial(_counts, record, path),
-        partial(_manifest, record, out),
-        partial(_subjects, record, path),
-        partial(_picture, path),
-        partial(_strata, record, measured),
-        partial(_image_level, record),
-        partial(_thresholds, measured),
-    )
+    checks = [partial(_config_hash, record), partial(_reported, record)]
+    if record.status == "ok" and record.measurement is not None:
+        checks += [
+            partial(_counts, record, path),
+            partial(_manifest, record, out),
+            partial(_subjects, record, path),
+            partial(_picture, path),
+            partial(_strata, record, record.measurement),
+            partial(_image_level, record),
+            partial(_thresholds, record.measurement),
+        ]
     for check in checks:
         try:
             yield from check()
         except RecordError as error:
             yield str(error)
+
+
+def _config_hash(record: Record) -> Iterator[str]:
+    given = hash_of(record)
+    if given is not None and given != record.config_hash:
+        yield f"has settings, versions or data of the config hash {given}, not {record.config_hash}"
 
 
 def _reported(record: Record) -> Iterator[str]:

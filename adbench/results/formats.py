@@ -71,6 +71,13 @@ def mebibytes(value: float | None) -> str:
     return NONE if value is None else f"{value / 2**20:.0f} MiB"
 
 
+def size_range(start: float, end: float | None) -> str:
+    """`0.1 to 0.5 %`, of fractions; without an end `from 0.5 %`."""
+    if end is None or is_missing(end):
+        return f"from {100 * start:g} %"
+    return f"{100 * start:g} to {100 * end:g} %" if start else f"below {100 * end:g} %"
+
+
 def counts(values: Mapping[str, int]) -> str:
     """`unet 50, decoder 2`."""
     return ", ".join(f"{name} {n}" for name, n in values.items()) or NONE

@@ -166,10 +166,16 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def subjects(facts: Mapping[str, Any]) -> int:
+def subjects(row: Mapping[str, Any]) -> int:
     """Of the test set."""
-    n: int = json.loads(facts["subjects"]).get("test", 0)
+    n: int = json.loads(row["subjects"]).get("test", 0)
     return n
+
+
+def tested_on(row: Mapping[str, Any]) -> str:
+    """`200 test images of 40 subjects`."""
+    images = json.loads(row["images"]).get("test", 0)
+    return f"{counted(images, 'test image')} of {counted(subjects(row), 'subject')}"
 
 
 def _few(facts: Mapping[str, Any]) -> str:

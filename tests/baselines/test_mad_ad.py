@@ -24,7 +24,7 @@ def latents(n: int = 8, key: int = 0) -> Tensor:
     return torch.randn(n, 4, 16, 16, generator=stream("latents", key))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(height=st.integers(2, 40), width=st.integers(2, 40), key=st.integers(0, 1000))
 def test_masks_are_of_patches_of_one_size_up_to_a_quarter_of_a_side(height, width, key):
     masks = random_patches(3, (height, width), 0.4, stream("patches", key))

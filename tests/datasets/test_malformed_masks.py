@@ -67,7 +67,7 @@ def test_chosen_values_are_lesion_and_others_are_ignored(tmp_path: Path) -> None
     assert any("no metric counts those" in text for text in said)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(quality=st.integers(60, 100))
 def test_a_mask_damaged_by_jpeg_is_thresholded_and_that_is_said(
     tmp_path_factory: pytest.TempPathFactory, quality: int

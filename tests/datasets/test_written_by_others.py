@@ -31,8 +31,8 @@ from adbench.errors import DataError
 Y, X = np.mgrid[:64, :64]
 BLOB = (Y - 40) ** 2 + (X - 22) ** 2 < 25
 HEAD = (Y - 32) ** 2 + (X - 32) ** 2 < 600
-few = settings(max_examples=20, deadline=None)
-many = settings(max_examples=200, deadline=None)
+few = settings(max_examples=20)
+many = settings(max_examples=200)
 
 
 def picture(i: int, lesion: bool) -> np.ndarray:
@@ -191,7 +191,7 @@ def read(root: Path, image: Path, mask: Path, **labels: Any) -> Scan:
     return read_case(Case("s", FileRef(image), FileRef(mask), labels=chosen_labels(None), **labels), root)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     dtype=st.sampled_from(DTYPES),
     mask_dtype=st.sampled_from(DTYPES),
@@ -347,7 +347,7 @@ def test_a_table_means_the_same_however_a_program_writes_it(blank_lines: int, ma
     assert [found_px(split, subject) for subject in ("d, e", "Zoé")] == [BLOB.sum()] * 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     content=st.one_of(
         st.binary(max_size=200),

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
 from adbench.results.card import DatasetCard
@@ -25,7 +24,7 @@ from adbench.results.pages.matrix import matrix
 from adbench.results.pages.published import published
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.standing import PRIMARY, Values
-from adbench.results.summary import Summary, summary
+from adbench.results.summary import Summary, summary, tested_on
 from adbench.results.variants import Variant, image_size, trained_on, variants
 
 INDEX, GLOSSARY = Path("README.md"), Path("GLOSSARY.md")
@@ -131,7 +130,6 @@ def _first(variant: Variant, shown: Summary, name: str, extras: Extras) -> Itera
 
 def _data(facts: Mapping[str, Any]) -> str:
     """`200 test images of 200 subjects, 64 x 64 pixels, trained on its own healthy images; 4.6 % ... are lesion.`"""
-    tested, subjects = (json.loads(facts[key]).get("test", 0) for key in ("images", "subjects"))
     lesions = (
         ""
         if pd.isna(facts["prevalence"])
@@ -139,8 +137,7 @@ def _data(facts: Mapping[str, Any]) -> str:
     )
     rule = json.loads(facts["protocol"])
     maps = f"; maps smoothed by a median of {rule['median_px']} pixels" if rule.get("postprocess") == "median" else ""
-    images = f"{counted(tested, 'test image')} of {counted(subjects, 'subject')}"
-    return f"{images}, {image_size(facts)} pixels, {trained_on(facts)}{lesions}{maps}."
+    return f"{tested_on(facts)}, {image_size(facts)} pixels, {trained_on(facts)}{lesions}{maps}."
 
 
 def _of_first(variant: Variant, shown: Summary, lesions: pd.DataFrame) -> Iterator[Details]:

@@ -129,7 +129,7 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str
     rows = rows[rows["record"].isin(wide.index)]
     cells = _run(names)
     for start in starts:
-        size = _size(start, strata.loc[strata["from_fraction"] == start, "to_fraction"].iloc[0])
+        size = formats.size_range(start, strata.loc[strata["from_fraction"] == start, "to_fraction"].iloc[0])
         for name in STRATUM_FRACTIONS:
             columns = wide[[(name, start), (f"{name}_low", start), (f"{name}_high", start)]]
             texts = {record: formats.interval(*values) for record, *values in columns.itertuples(name=None)}
@@ -140,14 +140,11 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str
 def lesion_counts(strata: pd.DataFrame) -> str:
     """`Lesions: below 0.1 %: 12 (30 pixels), 0.1 to 0.5 %: 3 (40 pixels).`, of rows that measured the same pixels."""
     first = strata.drop_duplicates("from_fraction").sort_values("from_fraction")
-    sizes = [f"{_size(s.from_fraction, s.to_fraction)}: {s.lesions} ({s.pixels} pixels)" for s in first.itertuples()]
+    sizes = [
+        f"{formats.size_range(s.from_fraction, s.to_fraction)}: {s.lesions} ({s.pixels} pixels)"
+        for s in first.itertuples()
+    ]
     return f"Lesions: {', '.join(sizes)}." if sizes else ""
-
-
-def _size(start: float, end: float) -> str:
-    if pd.isna(end):
-        return f"from {100 * start:g} %"
-    return f"{100 * start:g} to {100 * end:g} %" if start else f"below {100 * end:g} %"
 
 
 def reported(values: Sequence[Reported]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 
 from adbench.metrics.curve import Curve
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.points import POINTS
 from adbench.metrics.strata import STRATUM_FRACTIONS
+from adbench.results import formats
 from adbench.results.record import Record
 from adbench.results.report.limits import CURVE_POINTS
 
@@ -61,7 +60,7 @@ def sizes(label: str, record: Record) -> Points:
     """Lesion recall and sensitivity by size of lesion, with intervals, at each operating point."""
     found: Points = []
     for stratum in record.measurement.strata if record.measurement else []:
-        size = size_title(stratum.from_fraction, stratum.to_fraction)
+        size = formats.size_range(stratum.from_fraction, stratum.to_fraction)
         for key in stratum.lesion_recall:
             for name in STRATUM_FRACTIONS:
                 estimate = getattr(stratum, name)[key]
@@ -71,14 +70,3 @@ def sizes(label: str, record: Record) -> Points:
                 place = {"size": f"{size} ({stratum.lesions})", "from": stratum.from_fraction}
                 found.append({"method": label, "point": key, "measure": name, **place, **values})
     return found
-
-
-def size_title(start: float, end: float | None) -> str:
-    """`0.1 to 0.5 %`."""
-    if end is None:
-        return f"from {100 * start:g} %"
-    return f"{100 * start:g} to {100 * end:g} %" if start else f"below {100 * end:g} %"
-
-
-POINT_TITLES: Mapping[str, str] = {point.key: f"at {point.title}" for point in POINTS}
-"""Key of an operating point -> its title in a list of choices."""

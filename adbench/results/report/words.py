@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +14,9 @@ from adbench.metrics.chance import ALPHA
 from adbench.results import formats
 from adbench.results.report.differences import Paired
 from adbench.results.standing import PRIMARY
+from adbench.results.summary import FEW, subjects, tested_on
 
 TITLE = METRICS[PRIMARY].title
-FEW = 5
-"""Subjects below which a set says that it is small."""
 
 
 def p_text(p: float) -> str:
@@ -33,7 +31,7 @@ def best(rows: pd.DataFrame) -> Markup:
         f"{METRICS[key].title} {formats.interval(row[key], row[f'{key}_low'], row[f'{key}_high'], row[f'{key}_sd'])}"
         for key in (PRIMARY, "best_dice")
     )
-    place = "comes first" if json.loads(row["subjects"]).get("test", 0) < FEW else "is best"
+    place = "comes first" if subjects(row) < FEW else "is best"
     return Markup("<strong>{}</strong> {}: {}.").format(row["label"], place, values)
 
 
@@ -61,7 +59,7 @@ def _why_not(rows: pd.DataFrame) -> str:
     """Why there are no pairs."""
     if len(rows) < 2:
         return "there is one alone"
-    if json.loads(rows.iloc[0]["subjects"]).get("test", 0) == 1:
+    if subjects(rows.iloc[0]) == 1:
         return "there is one test subject alone"
     return "fewer than two subjects have lesions, or numbers by subject are missing"
 
@@ -122,11 +120,10 @@ def tiles(rows: pd.DataFrame, pairs: Paired | None, times: pd.DataFrame, device:
 
 def stands_on(row: pd.Series, pairs: Paired | None) -> str:
     """The test set, in a sentence or two."""
-    images, subjects = (json.loads(row[key]).get("test", 0) for key in ("images", "subjects"))
-    text = f"{counted(images, 'test image')} of {counted(subjects, 'subject')}"
+    text = tested_on(row)
     if pairs:
         text += f", {pairs.subjects} of them with lesions"
-    small = " That is very few: take every number as an example." if subjects < FEW else ""
+    small = " That is very few: take every number as an example." if subjects(row) < FEW else ""
     share = row["prevalence"]
     return f"{text}; {100 * share:.2f} % of the pixels that count are lesion.{small}" if share else f"{text}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from adbench_baselines.synthetic.patches import blended, foreign, shapes, shifted, squares
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -21,7 +21,6 @@ def test_every_image_of_a_batch_is_another_s_partner_and_none_its_own():
     assert all(partner != own for own, partner in enumerate(partners))
 
 
-@settings(deadline=None)
 @given(weight=st.floats(0, 1))
 def test_a_blend_lies_between_both_images(weight):
     a, b = torch.rand(2, 3, 1, 4, 4, generator=stream("pair", 0))

@@ -6,14 +6,13 @@ import json
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adbench.config.settings import Settings, check_known, keys, parse_settings, resolve
 from adbench.errors import ConfigError
 
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no error."""
 
 
@@ -84,7 +83,6 @@ def at(config: BaseModel, key: str) -> object:
 
 
 @given(layers=st.lists(LAYER, max_size=4))
-@RELAXED
 def test_the_last_layer_that_names_a_key_decides_and_defaults_hold_for_the_rest(layers):
     config, defaults = resolve(Outer, layers, "m"), Outer(vqvae=Inner())
     for key in ("factor", "unet.steps", "vqvae.steps", "unet.deep.rate", "maybe"):
@@ -95,14 +93,12 @@ def test_the_last_layer_that_names_a_key_decides_and_defaults_hold_for_the_rest(
 
 
 @given(layers=st.lists(st.tuples(LAYER, st.booleans()), max_size=4))
-@RELAXED
 def test_dotted_keys_and_nested_mappings_are_the_same(layers):
     mixed = [nested(layer) if as_mapping else layer for layer, as_mapping in layers]
     assert resolve(Outer, mixed, "m") == resolve(Outer, [layer for layer, _ in layers], "m")
 
 
 @given(layers=st.lists(LAYER, max_size=3))
-@RELAXED
 def test_layers_are_left_as_they_are(layers):
     before = json.dumps([nested(layer) for layer in layers])
     given_layers = [nested(layer) for layer in layers]
@@ -111,7 +107,6 @@ def test_layers_are_left_as_they_are(layers):
 
 
 @given(st.dictionaries(st.sampled_from(["a", "data.b", "protocol.c", "d.e"]), VALUES))
-@RELAXED
 def test_values_are_read_as_json_and_go_to_their_receiver(given_values):
     parsed = parse_settings([f"{key}={json.dumps(value)}" for key, value in given_values.items()])
     together = {**parsed.detector, **{f"data.{k}": v for k, v in parsed.data.items()}}

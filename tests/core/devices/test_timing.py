@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,7 +27,6 @@ from adbench.devices.times import BUSY, Timing
 from adbench.devices.timing import measure
 
 CPU = torch.device("cpu")
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no error."""
 
 
@@ -99,7 +98,6 @@ def test_slow_calls_get_five_repeats_at_the_least_and_quick_ones_enough_to_tell_
 
 
 @given(call=st.floats(0, 1e5), budget=st.floats(0.01, 1e4), repeats=st.integers(5, 50))
-@RELAXED
 def test_repeats_are_at_least_five_and_keep_within_the_budget_otherwise(call, budget, repeats):
     n = Rules(repeats, budget).number(call)
     assert 5 <= n <= 1000

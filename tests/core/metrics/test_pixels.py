@@ -32,7 +32,7 @@ def few_bins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @several_scores
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6))
 def test_best_dice_is_that_of_brute_force(shape: str, seed: int) -> None:
     maps = make_maps(shape, seed)
@@ -114,7 +114,7 @@ def test_merging_is_adding_everything() -> None:
         left.merge(fill(maps[:1]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(order=st.permutations(range(8)))
 def test_the_order_of_adding_does_not_matter(order: list[int]) -> None:
     maps = make_maps("signed", 1) + make_maps("zeros of both signs", 2)

@@ -79,19 +79,19 @@ def measured(of: Evidence) -> tuple[dict[str, Estimate], dict[str, Bounded], dic
 
 
 @pytest.mark.parametrize("name", MAPS)
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 9), values=st.sampled_from([3, 40, 4096]))
 def test_metrics_intervals_and_masks_are_unchanged_by_a_strictly_increasing_map(name: str, seed: int, values: int):
     assert measured(evidence(MAPS[name], seed, values)) == as_they_are(seed, values)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 9), scale=st.floats(1e-6, 1e6), shift=st.floats(-1000, 1000))
 def test_so_they_are_by_any_scale_and_shift(seed: int, scale: float, shift: float):
     assert measured(evidence(lambda s: scale * s + shift, seed, 256)) == as_they_are(seed, 256)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 9), values=st.sampled_from([1, 3, 1024]))
 def test_intervals_of_fractions_lie_between_nothing_and_one(seed: int, values: int):
     of = evidence(unchanged, seed, values)

@@ -27,7 +27,7 @@ def by_hand(maps: list[Maps], rate: float) -> tuple[float, float]:
 
 
 @several_scores
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), rate=st.floats(0, 1))
 def test_a_threshold_is_the_smallest_observed_score_with_at_most_the_rate_above_it(shape, seed, rate):
     maps = make_maps(shape, seed, subjects=3) + make_maps(shape, seed + 1, subjects=1, pixels=40)  # unequal subjects

@@ -18,7 +18,7 @@ MASKS = arrays(bool, SHAPE, elements=st.booleans())
 SPARSE = arrays(bool, SHAPE, elements=st.integers(0, 7).map(lambda n: n == 0))
 TURNED = np.array([[0.0, -1.5, 0, 7], [0.9, 0, 0, -3], [0, 0, 3.0, 1], [0, 0, 0, 1]])
 """Axes swapped and flipped, voxels of 0.9 x 1.5 x 3 mm."""
-RELAXED = settings(deadline=None, max_examples=60)
+RELAXED = settings(max_examples=60)
 
 
 def voxels(mask) -> set[tuple[int, ...]]:

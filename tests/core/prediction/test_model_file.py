@@ -125,7 +125,7 @@ def test_a_whole_network_of_another_shape_is_refused_though_its_card_agrees(trai
         load_model(path, "cpu", "float32")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_no_flipped_bit_gives_another_model_in_silence(at, bit, trained, tmp_path):
     data = bytearray(trained.path.read_bytes())

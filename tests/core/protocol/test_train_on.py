@@ -59,6 +59,19 @@ def test_training_on_the_tested_set_itself_is_the_run_without(tmp_path):
     assert cell(tmp_path, "toy").data.train_on is None
 
 
+def test_a_set_whose_test_images_cannot_be_had_trains_and_says_why(tmp_path, monkeypatch):
+    def fail(self):
+        raise DataError("its masks are missing.")
+
+    train, validation = toys.ToyData(toys.ToyConfig()).load_healthy()
+    monkeypatch.setattr(toys.ToyData, "load", fail)
+    monkeypatch.setattr(toys.ToyData, "load_healthy", lambda self: (train, validation))
+    diary = toys.Diary()
+    (built,) = build_cells(["toy-trained"], "toy", options(tmp_path, train_on=None), diary, tested=False)
+    assert len(built.data.splits.test) == 0
+    assert "toy: its healthy images alone are used (toy: its masks are missing.)" in diary.text
+
+
 def test_images_come_from_the_two_sets(tmp_path):
     splits = cell(tmp_path, "toy-sick").data.splits
     train, validation = toys.ToyData(toys.ToyConfig()).load_healthy()

@@ -131,6 +131,9 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
     "a metric at an operating point": (set_metric("lesion_recall_5pct", by=-0.1), "lesions by size give"),
     "the prevalence": (edit_record(lambda r: r["dataset"].update(prevalence=0.5)), "prevalence of 0.5"),
     "a setting": (edit_record(lambda r: r["protocol"].update(reference_images=77)), "config hash"),
+    "a setting that there is not": (edit_record(lambda r: r["detector"]["config"].update(none=1)), "does not take"),
+    "a value that cannot be": (edit_record(lambda r: r["dataset"]["config"].update(size="x")), "does not take"),
+    "a study without a name": (edit_record(lambda r: r.update(tuning={"trial": 1})), "does not take"),
     "the version of the method": (edit_record(lambda r: r["detector"].update(code_version="99")), "config hash"),
     "the fingerprint": (edit_record(lambda r: r["dataset"].update(fingerprint="f" * 16)), "config hash"),
     "the config hash": (move_config_hash, "config hash"),
@@ -183,6 +186,12 @@ def test_the_hash_of_a_record_is_that_of_its_cell(out):
 def test_a_record_of_a_method_that_is_not_installed_is_checked_but_for_its_hash(out, monkeypatch):
     monkeypatch.setattr("adbench.protocol.verifying.hash_of", lambda record: None)
     assert verify(out) == (2, [])
+
+
+def test_settings_that_another_version_took_are_no_fault(out):
+    changed = lambda r: r["detector"].update(code_version="99", config={"none": 1})  # noqa: E731
+    edit_record(changed)(out)
+    assert hash_of(read_record(record(out))) is None
 
 
 def test_published_values_that_the_dataset_knows_of_the_method_pass(out, monkeypatch):

@@ -43,7 +43,7 @@ def within(array: np.ndarray, low: tuple[int, int]) -> np.ndarray:
 borders = st.tuples(st.integers(0, 40), st.integers(0, 40))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(low=borders, high=borders, lesion=st.sampled_from([None, 20.0, 230.0]), air=st.sampled_from([0.0, 4.0]))
 def test_padding_with_air_changes_nothing_inside(
     low: tuple[int, int], high: tuple[int, int], lesion: float | None, air: float
@@ -55,7 +55,7 @@ def test_padding_with_air_changes_nothing_inside(
     assert within(region, low)[HEAD].mean() > 0.999
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(low=borders, high=borders, noise=st.sampled_from([2.0, 5.0]), lesion=st.sampled_from([None, 230.0]))
 def test_a_head_in_noisy_air_is_found_within_any_black_border(
     low: tuple[int, int], high: tuple[int, int], noise: float, lesion: float | None
@@ -77,7 +77,7 @@ def test_specks_of_noise_in_black_air_are_not_the_head() -> None:
     assert region_of(scan(image), "mri").sum() < 1.08 * HEAD.sum()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(low=borders, high=borders, padding=st.sampled_from([-1000.0, -2000.0, -3024.0]))
 def test_ct_is_found_in_air_or_padding_of_any_width(
     low: tuple[int, int], high: tuple[int, int], padding: float

@@ -60,7 +60,7 @@ def oblique(angle: float) -> np.ndarray:
     return affine
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     axes=st.sampled_from(ORIENTATIONS),
     angle=st.floats(-0.5, 0.5),
@@ -103,7 +103,7 @@ def test_all_48_orientations_give_the_same_slices(tmp_path: Path) -> None:
         assert other.hashes == made[0].hashes
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     slope=st.sampled_from([0.0, np.nan, 1.0, 0.5, -2.0]),
     inter=st.sampled_from([0.0, np.nan, -1024.0, 3.0]),
@@ -190,7 +190,7 @@ def test_without_sform_and_qform_nibabel_s_place_is_taken_and_said(tmp_path: Pat
         read_case(Case("s", image, placed), tmp_path)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(axes=st.sampled_from(ORIENTATIONS), other=st.sampled_from(ORIENTATIONS), low=st.tuples(*[st.integers(0, 1)] * 3))
 def test_a_cropped_mask_is_brought_to_its_image_by_the_affines(
     root: Path, axes: str, other: str, low: tuple[int, ...]
@@ -275,7 +275,7 @@ def test_a_mask_that_cannot_be_brought_whole_is_refused(tmp_path: Path, change: 
         read_case(Case("s", image, FileRef(tmp_path / "m.nii")), tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(axes=st.sampled_from(ORIENTATIONS), angle=st.floats(-0.6, 0.6))
 def test_a_volume_in_mm3_is_that_of_the_affine_in_any_orientation(root: Path, axes: str, angle: float) -> None:
     mask = write(root / "v.nii", turned(axes, some_mask(), oblique(angle)))

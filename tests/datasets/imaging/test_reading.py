@@ -52,7 +52,7 @@ def test_there_are_48_orientations() -> None:
     assert len(set(ORIENTATIONS)) == 48
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     axes=st.sampled_from(ORIENTATIONS),
     dtype=st.sampled_from(["u1", "i2", "u2", "i4", "f4", "f8"]),
@@ -171,7 +171,7 @@ def test_memory_stays_within_a_few_copies_of_the_image(tmp_path: Path) -> None:
 # --- masks -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(axes=st.sampled_from(ORIENTATIONS), other=st.sampled_from(ORIENTATIONS))
 def test_masks_stay_on_their_voxels_even_when_stored_in_another_orientation(root: Path, axes: str, other: str) -> None:
     image = write(root / "a.nii", stored_as(nifti(volume()), axes))

@@ -107,7 +107,7 @@ def test_a_faulty_mask_is_named_and_not_the_image(tmp_path: Path) -> None:
         assert caught.value.file == str(tmp_path / "mask.nii")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(changes=st.dictionaries(st.integers(0, 351), st.integers(0, 255), max_size=6), pack=st.booleans())
 def test_no_header_whatsoever_gives_another_kind_of_error(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[int, int], pack: bool

@@ -215,7 +215,7 @@ def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     format_=st.sampled_from(["PNG", "JPEG", "TIFF"]),
     changes=st.dictionaries(st.floats(0, 0.999), st.integers(0, 255), max_size=5),

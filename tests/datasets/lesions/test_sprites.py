@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from adbench_datasets.lesions.sprites import SHAPES, SIDES_PX, draw_sprite, sprite
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-RELAXED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+RELAXED = settings(max_examples=50)
 """A busy machine is no error."""
 SIZE = (128, 128)
 CENTRE = (64.0, 64.0)
