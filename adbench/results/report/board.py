@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -36,8 +36,8 @@ class Heading:
 @dataclass(frozen=True)
 class Cell:
     text: str
-    sort: float | str | None
-    """None where there is no value: it comes last in either order."""
+    sort: float | None = None
+    """What a column of numbers sorts by, where the text does not begin with it."""
     note: str = ""
     """The interval."""
     best: bool = False
@@ -84,7 +84,7 @@ def columns(tables: Iterable[Table]) -> list[Numeric]:
 
 
 def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[list[Heading], list[BoardRow]]:
-    """Headings of the numbers, and the rows; names of dataset and method stand before them."""
+    """Headings of the numbers, those that are shown first, and the rows; names of dataset and method stand before."""
     tables = list(tables)
     numeric = columns(tables)
     reported = any(table.rows["best_dice_reported"].notna().any() for table in tables)
@@ -101,8 +101,9 @@ def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[li
     ]
     known = times[times["timed_on"] == device]
     seconds = {(r.dataset, r.config_hash): float(r.s_per_100_slices) for r in known.itertuples()}
+    order = sorted(range(len(headings)), key=lambda i: headings[i].extra)
     rows = [row for table in tables for row in _rows(table, numeric, reported, seconds)]
-    return headings, rows
+    return [headings[i] for i in order], [replace(row, cells=[row.cells[i] for i in order]) for row in rows]
 
 
 def _rows(
@@ -112,14 +113,14 @@ def _rows(
     for row in rows_of(table.rows):
         cells = [_metric(row, column, best[column.key]) for column in numeric]
         if reported:
-            cells.insert(2, _plain(row["best_dice_reported"], formats.number(row["best_dice_reported"])))
+            cells.insert(2, Cell(formats.number(row["best_dice_reported"])))
         time = seconds.get((row["dataset"], row["config_hash"]))
         cells += [
             _plain(time, formats.seconds(time)),
-            _plain(len(row["records"]), str(len(row["records"]))),
-            Cell(row["preset"], row["preset"]),
+            Cell(str(len(row["records"]))),
+            Cell(row["preset"]),
             _plain(row["parameters"], formats.si(row["parameters"])),
-            _plain(row["core_minutes"], formats.number(row["core_minutes"], 1)),
+            Cell(formats.number(row["core_minutes"], 1)),
         ]
         page, family = f"methods/{table.slug}/{row['config_hash']}.html", row["family"] or formats.NONE
         who = (table.dataset, table.variant, row["method"], family, row["label"])
@@ -129,12 +130,12 @@ def _rows(
 def _metric(row: Mapping[str, Any], column: Numeric, best: float) -> Cell:
     value, low, high, sd = (row[column.key + ending] for ending in ("", "_low", "_high", "_sd"))
     if formats.is_missing(value):
-        return Cell(formats.NONE, None)
+        return Cell(formats.NONE)
     text = formats.number(value) if formats.is_missing(sd) else f"{formats.number(value)} ± {formats.number(sd)}"
     note = "" if formats.is_missing(low) else f"{formats.number(low)} to {formats.number(high)}"
-    return Cell(text, float(value), note, value == best)
+    return Cell(text, note=note, best=value == best)
 
 
-def _plain(value: Any, text: str) -> Cell:
-    missing = value is None or pd.isna(value)
-    return Cell(formats.NONE if missing else text, None if missing else float(value))
+def _plain(value: float | None, text: str) -> Cell:
+    missing = value is None or formats.is_missing(value)
+    return Cell(text, None if missing else float(f"{value:.4g}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any
 
 from adbench.results import formats
@@ -38,9 +39,10 @@ class Chart:
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any] | dict[str, list[Any]]]:
-    """Rows as column -> values, a tenth of their size: a column with text is its distinct values and where each stands.
+    """Rows as column -> values, a twentieth of their size: a column with text is its distinct values and their places.
 
-    Rows need not have the same keys: what is missing is None.
+    Places are `at`, or `runs` of place and length where that is shorter. Rows need not have the same keys:
+    what is missing is None.
     """
     return {key: _column([row.get(key) for row in rows]) for key in dict.fromkeys(key for row in rows for key in row)}
 
@@ -49,6 +51,9 @@ def _column(values: list[Any]) -> list[Any] | dict[str, list[Any]]:
     if not any(isinstance(value, str) for value in values):
         return values
     places = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    runs = [(places[value], len(list(same))) for value, same in groupby(values)]
+    if 2 * len(runs) < len(values):
+        return {"values": list(places), "runs": list(chain.from_iterable(runs))}
     return {"values": list(places), "at": [places[value] for value in values]}
 
 

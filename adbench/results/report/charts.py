@@ -68,6 +68,7 @@ def curves(
     line = (
         _base()
         .transform_filter("indexof(shown, datum.method) >= 0")
+        .transform_window(order="row_number()")
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=28) if rates else False)
         .encode(
             x=alt.X("x:Q", title=x, scale=domain),

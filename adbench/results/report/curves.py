@@ -12,10 +12,11 @@ from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats
 from adbench.results.record import Record
+from adbench.results.report.chart import rounded
 from adbench.results.report.limits import CURVE_POINTS
 
 Points = list[dict[str, Any]]
-DIGITS = 5
+DIGITS = 4
 
 
 def pixel_curves(label: str, hist: ScoreHistogram) -> tuple[Points, Points]:
@@ -40,18 +41,20 @@ def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _points(label: str, points: NDArray[np.float64]) -> Points:
-    return [
-        {"method": label, "order": i, "x": round(float(x), DIGITS), "y": round(float(y), DIGITS)}
-        for i, (x, y) in enumerate(points)
-    ]
+    return [{"method": label, "x": round(float(x), DIGITS), "y": round(float(y), DIGITS)} for x, y in points]
 
 
 def froc(label: str, record: Record) -> Points:
     """Lesion recall (y) by false components a slice (x), in order of the rates that were measured."""
     kept = record.measurement.froc if record.measurement else []
     return [
-        {"method": label, "order": i, "x": point.false_components, "y": point.lesion_recall, "rate": point.rate}
-        for i, point in enumerate(sorted(kept, key=lambda point: point.rate))
+        {
+            "method": label,
+            "x": round(point.false_components, DIGITS),
+            "y": round(point.lesion_recall, DIGITS),
+            "rate": point.rate,
+        }
+        for point in sorted(kept, key=lambda point: point.rate)
         if point.lesion_recall is not None
     ]
 
@@ -66,7 +69,7 @@ def sizes(label: str, record: Record) -> Points:
                 estimate = getattr(stratum, name)[key]
                 if estimate.value is None:
                     continue
-                values = {end: getattr(estimate, end) for end in ("value", "low", "high")}
+                values = {end: rounded(getattr(estimate, end)) for end in ("value", "low", "high")}
                 place = {"size": f"{size} ({stratum.lesions})", "from": stratum.from_fraction}
                 found.append({"method": label, "point": key, "measure": name, **place, **values})
     return found

@@ -3,40 +3,82 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
-from adbench.results.pictures import MARKS, picture_path, read_picture
+from adbench.results.pictures import MARKS, Picture, Pixels, picture_path, read_picture
 from adbench.results.record import Record
 from adbench.results.report.chart import rounded
 
+PEEKED = 3
+"""Slices of the first method that stand above all else."""
 
-def shown(label: str, record: Record, out: Path, subjects: pd.DataFrame | None) -> dict[str, Any] | None:
-    """The picture of a record as the page draws it; None where none is kept.
 
-    `png` is the file beside the record as a data URI: grey rows of inputs, lesions and scores, a column a slice.
-    Raises RecordError as `read_picture`.
-    """
+@dataclass(frozen=True)
+class Shown:
+    """The picture of a record with what the page says of it."""
+
+    method: str
+    picture: Picture
+    auprc: Sequence[float | None]
+    """Of the subject of each slice."""
+    thresholds: Sequence[dict[str, Any]]
+
+
+def shown(label: str, record: Record, out: Path, subjects: pd.DataFrame | None) -> Shown | None:
+    """The picture of a record; None where none is kept. Raises RecordError as `read_picture`."""
     path = picture_path(out / record.path)
     if not path.is_file():
         return None
     picture = read_picture(path)
     known = {} if subjects is None else dict(zip(subjects["subject"], subjects["auprc"], strict=True))
-    values = [rounded(known.get(name), 3) for name in picture.subjects]
-    return {
-        "method": label,
-        "png": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(),
-        "subjects": list(picture.subjects),
-        "auprc": values,
-        "shared": len(picture.shared.subjects),
-        "own": own(picture.marks, values),
-        "lowest": picture.lowest,
-        "highest": picture.highest,
-        "thresholds": thresholds(record),
-    }
+    return Shown(label, picture, [rounded(known.get(name), 3) for name in picture.subjects], thresholds(record))
+
+
+def packed(pictures: Sequence[Shown]) -> dict[str, Any]:
+    """Pictures as the page holds them: each slice with its lesion once, and for each method its scores.
+
+    Images are data URIs: of a slice the input above its lesion, of a method the scores of its slices side by side.
+    """
+    slices: dict[str, int] = {}
+    held = []
+    for each in pictures:
+        picture = each.picture
+        both = [_uri(np.concatenate(pair)) for pair in zip(picture.inputs, picture.lesions, strict=True)]
+        held.append(
+            {
+                "method": each.method,
+                "scores": _uri(np.concatenate(list(picture.scores), axis=1)),
+                "slices": [slices.setdefault(uri, len(slices)) for uri in both],
+                "subjects": list(picture.subjects),
+                "auprc": each.auprc,
+                "shared": len(picture.shared.subjects),
+                "own": own(picture.marks, each.auprc),
+                "lowest": picture.lowest,
+                "highest": picture.highest,
+                "thresholds": each.thresholds,
+            }
+        )
+    return {"slices": list(slices), "pictures": held}
+
+
+def peek(first: Shown) -> dict[str, Any]:
+    """The first slices of a picture, packed."""
+    return packed([replace(first, picture=first.picture.first(PEEKED), auprc=first.auprc[:PEEKED], thresholds=[])])
+
+
+def _uri(pixels: Pixels) -> str:
+    """Grey levels (H, W) without loss, as a data URI: WebP takes a tenth less than PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def own(kept: Sequence[str], values: Sequence[float | None]) -> list[tuple[str, int]]:

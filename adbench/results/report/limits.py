@@ -10,5 +10,5 @@ CHECKED = 6
 """Of those, shown when the page opens: there are as many colours."""
 PICTURED = 12
 """Best rows of a table whose pictures the gallery holds."""
-CURVE_POINTS = 160
+CURVE_POINTS = 100
 """Of a ROC or precision-recall curve."""

@@ -39,11 +39,16 @@ class TablePage:
     matrix: Sequence[tuple[str, Sequence[MatrixCell | None]]]
     detail: Sequence[Chart]
     """Of the methods that are checked."""
-    pictures: Sequence[dict[str, Any]]
+    pictures: Sequence[gallery.Shown]
     no_pictures: str
     """Why there are none."""
     notice: str
     """The licence of the pictures."""
+
+    @property
+    def packed(self) -> dict[str, Any]:
+        """The pictures as the page holds them."""
+        return gallery.packed(self.pictures)
 
 
 def table_page(table: Table, sources: Sources, device: str, notice: str | None) -> TablePage:
@@ -93,7 +98,9 @@ def _value(record: Record, key: str) -> float:
     return -1.0 if estimate is None or estimate.value is None else estimate.value
 
 
-def _pictures(medians: Mapping[str, Record], sources: Sources, subjects: Mapping[str, pd.DataFrame]) -> list[Any]:
+def _pictures(
+    medians: Mapping[str, Record], sources: Sources, subjects: Mapping[str, pd.DataFrame]
+) -> list[gallery.Shown]:
     drawn = [
         gallery.shown(label, record, sources.out, subjects.get(record.path.as_posix()))
         for label, record in list(medians.items())[:PICTURED]

@@ -96,27 +96,22 @@ def _data(record: Record) -> Facts:
     )
 
 
-@dataclass(frozen=True)
-class Number:
-    """A metric of a row with its interval, as text."""
-
-    title: str
-    value: str
-    about: str
+NUMBERS = [
+    *((key, m.heading, m.glossary, m.point) for key, m in METRICS.items()),
+    *((key, f"scans: {m.title}", m.glossary, m.point) for key, m in SCAN_METRICS.items()),
+]
+"""Key, name, meaning and operating point of every number."""
 
 
-def numbers(row: Mapping[str, Any]) -> dict[str, list[Number]]:
+def numbers(row: Mapping[str, Any]) -> list[Part]:
     """All numbers of a pooled row that are defined, by operating point; those that need no threshold first."""
-    groups: dict[str, list[Number]] = {}
     titles = {"": "Without a threshold", **{point.key: f"At {point.title}" for point in POINTS}}
-    for point, title in titles.items():
-        metrics = [(key, m.heading, m.glossary) for key, m in METRICS.items() if m.point == point]
-        metrics += [(key, f"scans: {m.title}", m.glossary) for key, m in SCAN_METRICS.items() if m.point == point]
-        found = [
-            Number(name, formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"]), about)
-            for key, name, about in metrics
-            if not formats.is_missing(row[key])
-        ]
-        if found:
-            groups[title] = found
-    return groups
+    return [Part(title, found, open=not point) for point, title in titles.items() if (found := _numbers(row, point))]
+
+
+def _numbers(row: Mapping[str, Any], point: str) -> Facts:
+    return {
+        name: formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"])
+        for key, name, _, of in NUMBERS
+        if of == point and not formats.is_missing(row[key])
+    }

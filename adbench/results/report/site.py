@@ -19,7 +19,7 @@ from adbench.results.collection import uncollected
 from adbench.results.columns import rows_of
 from adbench.results.method_card import marks_said
 from adbench.results.record import Record, write_bytes, write_text
-from adbench.results.report import charts, provenance, speed
+from adbench.results.report import charts, gallery, provenance, speed
 from adbench.results.report.board import BoardRow, board
 from adbench.results.report.page import TablePage, table_page
 from adbench.results.report.sources import Sources
@@ -108,10 +108,16 @@ def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
         )
         yield Path(f"{table.slug}.html"), text
         yield from _method_pages(environment, table, sources)
+    yield Path("glossary.html"), environment.get_template("glossary.html.j2").render(root="", glossary=_glossary())
     yield (
         Path("index.html"),
         environment.get_template("index.html.j2").render(root="", **_index(sources, found, device), cards=cards),
     )
+
+
+def _glossary() -> Mapping[str, str]:
+    """What each number means; one at several operating points once."""
+    return {name: about for _, name, about, _ in provenance.NUMBERS}
 
 
 def _card(page: TablePage, others: list[Table]) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def _card(page: TablePage, others: list[Table]) -> dict[str, Any]:
         "lead": page.lead,
         "fast": page.fast,
         "stands_on": page.stands_on,
-        "picture": page.pictures[0] if page.pictures else None,
+        "peek": gallery.peek(page.pictures[0]) if page.pictures else None,
     }
 
 
@@ -175,5 +181,5 @@ def _method_pages(environment: Environment, table: Table, sources: Sources) -> I
         parts = provenance.parts(
             [sources.records[path] for path in row["records"]], sources.timings_of(row["records"]), sources.out
         )
-        text = template.render(root="../../", row=row, table=table, groups=provenance.numbers(row), parts=parts)
+        text = template.render(root="../../", row=row, table=table, numbers=provenance.numbers(row), parts=parts)
         yield Path("methods") / table.slug / f"{row['config_hash']}.html", text

@@ -41,7 +41,7 @@ def strips(shown: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
                 continue
             values = [(s, v) for s, v in zip(file["subject"].tolist(), file[column].tolist(), strict=True) if v == v]
             found += [
-                {"method": label, "measure": column, "subject": subject, "value": round(float(value), 4)}
+                {"method": label, "measure": column, "subject": subject, "value": round(float(value), 3)}
                 for subject, value in values[:: max(1, -(-len(values) // MOST))]
             ]
     return found

@@ -35,12 +35,16 @@ function sortBy(table, heads, column) {
   head.setAttribute("aria-sort", direction);
   const sign = direction === "ascending" ? 1 : -1;
   const isText = head.classList.contains("text");
-  const value = (row) => row.cells[column].dataset.sort;
+  const value = (row) => {
+    const { dataset, textContent } = row.cells[column];
+    return isText ? textContent : Number(dataset.sort ?? parseFloat(textContent));
+  };
   const rows = [...table.tBodies[0].rows];
   rows.sort((a, b) => {
     const [x, y] = [value(a), value(b)];
-    if (x === undefined || y === undefined) return (x === undefined) - (y === undefined); // without a value: last
-    return sign * (isText ? x.localeCompare(y, "en", { numeric: true }) : Number(x) - Number(y));
+    if (isText) return sign * x.localeCompare(y, "en", { numeric: true });
+    if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y); // without a value: last
+    return sign * (x - y);
   });
   table.tBodies[0].append(...rows);
 }
@@ -98,12 +102,18 @@ function look() {
   };
 }
 
+// The values of a column: as they are, or as distinct ones and where each stands, place by place or in runs.
+function valuesOf(column) {
+  if (Array.isArray(column)) return column;
+  if (column.at) return column.at.map((place) => column.values[place]);
+  const found = [];
+  for (let i = 0; i < column.runs.length; i += 2) found.push(...Array(column.runs[i + 1]).fill(column.values[column.runs[i]]));
+  return found;
+}
+
 function rowsOf(columns) {
-  const value = (column, i) => (Array.isArray(column) ? column[i] : column.values[column.at[i]]);
-  const [first] = Object.values(columns);
-  const length = first ? (first.at || first).length : 0;
-  const names = Object.keys(columns);
-  return Array.from({ length }, (_, i) => Object.fromEntries(names.map((name) => [name, value(columns[name], i)])));
+  const values = Object.entries(columns).map(([name, column]) => [name, valuesOf(column)]);
+  return Array.from({ length: values.length ? values[0][1].length : 0 }, (_, i) => Object.fromEntries(values.map(([name, all]) => [name, all[i]])));
 }
 
 function specification(id) {
@@ -194,21 +204,33 @@ const PALETTE = Array.from({ length: 256 }, (_, level) => {
   return STOPS[i].map((value, k) => Math.round(value + (at - i) * (STOPS[i + 1][k] - value)));
 });
 
-async function unpack(picture) {
+// Reads the grey levels of an image of data, a box at a time.
+async function greys(uri) {
   const image = new Image();
-  image.src = picture.png;
+  image.src = uri;
   await image.decode();
-  const n = picture.subjects.length;
-  const [width, height] = [image.naturalWidth / n, image.naturalHeight / 3];
   const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
-  const cut = (row, i) => {
-    const { data } = context.getImageData(i * width, row * height, width, height);
+  const cut = (x, y, width, height) => {
+    const { data } = context.getImageData(x, y, width, height);
     return Uint8Array.from({ length: width * height }, (_, k) => data[4 * k]);
   };
-  const slices = Array.from({ length: n }, (_, i) => ({ input: cut(0, i), lesion: cut(1, i), scores: cut(2, i) }));
-  return { ...picture, width, height, slices };
+  return { cut, width: canvas.width, height: canvas.height };
+}
+
+async function unpack(held) {
+  const slices = await Promise.all(held.slices.map(async (uri) => {
+    const { cut, width, height: both } = await greys(uri);
+    const height = both / 2;
+    return { width, height, input: cut(0, 0, width, height), lesion: cut(0, height, width, height) };
+  }));
+  return Promise.all(held.pictures.map(async (picture) => {
+    const { cut } = await greys(picture.scores);
+    const { width, height } = slices[picture.slices[0]];
+    const seen = picture.slices.map((at, i) => ({ ...slices[at], scores: cut(i * width, 0, width, height) }));
+    return { ...picture, width, height, slices: seen };
+  }));
 }
 
 // The first grey level that is above a threshold; null where the picture cannot tell, as all levels lie on one side.
@@ -317,7 +339,7 @@ function galleryOf(box, pictures) {
 
 async function peeks() {
   for (const box of document.querySelectorAll(".peek[data-picture]")) {
-    const picture = await unpack(read(box.dataset.picture));
+    const [picture] = await unpack(read(box.dataset.picture));
     const order = [...picture.slices.keys()].slice(0, 3);
     box.replaceChildren(...order.flatMap((i) => [tile(picture, i, { map: false }), tile(picture, i, { map: true })]));
   }
@@ -332,7 +354,7 @@ async function start() {
   await peeks();
   let show = () => {};
   const pictures = read("pictures");
-  if (pictures && pictures.length) show = galleryOf(document.getElementById("gallery"), await Promise.all(pictures.map(unpack)));
+  if (pictures) show = galleryOf(document.getElementById("gallery"), await unpack(pictures));
   const box = document.getElementById("chooser");
   if (box) chooser(box, show);
   choices();
