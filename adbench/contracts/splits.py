@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,10 +28,23 @@ class Sample:
     ignore: NDArray[np.bool_] | None = None
 
 
+UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""Of no category of their own: Unicode's Default_Ignorable_Code_Point, and the blank of Braille."""
+
+
+def unseen(name: str) -> str:
+    """The characters of a name that no screen shows: control, zero-width and others that leave no mark."""
+    return "".join(c for c in name if UNSEEN.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp"))
+
+
 def same_name(name: str) -> str:
-    """What two spellings of a name share: canonical Unicode, without case and without space around it."""
-    folded = unicodedata.normalize("NFC", name).strip().casefold()
-    return unicodedata.normalize("NFC", folded)
+    """What two spellings of a name share: compatible Unicode, without case, doubled spaces, and what is not seen."""
+    hidden = set(unseen(name)) - set(string.whitespace)
+    seen = "".join(c for c in name if c not in hidden)
+    folded = unicodedata.normalize("NFKC", seen).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def content_hash(image: NDArray[Any]) -> str:

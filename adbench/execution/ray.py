@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from adbench.config.urls import shown, shown_text
 from adbench.errors import SuiteError
 from adbench.execution import process
 from adbench.execution.executor import GB, PATIENCE_S, Submitted, Task
@@ -65,8 +66,9 @@ class RayExecutor:
         try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
         except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-            where = f"at {address}" if address else "on this machine"
-            raise SuiteError(f"Ray runs the jobs of a cluster, but none can be reached {where}: {error}") from error
+            where = f"at {shown(address)}" if address else "on this machine"
+            cause = shown_text(str(error))
+            raise SuiteError(f"Ray runs the jobs of a cluster, but none can be reached {where}: {cause}") from error
 
     def takes(self, task: Task, beside: int = 0) -> bool:
         return self._most is None or self._queued + beside < self._most

@@ -118,7 +118,7 @@ class Depot:
                 self._send(source, target) if self._transport.puts_whole else self._send_and_rename(source, target)
         except FileNotFoundError as error:
             raise ArtifactError(
-                f"There is no place for parts at {self.shown} ({error}): make it, or correct it."
+                f"There is no place for parts at {self.shown} ({shown_text(str(error))}): make it, or correct it."
             ) from error
 
     def _send_and_rename(self, source: Path | bytes, target: str) -> None:

@@ -13,6 +13,7 @@ library that is not installed with this project, and the error says what to do.
 
 from __future__ import annotations
 
+import re
 from os.path import isdir, isfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.pictures import SUFFIXES
-from adbench_datasets.layouts.discovery import by_stem, files, find, listing
+from adbench_datasets.layouts.discovery import NIFTI, files, find, listing, stem
 from adbench_datasets.layouts.healthy_source import HealthySource
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.tables import read_table
@@ -80,8 +81,9 @@ class FastMRIPlus(HealthySource[FastMRIPlusConfig]):
         folder = place / str(_annotations(place))
         table = folder / "brain.csv"
         accepted = {label.lower() for label in self.config.healthy_labels}
-        sick = {row["file"] for row in read_table(table, ["file", "label"]) if row["label"].lower() not in accepted}
-        return {name.removesuffix(".h5") for name in _lines(folder / "brain_file_list.csv")} - sick
+        rows = read_table(table, ["file", "label"])
+        sick = {_name(row["file"]) for row in rows if row["label"].lower() not in accepted}
+        return {_name(name) for name in _lines(folder / "brain_file_list.csv")} - sick
 
 
 def find_place(root: Path) -> Path:
@@ -98,13 +100,24 @@ def _annotations(place: Path) -> str | None:
 def _images(place: Path) -> dict[str, FileRef | list[FileRef]]:
     """Name -> a NIfTI file, or pictures in natural order."""
     found: dict[str, FileRef | list[FileRef]] = {}
-    for folder in IMAGES:
-        for name, path in by_stem(place / folder).items():
-            found[name] = FileRef(path)
-        for entry in listing(place / folder):
-            if entry.name.startswith(PREFIX) and isdir(entry):
-                found[entry.name] = [FileRef(path) for path in files(entry, SUFFIXES)]
-    return {name: image for name, image in found.items() if name.startswith(PREFIX) and image}
+    for entry in (entry for folder in IMAGES for entry in listing(place / folder)):
+        if not entry.name.startswith(PREFIX):
+            continue
+        image = [FileRef(path) for path in files(entry, SUFFIXES)] if isdir(entry) else FileRef(entry)
+        if not image or (isinstance(image, FileRef) and not entry.name.lower().endswith(NIFTI)):
+            continue
+        name = _name(stem(entry) if isinstance(image, FileRef) else entry.name)
+        if name in found:
+            raise DataError(
+                f"Each examination must occur once, but {name} is there twice, once as {entry}: remove one."
+            )
+        found[name] = image
+    return found
+
+
+def _name(text: str) -> str:
+    """The name of an examination, with or without the suffix of its raw data."""
+    return re.sub(r"\.h5$", "", text, flags=re.IGNORECASE)
 
 
 def _lines(path: Path) -> list[str]:

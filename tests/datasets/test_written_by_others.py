@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import io
+import string
 import tempfile
 import unicodedata
 from collections.abc import Callable
@@ -303,6 +304,7 @@ SPELLINGS: list[Callable[[str], str]] = [
     lambda name: (name + "é").upper(),
     lambda name: f"  {name}é ",
     lambda name: f"{name}É",
+    lambda name: f"{name}é".translate({ord(c): ord(c) + 0xFEE0 for c in string.ascii_letters + string.digits}),
 ]
 
 
@@ -317,8 +319,23 @@ def test_a_subject_under_two_spellings_in_train_and_test_is_found(name: str, spe
 
 @few
 @given(
+    names=st.tuples(names, names),
+    space=st.text(st.sampled_from(" \u00a0\u2003\u2009\u3000"), min_size=1, max_size=3),
+)
+def test_spaces_within_a_name_count_as_one(names: tuple[str, str], space: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = set_of(Path(folder), [" ".join(names) + "é", "b", "c", space.join(names) + "É", "e"])
+        with pytest.raises(DataError, match="one spelling"):
+            Folder(FolderConfig(size=64), root, DataRuntime(workers=1)).load()
+
+
+@few
+@given(
     name=names,
-    character=st.sampled_from("\u200b\u200c\u200d\u2060\ufeff\u00ad\u202e\u0007\u0085"),
+    character=st.sampled_from(
+        "\u200b\u200c\u200d\u2060\ufeff\u00ad\u202e\u0007\u0085"
+        "\ufe0f\ufe00\U000e0100\u034f\u115f\u3164\uffa0\u17b4\u180b\u2800\U000e0041"
+    ),
     at=st.integers(1, 5),
 )
 def test_a_character_that_no_screen_shows_is_refused_wherever_it_stands(name: str, character: str, at: int) -> None:

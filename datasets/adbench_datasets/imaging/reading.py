@@ -45,6 +45,12 @@ def read_case(case: Case, root: Path, channel: int | None = None, first_volume: 
         placed = _on_grid(image, mask, notes)
         lesion, ignore, said = read_labels(placed, mask.name, case.labels, _in_slices(case.lesion))
         notes += said
+        if (lesion[[0, -1]].all(axis=(0, 1)) & lesion[:, [0, -1]].all(axis=(0, 1))).any():
+            raise CaseError(
+                mask.name,
+                "a lesion does not reach all four edges of a slice along their whole length, but this mask does: it "
+                "covers the whole frame, or is inverted. Correct it, or leave out the case.",
+            )
         if case.shows_lesion and (empty := _empty(case.lesion, lesion)):
             raise CaseError(empty[0], EMPTY_MASK)
     elif not case.lesion_free:

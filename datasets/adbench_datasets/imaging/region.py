@@ -20,7 +20,8 @@ from adbench_datasets.imaging.cases import Scan
 Units = Literal["mri", "hu", "grey"]
 AIR_HU, BONE_HU = -500.0, 200.0
 PADDING_HU = -1200.0  # what is less was never measured: scanners fill with -2000, -2048 or -3024
-HEAD_HU = (-100.0, 200.0)  # the median of a head lies within
+HEAD_HU = (0.0, 100.0)  # the median of a head lies within
+RINGED = 0.25  # of soft tissue: dark rings that hold more of it than this are a skull turned dark, and no air
 CONSTANT_AIR = 0.5  # of the frame: where one value fills more of it than this, air is that value
 RIM, NOISE = 2, 0.25  # a rim of so many pixels is tissue where it is brighter than so much of bright tissue
 COUNTED_PARTS = 16
@@ -41,8 +42,8 @@ def check_units(scan: Scan, units: Units) -> None:
         raise DataError(f"Windowed CT must have grey values from 0 to 255, {found}. Look for the right file.")
     if low == high:
         raise DataError(f"An image needs more than one value, {found}: it is empty. Fetch it again.")
-    if units == "grey" and (air := float(np.median(scan.image[_frame(scan.image)]))) >= WHITE_AIR:
-        raise DataError(f"Air must be dark, but the frame of {scan.source} is at {air:g} of 255: it is inverted.")
+    if units == "grey" and (air := _air(scan.image, GREY_THRESHOLD)) >= WHITE_AIR:
+        raise DataError(f"Air must be dark, but that around {scan.source} is at {air:g} of 255: it is inverted.")
 
 
 def _check_hu(scan: Scan, found: str) -> None:
@@ -53,11 +54,43 @@ def _check_hu(scan: Scan, found: str) -> None:
             f"CT must be in HU, with air below {AIR_HU:g} and bone above {BONE_HU:g}, {found}. Give the CT as it was "
             "reconstructed, neither windowed nor skull-stripped, with its rescale slope and intercept applied."
         )
-    air = float(np.median(scan.image[_frame(scan.image)]))
-    if air > BONE_HU:
+    image = scan.image[_unframed(scan.image)]
+    if (air := _air(image, AIR_HU)) > BONE_HU:
         raise DataError(
-            f"Air must be below {AIR_HU:g} HU, but the frame of {scan.source} is at {air:g}: it is inverted."
+            f"Air must be below {AIR_HU:g} HU, but that around {scan.source} is at {air:g}: it is inverted."
         )
+    if (ringed := _ringed(image)) > RINGED:
+        raise DataError(
+            f"Bone is brighter than what it holds, but {ringed:.0%} of the soft tissue in {scan.source} lies within "
+            f"rings below {-BONE_HU:g} HU: it is inverted."
+        )
+
+
+def _unframed(image: NDArray[np.float32]) -> tuple[slice, ...]:
+    """The box within a border of one value, whatever it is: scans that were resampled are padded with 0."""
+    values = np.unique(image[_frame(image)])
+    return (_box(image != values[0]) if len(values) == 1 else None) or (slice(None),) * 3
+
+
+def _air(image: NDArray[np.float32], threshold: float) -> float:
+    """The median of the frame, and of that within a border of padding or black: the brighter of the two."""
+    box = _box(image > threshold)
+    frames = [image] if box is None else [image, image[box]]
+    return max(float(np.median(frame[_frame(frame)])) for frame in frames)
+
+
+def _ringed(image: NDArray[np.float32]) -> float:
+    """How much of the soft tissue lies, slice by slice, within dark rings that do not reach the frame."""
+    within = soft = 0
+    frame = _frame(image[..., :1])[..., 0]
+    for k in range(image.shape[2]):
+        plane = image[..., k]
+        tissue = (plane > AIR_HU) & (plane < BONE_HU)
+        dark, _ = ndimage.label(plane < -BONE_HU, PLANE[..., 0])
+        rings = (dark > 0) & ~np.isin(dark, dark[frame])
+        within += int(np.count_nonzero(tissue & ndimage.binary_fill_holes(rings)))
+        soft += int(np.count_nonzero(tissue))
+    return within / soft if soft else 0.0
 
 
 def region_of(scan: Scan, units: Units) -> NDArray[np.bool_]:
@@ -65,7 +98,7 @@ def region_of(scan: Scan, units: Units) -> NDArray[np.bool_]:
 
     Holes are filled slice by slice. Raises DataError where it is empty, or cannot be a head in HU.
     """
-    region = scan.brain if scan.brain is not None else filled(_largest(scan.image > _threshold(scan, units)))
+    region = scan.brain if scan.brain is not None else _brighter_than_air(scan, units)
     if not region.any():
         raise DataError(f"A scan must show a brain or head, but none was found in {scan.source}: its mask is empty.")
     middle = float(np.median(scan.image[region], overwrite_input=True)) if units == "hu" else 0.0
@@ -77,9 +110,16 @@ def region_of(scan: Scan, units: Units) -> NDArray[np.bool_]:
     return region
 
 
+def _brighter_than_air(scan: Scan, units: Units) -> NDArray[np.bool_]:
+    if units != "hu":
+        return filled(_largest(scan.image > _threshold(scan, units)))
+    box = _unframed(scan.image)
+    region = np.zeros(scan.image.shape, bool)
+    region[box] = filled(_largest(scan.image[box] > AIR_HU))
+    return region
+
+
 def _threshold(scan: Scan, units: Units) -> float:
-    if units == "hu":
-        return AIR_HU
     if units == "grey":
         return GREY_THRESHOLD
     image, air = scan.image if scan.image.min() >= 0 else np.maximum(scan.image, 0), 0.0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 
-from adbench.contracts.splits import same_name
+from adbench.contracts.splits import same_name, unseen
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.scan_config import ScanConfig
@@ -15,8 +14,6 @@ from adbench_datasets.layouts.scan_config import ScanConfig
 MIN_SUBJECTS = 3
 LEAST = {"train": 1, "validation": 2, "test": 1}
 """Subjects of each split, where there are enough: thresholds come from others than those that are calibrated on."""
-UNSEEN = ("Cc", "Cf", "Zl", "Zp")
-"""Unicode categories of what no screen shows: control and zero-width characters."""
 
 
 def split_subjects(cases: Iterable[Case], config: ScanConfig, own_split: bool = True) -> dict[str, str]:
@@ -77,7 +74,7 @@ def check_cases(cases: Sequence[Case]) -> None:
         if first != case.subject:
             raise DataError(
                 f"A subject has one spelling, but {first!a} and {case.subject!a} differ only in case, in spaces or "
-                "in how accents are stored: write them alike, or give different people different names."
+                "in how characters are stored: write them alike, or give different people different names."
             )
         other = seen.setdefault((case.subject, case.session), case)
         if other is not case:
@@ -92,6 +89,5 @@ def check_name(name: str) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(name).decode(errors="backslashreplace")
         raise DataError(f"Names of files must be UTF-8, but {shown} is not: rename it.") from None
-    unseen = [character for character in name if unicodedata.category(character) in UNSEEN]
-    if unseen:
-        raise DataError(f"A name holds visible characters alone, but {name!a} has {unseen[0]!a}: write it anew.")
+    if hidden := unseen(name):
+        raise DataError(f"A name holds visible characters alone, but {name!a} has {hidden[0]!a}: write it anew.")

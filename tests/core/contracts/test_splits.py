@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from adbench.contracts.splits import Split, Splits, content_hash
+from adbench.contracts.splits import Split, Splits, content_hash, same_name, unseen
 from adbench.errors import DataError
 
 SHAPE = (4, 1, 8, 8)
@@ -79,6 +82,29 @@ def test_a_subject_in_two_splits_is_refused(good):
     shared = replace(good.validation, subjects=["train-0", "v1", "v2", "v3"])
     with pytest.raises(DataError, match="subject 'train-0' is in both train and validation"):
         replace(good, validation=shared).check()
+
+
+visible = st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=5).filter(
+    lambda text: not unseen(text)
+)
+
+
+@given(
+    visible,
+    st.text(st.sampled_from("\u200b\ufe0f\u3164\u00ad\u2060\U000e0100"), max_size=2),
+    st.sampled_from(["  ", "\u00a0"]),
+)
+def test_a_subject_under_another_spelling_is_the_same(name, hidden, space):
+    spelt = unicodedata.normalize("NFD", f" {name}{hidden}{space}{name}É")
+    assert same_name(spelt) == same_name(f"{name} {name}é")
+    train, test = split("a", 1), split("b", 2, lesions=lesions(0))
+    splits = Splits(
+        replace(train, subjects=[f"{name} {name}é", *train.subjects[1:]]),
+        split("c", 3),
+        replace(test, subjects=[spelt, *test.subjects[1:]]),
+    )
+    with pytest.raises(DataError, match="is in both train and test"):
+        splits.check()
 
 
 def test_an_image_in_two_splits_is_refused_under_whatever_name(good):

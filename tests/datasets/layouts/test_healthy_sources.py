@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,19 @@ def test_healthy_is_what_was_reviewed_without_findings_but_normal_for_age(tmp_pa
     assert {name[-1] for name in made} == {"0", "3", "4"}, "1 has a finding, 2 was not reviewed, 5 is a T1"
     strict = make(FastMRIPlus, tmp_path, healthy_labels=()).cases(tmp_path)
     assert {case.subject[-1] for case in strict} == {"0", "4"}
+
+
+@pytest.mark.parametrize("listed", ["brain.csv", "brain_file_list.csv"])
+def test_names_of_fastmri_are_the_same_with_and_without_the_suffix_of_raw_data(tmp_path, listed):
+    made = layouts_mri.make_fastmri_plus(tmp_path)
+    table = tmp_path / "Annotations" / listed
+    table.write_text(re.sub(r"(file_brain_\w+)", r"\1.h5", table.read_text()))
+    image = tmp_path / "images" / "file_brain_AXFLAIR_200_6002420.nii.gz"
+    image.rename(image.with_name("file_brain_AXFLAIR_200_6002420.h5.nii.gz"))
+    assert {case.subject for case in make(FastMRIPlus, tmp_path).cases(tmp_path)} == set(made)
+    image.write_bytes(b"")
+    with pytest.raises(DataError, match="file_brain_AXFLAIR_200_6002420 is there twice"):
+        make(FastMRIPlus, tmp_path).cases(tmp_path)
 
 
 def test_raw_data_of_fastmri_are_named_with_what_to_do(tmp_path):
