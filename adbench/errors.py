@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 ALIKE, SHORTENED = 0.6, 0.1
 """How alike, of 1, a name must be to be suggested, and how much less one counts whose beginning alone is alike."""
@@ -75,6 +79,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def _alike(name: str, other: str) -> float:
     return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return `where: what` of the first thing that is not valid."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
 
 
 def counted(number: int, one: str) -> str:

@@ -40,16 +40,16 @@ def list_cache(
     """Show what is kept: what it is, for which method and data, its size, and when it was last used."""
     from adbench.storage.inventory import entries
 
-    found, users = entries(cache or default_cache()), _users(out)
-    made_for = {entry.place: ", ".join(sorted({entry.made_for, *users[entry.name]} - {""})) for entry in found}
+    kept, users = entries(cache or default_cache()), _users(out)
+    made_for = {entry.place: ", ".join(sorted({entry.made_for, *users[entry.name]} - {""})) for entry in kept}
     if as_json:
         rows = [
-            (entry.category.value, entry.name, made_for[entry.place], entry.bytes, _day(entry.used)) for entry in found
+            (entry.category.value, entry.name, made_for[entry.place], entry.bytes, _day(entry.used)) for entry in kept
         ]
         console.say_json([dict(zip(("kind", "name", "for", "bytes", "last_used"), row, strict=True)) for row in rows])
         return
-    console.show_cache(_grouped(found, made_for))
-    console.say(f"{_mebibytes(found)} in {cache or default_cache()}")
+    console.show_cache(_grouped(kept, made_for))
+    console.say(f"{_mebibytes(kept)} in {cache or default_cache()}")
 
 
 def _users(out: Path) -> defaultdict[str, set[str]]:
@@ -64,12 +64,12 @@ def _users(out: Path) -> defaultdict[str, set[str]]:
     return users
 
 
-def _grouped(found: Sequence[Entry], made_for: dict[Path, str]) -> list[tuple[str, ...]]:
+def _grouped(kept: Sequence[Entry], made_for: dict[Path, str]) -> list[tuple[str, ...]]:
     """Rows of a table: score maps and maps of trials by what they are for, all else one by one."""
     from adbench.storage.inventory import Category
 
     groups: defaultdict[tuple[str, ...], list[Entry]] = defaultdict(list)
-    for entry in found:
+    for entry in kept:
         many = entry.category in (Category.scores, Category.trials)
         groups[entry.category, "" if many else entry.name, made_for[entry.place] or "unknown"].append(entry)
     return [
@@ -95,12 +95,12 @@ def prune(
     """
     from adbench.storage.inventory import Category, entries
 
-    found = entries(cache or default_cache())
+    there = entries(cache or default_cache())
     if older_than is None:
-        chosen = [entry for entry in found if entry.category == Category.scores]
+        chosen = [entry for entry in there if entry.category == Category.scores]
     else:
         before = time.time() - _seconds(older_than)
-        chosen = [entry for entry in found if entry.used < before]
+        chosen = [entry for entry in there if entry.used < before]
     if keep_records:
         kept = _users(out)
         if not kept:
@@ -139,8 +139,8 @@ def verify(cache: Cache = None) -> None:
         raise typer.Exit(console.FAILED)
 
 
-def _mebibytes(found: Sequence[Entry]) -> str:
-    return f"{sum(entry.bytes for entry in found) / 2**20:.1f} MiB"
+def _mebibytes(kept: Sequence[Entry]) -> str:
+    return f"{sum(entry.bytes for entry in kept) / 2**20:.1f} MiB"
 
 
 def _day(used: float) -> str:

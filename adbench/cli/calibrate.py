@@ -36,11 +36,13 @@ def calibrate(
     assert card.calibration is not None  # written just now
     rows = []
     for before, point in zip(file.card.points, card.points, strict=True):
-        found = card.calibration.held_out[point.key]
-        span = "" if found.low is None else f" (95 % interval {found.low:.2g} to {found.high:.2g})"
-        needed = scans_needed(point.rate, found, card.calibration.scans)
+        held_out = card.calibration.held_out[point.key]
+        span = "" if held_out.low is None else f" (95 % interval {held_out.low:.2g} to {held_out.high:.2g})"
+        needed = scans_needed(point.rate, held_out, card.calibration.scans)
         enough = "not known from these" if needed is None else f"about {needed}"
-        text = f"threshold {point.threshold:.6g}, before {before.threshold:.6g}; in a scan left out {found.value:.2g}"
+        text = (
+            f"threshold {point.threshold:.6g}, before {before.threshold:.6g}; in a scan left out {held_out.value:.2g}"
+        )
         rows.append((f"--at {point.rate:g}", f"{text}{span}; scans for an interval as wide as the rate: {enough}"))
         if point.missing:
             rows.append(("", f"not supported: {point.missing}"))

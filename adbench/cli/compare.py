@@ -38,18 +38,18 @@ def compare(
     pairs = _pairs(a, b or a, out, against or out, dataset or [])
     from adbench.results.comparison import compare as compared
 
-    found = [(label, compared(ours, theirs)) for label, ours, theirs in pairs]
+    comparisons = [(label, compared(ours, theirs)) for label, ours, theirs in pairs]
     methods = [side[0][1].detector.name for side in pairs[0][1:]]
     of_one = methods[0] == methods[1]
     if as_json:
-        console.say_json([_as_json(label, comparison) for label, comparison in found])
+        console.say_json([_as_json(label, comparison) for label, comparison in comparisons])
     else:
         names = ("a", "b") if of_one else (methods[0], methods[1])
-        for label, comparison in found:
+        for label, comparison in comparisons:
             shown.show_comparison(label, comparison, names, settings or of_one)
         if of_one:
             console.say(f"a: {_side_name(a, out)}; b: {_side_name(b or a, against or out)}")
-    if fail_if and any(each.worse for _, comparison in found for each in comparison.differences):
+    if fail_if and any(each.worse for _, comparison in comparisons for each in comparison.differences):
         console.complain(f"{a} is worse than what it was compared with, by more than chance")
         raise typer.Exit(console.FAILED)
 

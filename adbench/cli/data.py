@@ -39,7 +39,7 @@ DataSettings = Annotated[
 ]
 
 
-class Part(StrEnum):
+class Role(StrEnum):
     """Which images to draw."""
 
     train = "train"
@@ -111,7 +111,7 @@ def prepare(
 def preview(
     dataset: Name,
     out: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .png or .jpg.", show_default=False)],
-    split: Annotated[Part, typer.Option(help="Which images.")] = Part.test,
+    split: Annotated[Role, typer.Option(help="Which images.")] = Role.test,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Slices on the sheet.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice.")] = 0,
     brain: Annotated[bool, typer.Option("--brain", help="Draw the outline of the brain mask too.")] = False,
@@ -127,7 +127,7 @@ def preview(
     plugins = _find([dataset])
     with _working() as reporter:
         (source,) = _sources(plugins, _options(preset, settings, cache, data_root), reporter)
-        images = _part(source.dataset, split)
+        images = _images(source.dataset, split)
     if not len(images):
         raise DataError(f"A sheet needs at least one image, but the {split} split of {source.name} is empty.")
     chosen = sheet.choose(images, count, seed)
@@ -135,14 +135,14 @@ def preview(
     console.say(f"{out}: {len(chosen)} of {len(images)} slices")
 
 
-def _part(dataset: Dataset[Any], split: Part) -> Split:
+def _images(dataset: Dataset[Any], split: Role) -> Split:
     """Images as a run on the dataset has them; all to test on where it has no split of its own."""
-    if split is Part.test:
+    if split is Role.test:
         try:
             return dataset.load().test
         except DataError:
             return dataset.load_test()
-    return dataset.load_healthy()[0 if split is Part.train else 1]
+    return dataset.load_healthy()[0 if split is Role.train else 1]
 
 
 @contextmanager

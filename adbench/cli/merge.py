@@ -21,10 +21,10 @@ def merge(
 
     for folder in (*folders, output):
         console.say_left_out(folder)
-    found = merged(folders, output)
-    for text in found.kept:
+    result = merged(folders, output)
+    for text in result.kept:
         console.complain(text)
     pages.write_pages(output)
-    new = sum(folder != output for folder in found.records.values())
-    records, times = counted(len(found.records), "record"), counted(len(found.times), "file")
+    new = sum(folder != output for folder in result.records.values())
+    records, times = counted(len(result.records), "record"), counted(len(result.times), "file")
     console.say(f"{output}: {records}, {new} of them new; {times} of times")

@@ -34,12 +34,12 @@ def reproduce(
     given = read_record(record)
     options = RunOptions(device=device, precision=precision, data_root=data_root, out=output, cache=output / "cache")
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        found = reproducing.reproduce(given, options, reporter, tolerance)
+        reproduction = reproducing.reproduce(given, options, reporter, tolerance)
     if as_json:
-        numbers = [vars(number) for number in found.numbers]
-        console.say_json({"record": str(record), "numbers": numbers, "environment": found.environment})
+        numbers = [vars(number) for number in reproduction.numbers]
+        console.say_json({"record": str(record), "numbers": numbers, "environment": reproduction.environment})
     else:
-        shown.show_reproduction(found, tolerance)
-    if not found.succeeded:
+        shown.show_reproduction(reproduction, tolerance)
+    if not reproduction.succeeded:
         console.complain(f"{record}: not all numbers came out again within {tolerance:g}")
         raise typer.Exit(console.FAILED)

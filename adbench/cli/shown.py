@@ -32,12 +32,12 @@ def show_results(results: DataFrame, out_folder: Path) -> None:
     values = values_below(out_folder, results["record"].unique())
     several = results["dataset"].nunique() > 1
     for name, rows in results.groupby("dataset", sort=False):
-        found = variants(rows)
-        for variant in found:
+        of_set = variants(rows)
+        for variant in of_set:
             elsewhere = trained_on(variant.facts) if variant.facts["train_on"] else ""
             title = [str(name), variant.differs or elsewhere]
             shown = summary(variant, values)
-            _show_table(shown.table, ", ".join(filter(None, title)) if several or title[1] or found[1:] else None)
+            _show_table(shown.table, ", ".join(filter(None, title)) if several or title[1] or of_set[1:] else None)
             console.say(plain("\n".join(filter(None, [shown.warning, *shown.said]))))
     for row in results.drop_duplicates("record").to_dict("records"):
         which = f"{row['method']} on {row['dataset']}" if several else row["method"]
@@ -88,19 +88,19 @@ def _compared_title(key: str) -> str:
     return title_of(title) if title in {**METRICS, **SCAN_METRICS} else column_title(key)
 
 
-def show_reproduction(found: Reproduction, tolerance: float) -> None:
+def show_reproduction(reproduction: Reproduction, tolerance: float) -> None:
     """Print each number as it was and as it came out again, and what differs in the environment."""
     from adbench.results.summary import title_of
 
     table = console.grid("metric", "was", "now", "")
-    for number in found.numbers:
+    for number in reproduction.numbers:
         texts = ["-" if value is None else f"{value:.6f}" for value in (number.was, number.now)]
         table.add_row(title_of(number.metric), *texts, number.verdict)
     console.out().print(table)
-    verdicts = [number.verdict for number in found.numbers]
+    verdicts = [number.verdict for number in reproduction.numbers]
     counts = ", ".join(f"{verdicts.count(each)} {each}" for each in ("the same", "agrees", "differs"))
     console.say(f"{counted(len(verdicts), 'number')}: {counts} (within {tolerance:g})")
-    for key, (was, now) in found.environment.items():
+    for key, (was, now) in reproduction.environment.items():
         console.say(f"{key}: {was} | {now}")
 
 

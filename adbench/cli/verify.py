@@ -22,8 +22,8 @@ def verify(
     console.check_results(out)
     records, findings = verified(out)
     if as_json:
-        found = [{"file": str(finding.path), "what": finding.what} for finding in findings]
-        console.say_json({"records": records, "findings": found, "unproved": UNPROVED})
+        listed = [{"file": str(finding.path), "what": finding.what} for finding in findings]
+        console.say_json({"records": records, "findings": listed, "unproved": UNPROVED})
     else:
         for finding in findings:
             named = str(finding.path.relative_to(out)) in finding.what

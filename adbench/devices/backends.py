@@ -19,5 +19,5 @@ def load_backend(name: str) -> type[Backend]:
     if name not in BACKENDS:
         raise DeviceError(f"A device is auto or one of {', '.join(BACKENDS)}, got {name!r}.")
     module, _, cls = BACKENDS[name].partition(":")
-    found: type[Backend] = getattr(import_module(module), cls)
-    return found
+    backend: type[Backend] = getattr(import_module(module), cls)
+    return backend

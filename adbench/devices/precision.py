@@ -62,9 +62,9 @@ def decide(device: torch.device, wanted: AskedPrecision, cache: Path, notify: Ca
         return known(wanted)
     if not backend_of(device).has_bf16:
         return "float32"
-    found = _kept_or_measured(device, cache / "precision", notify)
-    notify(str(found))
-    return found.precision
+    measured = _kept_or_measured(device, cache / "precision", notify)
+    notify(str(measured))
+    return measured.precision
 
 
 def known(precision: str) -> Precision:
@@ -78,13 +78,13 @@ def decide_for_all(
     devices: Sequence[torch.device], wanted: AskedPrecision, cache: Path, notify: Callable[[str], None]
 ) -> Precision:
     """Return the one precision of devices that score side by side. Raises as `decide`, and where they differ."""
-    found = {str(device): decide(device, wanted, cache, notify) for device in dict.fromkeys(devices)}
-    if len(set(found.values())) > 1:
-        each = ", ".join(f"{device} takes {precision}" for device, precision in found.items())
+    decided = {str(device): decide(device, wanted, cache, notify) for device in dict.fromkeys(devices)}
+    if len(set(decided.values())) > 1:
+        each = ", ".join(f"{device} takes {precision}" for device, precision in decided.items())
         raise DeviceError(
             f"Devices that score side by side must compute in one precision, but {each}. Choose with --precision."
         )
-    return next(iter(found.values()))
+    return next(iter(decided.values()))
 
 
 def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str], None]) -> Measured:
@@ -101,7 +101,7 @@ def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str]
                     notify(f"{path} is damaged: the precision is measured again")
             float32_s, bf16_s = measure(device)
             precision: Precision = "bf16" if GAIN * bf16_s <= float32_s else "float32"
-            found = Measured(
+            measured = Measured(
                 device=name,
                 torch=torch.__version__,
                 threads=threads,
@@ -109,8 +109,8 @@ def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str]
                 bf16_s=bf16_s,
                 precision=precision,
             )
-            write_atomic(path, found.model_dump_json(indent=1).encode())
-            return found
+            write_atomic(path, measured.model_dump_json(indent=1).encode())
+            return measured
     except OSError as error:
         raise ArtifactError(
             f"The precision of this device is measured once and kept, but {folder} cannot be written "

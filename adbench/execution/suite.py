@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adbench.config.options import MAX_SEED, AskedPrecision
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
-from adbench.errors import SuiteError
+from adbench.errors import SuiteError, first_fault
 from adbench.execution.job import Job
 
 
@@ -106,9 +106,8 @@ def read_suite(path: Path, settings: Sequence[str] = ()) -> Suite:
     try:
         suite = Suite.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SuiteError(f"{path} is no suite: {where}: {first['msg']}, got {first['input']!r}.") from error
+        given = error.errors()[0]["input"]
+        raise SuiteError(f"{path} is no suite: {first_fault(error)}, got {given!r}.") from error
     for grid in suite.grids:
         _check(grid, path)
     grids = [grid.model_copy(update={"settings": (*grid.settings, *settings)}) for grid in suite.grids]

@@ -26,14 +26,14 @@ class OperatingPoint:
     def title(self) -> str:
         return f"{100 * self.rate:g} % of healthy pixels"
 
-    def missing(self, found: HealthyThreshold) -> str | None:
+    def missing(self, threshold: HealthyThreshold) -> str | None:
         """Why the healthy images do not support the point, or None where they do."""
-        if found.subjects < self.least_subjects:
-            return f"needs {self.least_subjects} healthy subjects, there are {found.subjects}"
-        if found.pixels_above < self.least_pixels:
-            return f"needs {self.least_pixels} healthy pixels above the threshold, there are {found.pixels_above}"
-        if found.largest_share > self.largest_share:
-            share = f"{100 * found.largest_share:.0f} %"
+        if threshold.subjects < self.least_subjects:
+            return f"needs {self.least_subjects} healthy subjects, there are {threshold.subjects}"
+        if threshold.pixels_above < self.least_pixels:
+            return f"needs {self.least_pixels} healthy pixels above the threshold, there are {threshold.pixels_above}"
+        if threshold.largest_share > self.largest_share:
+            share = f"{100 * threshold.largest_share:.0f} %"
             return f"one healthy subject holds {share} of the pixels above, over {100 * self.largest_share:g} %"
         return None
 

@@ -22,12 +22,11 @@ from adbench.metrics.estimate import Estimate
 from adbench.metrics.maps import Maps
 from adbench.metrics.points import POINTS
 from adbench.metrics.thresholds import healthy_thresholds
-from adbench.prediction.card import CalibrationCard, ModelCard, PointCard, described
+from adbench.prediction.card import CalibrationCard, ModelCard, described, point_cards
 from adbench.prediction.model import Model
 from adbench.prediction.model_file import ModelFile, write_model
 
 LEAST = 3
-RATES = [point.rate for point in POINTS]
 GRID, PIXELS = "grid", "pixels"
 """Scores on a scan's own grid, and at network size."""
 
@@ -48,7 +47,7 @@ def calibrate(file: ModelFile, model: Model, scans: Sequence[NewScan], path: Pat
             for name, scores in zip((GRID, PIXELS), model.measured(scan), strict=True):
                 np.save(place / f"{done}-{name}.npy", scores)
         reporter.progress("healthy scans", len(scans), len(scans))
-        points = _points(place, len(scans))
+        points = point_cards(*(partial(_maps, place, range(len(scans)), name) for name in (GRID, PIXELS)))
         held_out = _held_out(place, len(scans))
     card = file.card.model_copy(
         update={
@@ -61,25 +60,11 @@ def calibrate(file: ModelFile, model: Model, scans: Sequence[NewScan], path: Pat
     return card
 
 
-def scans_needed(rate: float, found: Estimate, scans: int) -> int | None:
+def scans_needed(rate: float, held_out: Estimate, scans: int) -> int | None:
     """About how many scans give an interval no wider than the rate itself; None where it is not known."""
-    if found.low is None or found.high is None:
+    if held_out.low is None or held_out.high is None:
         return None
-    return max(scans, math.ceil(scans * ((found.high - found.low) / rate) ** 2))
-
-
-def _points(place: Path, n: int) -> tuple[PointCard, ...]:
-    grid, pixels = (healthy_thresholds(partial(_maps, place, range(n), name), RATES) for name in (GRID, PIXELS))
-    return tuple(
-        PointCard(
-            key=point.key,
-            rate=point.rate,
-            threshold=on_grid.threshold,
-            missing=point.missing(on_grid),
-            threshold_at_network_size=at_size.threshold,
-        )
-        for point, on_grid, at_size in zip(POINTS, grid, pixels, strict=True)
-    )
+    return max(scans, math.ceil(scans * ((held_out.high - held_out.low) / rate) ** 2))
 
 
 def _held_out(place: Path, n: int) -> dict[str, Estimate]:
@@ -88,8 +73,8 @@ def _held_out(place: Path, n: int) -> dict[str, Estimate]:
     for left_out in range(n):
         others = [i for i in range(n) if i != left_out]
         own = _read(place, left_out, GRID)
-        found = healthy_thresholds(partial(_maps, place, others, GRID), RATES)
-        rates.append([float(np.mean(own > each.threshold)) for each in found])
+        thresholds = healthy_thresholds(partial(_maps, place, others, GRID), [point.rate for point in POINTS])
+        rates.append([float(np.mean(own > each.threshold)) for each in thresholds])
     return {point.key: Estimate.of_mean([of[k] for of in rates]) for k, point in enumerate(POINTS)}
 
 

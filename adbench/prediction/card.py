@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adbench.config.options import Precision
 from adbench.metrics.estimate import Estimate
-from adbench.results.record import Model
+from adbench.metrics.maps import Reread
+from adbench.metrics.points import POINTS
+from adbench.metrics.thresholds import healthy_thresholds
+from adbench.results.record import Frozen
 from adbench.storage.spec import canonical_hash
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ NOTICE = (
 )
 
 
-class TensorCard(Model):
+class TensorCard(Frozen):
     dtype: str
     """As safetensors calls it, such as F32."""
     shape: tuple[int, ...]
@@ -29,7 +32,7 @@ class TensorCard(Model):
     """Of its bytes."""
 
 
-class TrainingSet(Model):
+class TrainingSet(Frozen):
     """The dataset that was trained on."""
 
     name: str
@@ -51,14 +54,14 @@ class TrainingSet(Model):
     subjects: int
 
 
-class PreparationCard(Model):
+class PreparationCard(Frozen):
     """How images were made of scans."""
 
     version: str
     steps: tuple[str, ...]
 
 
-class PointCard(Model):
+class PointCard(Frozen):
     """An operating point: pixels whose score is greater than the threshold are flagged."""
 
     key: str
@@ -72,7 +75,7 @@ class PointCard(Model):
     """Of maps at the size of the images trained on, as in the record."""
 
 
-class HealthyCard(Model):
+class HealthyCard(Frozen):
     """What healthy images that were not trained on are like."""
 
     histogram: tuple[float, ...]
@@ -85,7 +88,7 @@ class HealthyCard(Model):
     """Trait -> what a quarter of the scans or more have."""
 
 
-class CalibrationCard(Model):
+class CalibrationCard(Frozen):
     """The healthy scans of a site that the points come from."""
 
     scans: int
@@ -93,7 +96,7 @@ class CalibrationCard(Model):
     """Key of a point -> the rate in scans left out, with its 95 % interval."""
 
 
-class ModelCard(Model):
+class ModelCard(Frozen):
     """All that stands in a model file beside the tensors."""
 
     format: Literal[1] = FORMAT
@@ -133,6 +136,22 @@ class ModelCard(Model):
         """The card as JSON with its own hash, by which a change shows."""
         content = self.model_dump(mode="json")
         return {**content, "sha256": canonical_hash(content)}
+
+
+def point_cards(on_grid: Reread, at_size: Reread) -> tuple[PointCard, ...]:
+    """The operating points of healthy maps, on the grids of scans and at the size of the images trained on."""
+    rates = [point.rate for point in POINTS]
+    thresholds = zip(POINTS, healthy_thresholds(on_grid, rates), healthy_thresholds(at_size, rates), strict=True)
+    return tuple(
+        PointCard(
+            key=point.key,
+            rate=point.rate,
+            threshold=grid.threshold,
+            missing=point.missing(grid),
+            threshold_at_network_size=pixels.threshold,
+        )
+        for point, grid, pixels in thresholds
+    )
 
 
 def described(device: torch.device, precision: Precision) -> str:

@@ -12,9 +12,7 @@ from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.detector import Detector
 from adbench.devices.environment import environment
 from adbench.errors import ConfigError, RecordError
-from adbench.metrics.points import POINTS
-from adbench.metrics.thresholds import healthy_thresholds
-from adbench.prediction.card import ModelCard, PointCard, PreparationCard, TrainingSet, described
+from adbench.prediction.card import ModelCard, PointCard, PreparationCard, TrainingSet, described, point_cards
 from adbench.prediction.likeness import healthy_card
 from adbench.prediction.model_file import cards_of, write_model
 from adbench.protocol.cell import Cell, build_cells
@@ -36,18 +34,12 @@ def export(method: str, dataset: str, options: RunOptions, reporter: Reporter, p
     if len(cells) > 1:
         raise ConfigError("A model has one region and one post-processing: name one of each with --set protocol....")
     cell = cells[0]
-    found = cell.data.dataset.preparation()
-    made = PreparationCard(version=found.version, steps=tuple(found.steps))
+    preparation = cell.data.dataset.preparation()
+    made = PreparationCard(version=preparation.version, steps=tuple(preparation.steps))
     with cell.computing():
         detector = fit(cell, reporter).detector
         tensors = _tensors(detector)
-        card = _card(
-            cell,
-            detector,
-            tensors,
-            made,
-            reporter,
-        )
+        card = _card(cell, detector, tensors, made, reporter)
     write_model(path, card, tensors)
     return card
 
@@ -115,20 +107,9 @@ def _points(cell: Cell, detector: Detector[Any], reporter: Reporter) -> tuple[Po
     protocol = cell.protocol
     reference = evenly(cell.data.reference, protocol.reference_images)
     maps = Scorer(cell, detector, cell.store(reporter), reporter).maps(reference, "healthy reference")
-    rates = [point.rate for point in POINTS]
     at_size = partial(scored_pixels, reference, maps, protocol)
     on_grid = healthy_on_grid(cell.data, reference, maps, protocol) or at_size
-    found = zip(POINTS, healthy_thresholds(on_grid, rates), healthy_thresholds(at_size, rates), strict=True)
-    return tuple(
-        PointCard(
-            key=point.key,
-            rate=point.rate,
-            threshold=grid.threshold,
-            missing=point.missing(grid),
-            threshold_at_network_size=pixels.threshold,
-        )
-        for point, grid, pixels in found
-    )
+    return point_cards(on_grid, at_size)
 
 
 def _record(cell: Cell, reporter: Reporter) -> Record | None:
@@ -146,11 +127,11 @@ def _record(cell: Cell, reporter: Reporter) -> Record | None:
 
 def _made_with(cell: Cell, detector: Detector[Any]) -> dict[str, dict[str, str]]:
     """Of each part: device and precision, where it says so."""
-    found: dict[str, dict[str, str]] = {}
+    made_with: dict[str, dict[str, str]] = {}
     for key in detector.artifacts().values():
         try:
             meta = Saved(cell.store().root / key, "part").read_meta()
         except DamagedError:
             continue
-        found[key] = {name: str(meta[name]) for name in ("device", "precision") if name in meta}
-    return found
+        made_with[key] = {name: str(meta[name]) for name in ("device", "precision") if name in meta}
+    return made_with

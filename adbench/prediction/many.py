@@ -23,14 +23,14 @@ from adbench.errors import AdbenchError, ConfigError, ModelError
 from adbench.prediction.model import Model, Prediction
 from adbench.prediction.outputs import DESCRIPTION, Outputs, description, outputs_of
 from adbench.prediction.report import ScanReport
-from adbench.results.record import Model as Part
+from adbench.results.record import Frozen
 from adbench.storage.files import write_atomic
 
 TABLE = "predictions.csv"
 CHUNK = 1 << 20
 
 
-class Made(Part):
+class Made(Frozen):
     """From what a prediction was made: one of the same is not made again."""
 
     input_sha256: str
@@ -40,7 +40,7 @@ class Made(Part):
     force: bool
 
 
-class PredictionFile(Part):
+class PredictionFile(Frozen):
     """The file `prediction.json`."""
 
     report: ScanReport

@@ -20,7 +20,7 @@ from adbench.contracts.registry import load_dataset, load_detector
 from adbench.contracts.scans import NewScan, PreparedScan
 from adbench.devices.device import backend_of, pick_device
 from adbench.devices.precision import known
-from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
+from adbench.errors import AdbenchError, ConfigError, DataError, ModelError, first_fault
 from adbench.prediction.card import ModelCard, PointCard, described
 from adbench.prediction.model_file import ModelFile, read_model
 from adbench.prediction.report import ScanReport, report_of
@@ -86,10 +86,10 @@ class Model:
         Raises DataError where it is no single scan or cannot be scored, ConfigError for an unknown point.
         """
         if isinstance(image, str | Path):
-            found = self.find([Path(image)])
-            if len(found) != 1:
-                raise DataError(f"One scan is predicted at a time, but {image} holds {len(found)}: name one of them.")
-            return self.predict_scan(found[0], at, force)
+            scans = self.find([Path(image)])
+            if len(scans) != 1:
+                raise DataError(f"One scan is predicted at a time, but {image} holds {len(scans)}: name one of them.")
+            return self.predict_scan(scans[0], at, force)
         if not hasattr(image, "to_filename"):
             raise DataError(f"A scan is a path or an image of nibabel, not {type(image).__name__}.")
         with tempfile.TemporaryDirectory(prefix="adbench-") as folder:
@@ -212,10 +212,8 @@ def _valid(model: type[BaseModel], values: dict[str, Any], what: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"The {what} of the model are not valid here: {where}: {first['msg']}. It was made by other code: "
+            f"The {what} of the model are not valid here: {first_fault(error)}. It was made by other code: "
             "train and export it anew."
         ) from error
 

@@ -19,7 +19,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from adbench.errors import ModelError
+from adbench.errors import ModelError, first_fault
 from adbench.prediction.card import FORMAT, ModelCard, TensorCard, is_sealed
 from adbench.storage.files import write_atomic
 
@@ -130,9 +130,7 @@ def _card_of(path: Path, note: str) -> ModelCard:
     try:
         return ModelCard.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ModelError(f"The card of {path} is not valid: {where}: {first['msg']}. {AGAIN}") from error
+        raise ModelError(f"The card of {path} is not valid: {first_fault(error)}. {AGAIN}") from error
 
 
 def _check_tensors(path: Path, header: Mapping[str, Any], card: ModelCard, available: int) -> None:
@@ -158,10 +156,10 @@ def _check_tensors(path: Path, header: Mapping[str, Any], card: ModelCard, avail
 
 
 def _offsets(path: Path, name: str, entry: Any) -> tuple[int, int]:
-    found = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not (isinstance(found, list) and len(found) == 2 and all(type(at) is int and at >= 0 for at in found)):
-        raise ModelError(f"The tensor {name} of {path} must say where it lies, but says {found!r}. {AGAIN}")
-    return found[0], found[1]
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(type(at) is int and at >= 0 for at in offsets)):
+        raise ModelError(f"The tensor {name} of {path} must say where it lies, but says {offsets!r}. {AGAIN}")
+    return offsets[0], offsets[1]
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], memoryview]:

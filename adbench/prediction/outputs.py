@@ -80,8 +80,8 @@ def _is_inside(place: Path, path: Path, scans: Sequence[NewScan]) -> bool:
 
 def _is_ours(out: Path) -> bool:
     try:
-        found = json.loads((out / DESCRIPTION).read_bytes())
-        return bool(found["GeneratedBy"][0]["Name"] == GENERATOR)
+        content = json.loads((out / DESCRIPTION).read_bytes())
+        return bool(content["GeneratedBy"][0]["Name"] == GENERATOR)
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, IndexError, TypeError):

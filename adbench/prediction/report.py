@@ -13,7 +13,7 @@ from adbench.contracts.scans import PreparedScan
 from adbench.errors import counted
 from adbench.prediction.card import NOTICE, ModelCard, PointCard
 from adbench.prediction.likeness import Likeness, likeness, unlike
-from adbench.results.record import Model as Part
+from adbench.results.record import Frozen
 
 MOST_COMPONENTS = 100
 OUTSIDE = 0.05
@@ -21,7 +21,7 @@ OUTSIDE = 0.05
 Floats = NDArray[np.float32]
 
 
-class Component(Part):
+class Component(Frozen):
     """Connected flagged voxels, also by corners."""
 
     voxels: int
@@ -31,7 +31,7 @@ class Component(Part):
     highest_score: float
 
 
-class Flagged(Part):
+class Flagged(Frozen):
     """What an operating point flags."""
 
     key: str
@@ -44,7 +44,7 @@ class Flagged(Part):
     """The largest ones first, at most 100."""
 
 
-class ScanScores(Part):
+class ScanScores(Frozen):
     """Of the voxels that slices show: within the brain or head where that is known."""
 
     mean: float
@@ -52,7 +52,7 @@ class ScanScores(Part):
     highest: float
 
 
-class SliceScores(Part):
+class SliceScores(Frozen):
     """One score for each slice, as image-level metrics have them."""
 
     slice: int
@@ -63,7 +63,7 @@ class SliceScores(Part):
     """The method's own image-level score."""
 
 
-class LikenessReport(Part):
+class LikenessReport(Frozen):
     """How like held-out healthy images the scan is (`adbench.prediction.likeness`)."""
 
     histogram_distance: float
@@ -71,13 +71,13 @@ class LikenessReport(Part):
     healthy_furthest: float
 
 
-class ModelName(Part):
+class ModelName(Frozen):
     sha256: str
     method: str
     trained_on: str
 
 
-class ScanReport(Part):
+class ScanReport(Frozen):
     format: int = 1
     notice: str = NOTICE
     name: str
@@ -186,7 +186,7 @@ def _components(
     affine: NDArray[np.float64] | None,
 ) -> list[Component]:
     boxes = ndimage.find_objects(labels)
-    found = []
+    components = []
     for label in which.tolist():
         box = boxes[label - 1]
         inside = labels[box] == label
@@ -195,5 +195,5 @@ def _components(
         size = int(sizes[label - 1])
         ml = None if voxel_ml is None else round(size * voxel_ml, 6)
         highest = float(scores[box][inside].max())
-        found.append(Component(voxels=size, ml=ml, centre_mm_ras=place, highest_score=highest))
-    return found
+        components.append(Component(voxels=size, ml=ml, centre_mm_ras=place, highest_score=highest))
+    return components

@@ -113,10 +113,10 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
 
 def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     write_method_card(method_card(cell.plugin.cls), cell.options.out / method_card_path(cell.method))
-    if not cell.options.force and (found := _existing(cell, reporter)) is not None:
+    if not cell.options.force and (existing := _existing(cell, reporter)) is not None:
         if not _is_timed(cell, reporter):
             shared.untimed.append(cell)
-        return found
+        return existing
     record = _run_or_fail(cell, shared, reporter)
     write_manifest(cell)
     write_card(cell.data.dataset.info, cell.options.out / card_path(cell.data.name))

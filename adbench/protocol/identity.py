@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from adbench.contracts.dataset import SEEN_IN_IMAGES
 from adbench.contracts.registry import load_dataset, load_detector
-from adbench.errors import PluginError, RecordError, UnknownPluginError
+from adbench.errors import PluginError, RecordError, UnknownPluginError, first_fault
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.results.record import PROTOCOL_VERSION, Record
 from adbench.storage.spec import canonical_hash, changed_fields
@@ -85,6 +85,5 @@ def hash_of(record: Record) -> str | None:
         said = [of.code_version, *(each.version for each in sets), record.protocol.get("version")]
         if said != [method.info.version, *(cls.info.version for cls in classes), PROTOCOL_VERSION]:
             return None
-        raise RecordError(
-            f"has settings that the code of the same versions does not take ({' '.join(str(error).split())})"
-        ) from error
+        what = first_fault(error) if isinstance(error, ValidationError) else f"{error} is missing"
+        raise RecordError(f"has settings that the code of the same versions does not take: {what}") from error

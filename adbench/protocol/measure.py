@@ -101,15 +101,15 @@ def _measurement(
 
 
 def _point(of: Evidence, point: OperatingPoint) -> PointRecord:
-    found, k = of.thresholds[point.rate], of.index(point.rate)
+    threshold, k = of.thresholds[point.rate], of.index(point.rate)
     rates = {name: _rate([at[k] for at in counts.values()]) for name, counts in _by_kind_of_slice(of.flagged).items()}
     return PointRecord(
         key=point.key,
         rate=point.rate,
-        threshold=found.threshold,
-        missing=point.missing(found),
-        rate_met_on_reference=found.rate_met,
-        reference_pixels_above=found.pixels_above,
+        threshold=threshold.threshold,
+        missing=point.missing(threshold),
+        rate_met_on_reference=threshold.rate_met,
+        reference_pixels_above=threshold.pixels_above,
         **rates,
     )
 

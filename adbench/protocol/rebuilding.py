@@ -12,7 +12,7 @@ from adbench.config.options import Reporter, RunOptions
 from adbench.contracts.registry import load_detector
 from adbench.devices.device import pick_device
 from adbench.devices.precision import decide
-from adbench.errors import RecordError
+from adbench.errors import RecordError, first_fault
 from adbench.protocol import data
 from adbench.protocol.cell import Cell
 from adbench.protocol.data import Data
@@ -78,9 +78,7 @@ def _validated(model: Any, values: Mapping[str, Any], record: Record) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise RecordError(
-            f"{record.path} was made by other code: {where} of its settings is not valid now ({first['msg']}). "
+            f"{record.path} was made by other code: its settings are not valid now ({first_fault(error)}). "
             "Run the cell again with 'adbench run'."
         ) from error

@@ -16,7 +16,14 @@ from adbench.protocol.cell import Cell
 from adbench.protocol.data import ConfiguredDataset
 from adbench.protocol.measure import Measured, prevalence
 from adbench.results.method_card import MethodCard
-from adbench.results.record import DatasetRecord, DetectorRecord, EnvironmentRecord, Record, TrainedOnRecord, write_text
+from adbench.results.record import (
+    DatasetRecord,
+    DetectorRecord,
+    EnvironmentRecord,
+    Record,
+    TrainedOnRecord,
+    write_changed,
+)
 from adbench.results.timing import TimingFile, timing_path
 
 
@@ -140,6 +147,4 @@ def manifest_path(cell: Cell) -> Path:
 def write_manifest(cell: Cell) -> None:
     """Write the manifest beside the records, where it is not there yet or damaged."""
     path = cell.options.out / manifest_path(cell)
-    text = json.dumps(cell.data.splits.manifest(), indent=0, sort_keys=True) + "\n"
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_text(path, text)
+    write_changed(path, json.dumps(cell.data.splits.manifest(), indent=0, sort_keys=True) + "\n")

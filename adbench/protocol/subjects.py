@@ -24,8 +24,8 @@ def subject_rows(of: Evidence, scans: pd.DataFrame | None) -> pd.DataFrame:
     rows["lesion_pixels"] = pd.Series({subject: int(at[0, 2]) for subject, at in counted.items()}, dtype="float64")
     rows["auprc"] = pd.Series(auprc_by_subject(of)[0], dtype="float64")
     for point in POINTS:
-        found = of.thresholds[point.rate]
-        dice = {} if point.missing(found) else dice_by_subject(of, of.index(point.rate))
+        threshold = of.thresholds[point.rate]
+        dice = {} if point.missing(threshold) else dice_by_subject(of, of.index(point.rate))
         rows[f"{point.key}{SEPARATOR}pixel_dice"] = pd.Series(dice, dtype="float64")
     rows["lesion_pixels"] = rows["lesion_pixels"].fillna(0).astype("int64")
     return rows.reset_index() if scans is None else rows.join(scans.set_index("subject")).reset_index()

@@ -58,9 +58,9 @@ def judged_scans(
         return None
     on_grid = healthy_on_grid(data, *healthy, protocol)
     reread: Reread = on_grid or partial(scored_pixels, *healthy, protocol)
-    found = healthy_thresholds(reread, [point.rate for point in POINTS])
-    missing = {point.key: point.missing(each) for point, each in zip(POINTS, found, strict=True)}
-    thresholds = {point.key: each.threshold for point, each in zip(POINTS, found, strict=True)}
+    of_points = healthy_thresholds(reread, [point.rate for point in POINTS])
+    missing = {point.key: point.missing(each) for point, each in zip(POINTS, of_points, strict=True)}
+    thresholds = {point.key: each.threshold for point, each in zip(POINTS, of_points, strict=True)}
     supported = {key: value for key, value in thresholds.items() if missing[key] is None}
     subjects = judge(scans, maps, supported, protocol)
     volumes = [_volumes(subjects, key, thresholds[key], missing[key]) for key in thresholds]
@@ -188,6 +188,6 @@ def _row(scan: ScanView, truth: Truth, scores: Floats, thresholds: Mapping[str, 
         "perfect_dice": best_dice(perfect, truth.lesion),
     }
     for name, threshold in thresholds.items():
-        found = compare(scores > threshold, truth.lesion, truth.affine, truth.ignore)
-        row |= {f"{name}{SEPARATOR}{key}": value for key, value in found.model_dump().items()}
+        judged = compare(scores > threshold, truth.lesion, truth.affine, truth.ignore)
+        row |= {f"{name}{SEPARATOR}{key}": value for key, value in judged.model_dump().items()}
     return row

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from adbench.contracts.dataset import DatasetInfo, Reported
-from adbench.results.record import SCHEMA_VERSION, Model, read_model, write_text
+from adbench.results.record import SCHEMA_VERSION, Frozen, read_model, write_changed
 
 NAME = "card.json"
 
 
-class DatasetCard(Model):
+class DatasetCard(Frozen):
     """The part of a `DatasetInfo` that the pages show."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -39,9 +39,7 @@ def write_card(info: DatasetInfo, path: Path) -> None:
         synthetic=info.synthetic,
         reported=list(info.reported),
     )
-    text = card.model_dump_json(indent=1) + "\n"
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_text(path, text)
+    write_changed(path, card.model_dump_json(indent=1) + "\n")
 
 
 def read_card(path: Path) -> DatasetCard:

@@ -306,6 +306,11 @@ TIME: dict[str, Column[TimingFile]] = {column.key: column for column in _TIME}
 """What is known of the time of a run on one device."""
 
 
+def reported_title(key: str) -> str:
+    """The title of what a publication prints a value of: a metric, or a column of times."""
+    return METRICS[key].title if key in METRICS else TIME[key].title
+
+
 def in_time_table() -> list[Column[Any]]:
     """The columns of the table of times, in order."""
     columns: list[Column[Any]] = [*TIME.values(), *RUN.values()]

@@ -18,7 +18,7 @@ from adbench.metrics.estimate import Estimate
 from adbench.metrics.intervals import resample_weights
 from adbench.results.counts import counts_path, read_counts
 from adbench.results.record import Record
-from adbench.results.scan_metrics import LOWER_IS_BETTER
+from adbench.results.scan_metrics import FIELDS
 from adbench.results.subjects import SEPARATOR, read_subjects, subjects_path
 
 COUNTS = ("images", "scans", "lesion_pixels", "lesion_voxels", "unseen_voxels", "lesions", "components", "perfect_dice")
@@ -85,7 +85,7 @@ def compare(a: Side, b: Side) -> Comparison:
             b=float(theirs.loc[values.index, column].mean()),
             difference=Estimate.of_mean(values.tolist(), "difference"),
             p=of,
-            better=column.split(SEPARATOR)[-1] not in LOWER_IS_BETTER,
+            better=(field := FIELDS.get(column.split(SEPARATOR)[-1])) is None or field.higher_is_better,
         )
         for (column, values), of in zip(paired.items(), p[: len(paired)], strict=True)
     ]
@@ -101,8 +101,8 @@ def _pooled(a: Side, b: Side) -> dict[str, PooledDifference]:
     if not all(path.is_file() for side in paths for path in side):
         return {}
     ours, theirs = ([read_counts(path) for path in side] for side in paths)
-    found = pooled_differences(ours, theirs, resample_weights(ours[0].subjects, RESAMPLES))
-    return {key: each for key, each in found.items() if not np.isnan(each.a - each.b)}
+    differences = pooled_differences(ours, theirs, resample_weights(ours[0].subjects, RESAMPLES))
+    return {key: each for key, each in differences.items() if not np.isnan(each.a - each.b)}
 
 
 def check_comparable(records: Iterable[Record]) -> None:

@@ -124,9 +124,9 @@ def _is_another(path: Path, folder: Path, files: Files, same: Callable[[Path, Pa
 def _differences(a: Record, b: Record) -> str:
     """The fields in which what was measured differs: `metrics.auprc.value (0.5, 0.6)`; empty where it does not."""
     first, second = (record.model_dump(mode="json", exclude=OF_A_RUN) for record in (a, b))
-    found = list(_fields(first, second))
-    more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    return ", ".join([*found[:_SHOWN], *more])
+    fields = list(_fields(first, second))
+    more = [f"{len(fields) - _SHOWN} more"] if len(fields) > _SHOWN else []
+    return ", ".join([*fields[:_SHOWN], *more])
 
 
 def _fields(a: Any, b: Any, where: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from adbench.contracts.family import Family, Knowledge
 from adbench.results.made import CARDS
-from adbench.results.record import SCHEMA_VERSION, Model, read_model, write_text
+from adbench.results.record import SCHEMA_VERSION, Frozen, read_model, write_changed
 
 MARKS: dict[str, str] = {"synthetic anomalies": "*", "outside weights": "†", "outside data": "‡"}
 """What stands after the name of a method that knows more than healthy images."""
@@ -23,7 +23,7 @@ _SAID = {
 }
 
 
-class MethodCard(Model):
+class MethodCard(Frozen):
     """The part of a detector's class that the pages show."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -44,9 +44,7 @@ def method_card_path(method: str) -> Path:
 
 def write_method_card(card: MethodCard, path: Path) -> None:
     """Write a card where it is not there yet or says something else."""
-    text = card.model_dump_json(indent=1) + "\n"
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_text(path, text)
+    write_changed(path, card.model_dump_json(indent=1) + "\n")
 
 
 def read_method_card(path: Path) -> MethodCard:

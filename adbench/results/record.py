@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from adbench.errors import RecordError
+from adbench.errors import RecordError, first_fault
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.strata import Stratum
@@ -23,13 +23,13 @@ PROTOCOL_VERSION: Literal[2] = 2
 """Of the rules by which metrics are measured. Records of another version are left out of all tables."""
 
 
-class Model(BaseModel):
+class Frozen(BaseModel):
     """A part of a file that is never changed once it is written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DetectorRecord(Model):
+class DetectorRecord(Frozen):
     name: str
     distribution: str
     version: str
@@ -43,7 +43,7 @@ class DetectorRecord(Model):
     """Kind -> code version of the trained parts, as planned."""
 
 
-class SetRecord(Model):
+class SetRecord(Frozen):
     """A dataset and its settings."""
 
     name: str
@@ -79,7 +79,7 @@ class DatasetRecord(SetRecord):
     """None where training and validation images are the dataset's own."""
 
 
-class PointRecord(Model):
+class PointRecord(Frozen):
     """An operating point: a threshold that healthy images alone decide."""
 
     key: str
@@ -97,7 +97,7 @@ class PointRecord(Model):
     """Fraction of the pixels flagged that are not lesion in slices with one."""
 
 
-class FrocPoint(Model):
+class FrocPoint(Frozen):
     """A point of the FROC curve, at the threshold of a rate of healthy pixels."""
 
     rate: float
@@ -107,7 +107,7 @@ class FrocPoint(Model):
     """In a slice."""
 
 
-class VolumesRecord(Model):
+class VolumesRecord(Frozen):
     """Scans judged at an operating point whose threshold comes from healthy scans on their own grid."""
 
     point: str
@@ -120,7 +120,7 @@ class VolumesRecord(Model):
     """Subjects for whom a field is not defined, of those fields alone."""
 
 
-class ScansRecord(Model):
+class ScansRecord(Frozen):
     """The test scans on their own grid, against their masks as drawn."""
 
     subjects: int
@@ -138,7 +138,7 @@ class ScansRecord(Model):
     volumes: list[VolumesRecord]
 
 
-class MeasurementRecord(Model):
+class MeasurementRecord(Frozen):
     """What the metrics stand on, and what is counted beside them."""
 
     best_threshold: float | None
@@ -161,7 +161,7 @@ class MeasurementRecord(Model):
     """On the scans' own grid; None for 2-D sets."""
 
 
-class EnvironmentRecord(Model):
+class EnvironmentRecord(Frozen):
     python: str
     platform: str
     device: str
@@ -179,7 +179,7 @@ def _known(metrics: dict[str, Estimate]) -> dict[str, Estimate]:
     return metrics
 
 
-class Record(Model):
+class Record(Frozen):
     """What one run found; how long it took is in a `TimingFile` for each device."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -218,6 +218,12 @@ def record_path(dataset: str, method: str, config_hash: str, seed: int) -> Path:
     return Path("records") / dataset / method / f"{config_hash}-seed{seed}.json"
 
 
+def write_changed(path: Path, text: str) -> None:
+    """Write a file where it is not there yet or says something else. Raises as `write_text`."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file at once or not at all. Raises RecordError where the folder cannot be written."""
     write_bytes(path, text.encode())
@@ -230,7 +236,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         raise RecordError(
             f"Results must be written, but {path.parent} cannot be ({error.strerror}). "
-            "Free space there, or name another folder with --out."
+            "Free space there, or name another folder."
         ) from error
 
 
@@ -241,7 +247,7 @@ def write_record(record: Record, out: Path) -> Path:
     return path
 
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", bound=Frozen)
 
 
 def read_model(model: type[M], path: Path, what: str) -> M:
@@ -254,10 +260,8 @@ def read_model(model: type[M], path: Path, what: str) -> M:
         return model.model_validate_json(text)
     except ValidationError as error:
         _refuse_other_schema(text, path, what)
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
         raise RecordError(
-            f"{path} is not a {what} of schema version {SCHEMA_VERSION}: {where}: {first['msg']}. "
+            f"{path} is not a {what} of schema version {SCHEMA_VERSION}: {first_fault(error)}. "
             "Remove the file, or run that cell again."
         ) from error
 

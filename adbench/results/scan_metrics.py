@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.points import POINTS
@@ -35,22 +36,33 @@ class ScanMetric:
         return self.title
 
 
-FIELDS: dict[str, tuple[str, str]] = {
-    "dice": ("Dice", "mean over the subjects of 2 |P ∩ R| / (|P| + |R|)."),
-    "hd95_mm": ("HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better."),
-    "avd_percent": (
-        "AVD %",
-        "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.",
+class Field(NamedTuple):
+    """A field of `VolumeScores` that is shown."""
+
+    title: str
+    glossary: str
+    higher_is_better: bool = True
+
+
+FIELDS = {
+    "dice": Field("Dice", "mean over the subjects of 2 |P ∩ R| / (|P| + |R|)."),
+    "hd95_mm": Field(
+        "HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better.", False
     ),
-    "lesion_recall": ("lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."),
-    "lesion_f1": ("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
-    "lesion_f1_one_to_one": ("one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."),
-    "false_components": ("false components a scan", "mean number of those that touch no lesion; lower is better."),
+    "avd_percent": Field(
+        "AVD %", "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.", False
+    ),
+    "lesion_recall": Field(
+        "lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."
+    ),
+    "lesion_f1": Field("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
+    "lesion_f1_one_to_one": Field(
+        "one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."
+    ),
+    "false_components": Field(
+        "false components a scan", "mean number of those that touch no lesion; lower is better.", False
+    ),
 }
-"""Field of `VolumeScores` -> title and glossary."""
-
-
-LOWER_IS_BETTER = ("hd95_mm", "avd_percent", "false_components")
 
 
 def _pooled(field: str, scans: ScansRecord) -> Estimate:
@@ -79,16 +91,16 @@ _METRICS = (
     ),
     *(
         ScanMetric(
-            f"scan_{field}_{point.key}",
-            title,
-            glossary,
-            partial(_mean, field, point.key),
-            VolumeScores.scale(field),
+            f"scan_{name}_{point.key}",
+            field.title,
+            field.glossary,
+            partial(_mean, name, point.key),
+            VolumeScores.scale(name),
             point.key,
-            higher_is_better=field not in LOWER_IS_BETTER,
+            field.higher_is_better,
         )
         for point in POINTS
-        for field, (title, glossary) in FIELDS.items()
+        for name, field in FIELDS.items()
     ),
 )
 SCAN_METRICS: dict[str, ScanMetric] = {metric.key: metric for metric in _METRICS}

@@ -38,11 +38,11 @@ class Speed:
     def undominated(self) -> list[int]:
         """Positions of the methods than which none is both faster and better, fastest first."""
         order = sorted(range(len(self.methods)), key=lambda i: (self.seconds[i], -self.quality[i]))
-        found: list[int] = []
+        front: list[int] = []
         for i in order:
-            if not found or self.quality[i] > self.quality[found[-1]]:
-                found.append(i)
-        return found
+            if not front or self.quality[i] > self.quality[front[-1]]:
+                front.append(i)
+        return front
 
     def png(self) -> bytes:
         """The file, with its key as text."""

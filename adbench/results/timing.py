@@ -12,10 +12,10 @@ from typing import Literal
 from adbench.devices.times import Timing
 from adbench.errors import RecordError
 from adbench.results.formats import seconds
-from adbench.results.record import SCHEMA_VERSION, EnvironmentRecord, Model, read_model, write_text
+from adbench.results.record import SCHEMA_VERSION, EnvironmentRecord, Frozen, read_model, write_text
 
 
-class TimingFile(Model):
+class TimingFile(Frozen):
     """The time of one record's cell on one device with one precision."""
 
     schema_version: Literal[2] = SCHEMA_VERSION

@@ -46,8 +46,8 @@ def variants(rows: pd.DataFrame) -> list[Variant]:
     keys = done[COMPARABLE].assign(**{key: done[key].map(_decisive) for key in ("dataset_config", "train_on_config")})
     groups = [group for _, group in done.groupby([keys[key] for key in COMPARABLE])]
     groups.sort(key=lambda group: (-group["record"].nunique(), group["tuning"].iloc[0] != ""))
-    found = [Variant(group) for group in groups]
-    return [found[0], *(Variant(v.rows, differences(found[0].facts, v.facts)) for v in found[1:])] if found else []
+    parted = [Variant(group) for group in groups]
+    return [parted[0], *(Variant(v.rows, differences(parted[0].facts, v.facts)) for v in parted[1:])] if parted else []
 
 
 def _decisive(config: str) -> str:

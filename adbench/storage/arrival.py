@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from adbench.errors import ArtifactError
+from adbench.errors import ArtifactError, first_fault
 from adbench.storage.depot import Depot
 from adbench.storage.spec import canonical_hash, key_of
 
@@ -74,9 +74,7 @@ def index_at(depot: Depot, key: str) -> Index | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        raise ArtifactError(f"{place} is no index of a part ({where}: {first['msg']}): push it again.") from None
+        raise ArtifactError(f"{place} is no index of a part ({first_fault(error)}): push it again.") from None
     if canonical_hash(index.meta) != index.meta_sha256 or key_of(spec) != key:
         raise ArtifactError(
             f"A part lies below its own key, but {place} is of another or was altered: nothing of it was kept."

@@ -27,13 +27,14 @@ from adbench.contracts.search import Domain
 from adbench.devices.clock import clocked
 from adbench.devices.device import computing, pick_device
 from adbench.devices.precision import decide
-from adbench.errors import ConfigError, ScoreError
+from adbench.errors import ConfigError
 from adbench.metrics.catalogue import METRICS
-from adbench.metrics.maps import Maps, check_scores
+from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import pixel_metrics
 from adbench.protocol import data
 from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import MeasurementProtocol
+from adbench.protocol.scoring import map_scores
 from adbench.storage.kept import KeepsStages, Kept
 from adbench.storage.store import ArtifactStore
 from adbench.tuning.development import Development, develop
@@ -166,12 +167,7 @@ class Objective:
         """Score a batch and add its maps to those of each kind."""
         lesioned = self.development.lesioned
         images = torch.from_numpy(lesioned.images[batch].copy()).to(self.device)
-        scores = detector.score(images)
-        if not isinstance(scores, torch.Tensor):
-            raise ScoreError(
-                f"Scores must be a torch tensor, but {self.options.method} returned {type(scores).__name__}."
-            )
-        maps = check_scores(scores.detach().float().cpu().numpy(), tuple(images.shape))
+        maps = map_scores(detector, images, self.options.method)
         kinds = np.array(lesioned.kinds[batch])
         for kind in dict.fromkeys(kinds.tolist()):
             of_kind = kinds == kind

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from adbench.errors import RecordError
 from adbench.results import formats, markdown
-from adbench.results.record import write_text
-from adbench.storage.files import write_atomic
+from adbench.results.record import write_bytes, write_text
 from adbench.tuning import places, studies, tuned
 from adbench.tuning.objective import QUALITY
 
@@ -41,7 +39,7 @@ def write_report(name: str, storage: str | None, cache: Path, out: Path) -> list
     paths = []
     for file, title, image in figures:
         path = out / f"{study.study_name}-{file}.png"
-        _write_image(path, image)
+        write_bytes(path, image)
         paths.append(path)
         text += f"\n## {title}\n\n![{title}]({path.name})\n"
     write_text(out / f"{study.study_name}.md", text)
@@ -157,12 +155,3 @@ def _png(draw: Callable[[], Any]) -> bytes:
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
-
-
-def _write_image(path: Path, data: bytes) -> None:
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise RecordError(
-            f"The report must be written, but {path.parent} cannot be ({error.strerror}). Name another with -o."
-        ) from error

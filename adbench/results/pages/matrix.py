@@ -20,19 +20,19 @@ SHOWN = QUALITY[0]
 
 def matrix(
     results: pd.DataFrame,
-    found: Mapping[str, Sequence[tuple[Variant, Summary]]],
+    summaries: Mapping[str, Sequence[tuple[Variant, Summary]]],
     synthetic: Mapping[str, str],
     rank_by: str,
 ) -> Iterator[str]:
     """The table of all methods, a line for each dataset, and the families; real datasets before synthetic ones.
 
-    found: dataset -> its variants, as they are shown; synthetic: dataset -> what of it a program made.
+    summaries: dataset -> its variants, as they are shown; synthetic: dataset -> what of it a program made.
     """
     if results.empty:
         yield "No records yet."
         return
-    order = sorted(found, key=lambda name: (bool(synthetic.get(name)), name))
-    first = [(name, variant, shown) for name in order for variant, shown in _first(found[name])]
+    order = sorted(summaries, key=lambda name: (bool(synthetic.get(name)), name))
+    first = [(name, variant, shown) for name in order for variant, shown in _first(summaries[name])]
     if first:
         columns = {_heading(name, variant): _values(shown, rank_by) for name, variant, shown in first}
         few = {_heading(name, variant) for name, variant, shown in first if shown.warning}

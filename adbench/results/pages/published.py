@@ -14,7 +14,7 @@ import pandas as pd
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats, markdown
-from adbench.results.columns import TIME, Row
+from adbench.results.columns import Row, reported_title
 from adbench.results.summary import SECONDS, Summary
 from adbench.results.variants import Variant
 
@@ -22,7 +22,7 @@ COLUMNS = ("table", "dataset", "method", "registered", "metric", "value", "stand
 """Table of the publication; dataset, method as printed there; the method's name here; key of the metric; its value; the
 dataset whose records stand beside it; and what differs, or why it is not measured."""
 TIMED = "s_per_100_slices"
-Found = Mapping[str, Sequence[tuple[Variant, Summary]]]
+Summaries = Mapping[str, Sequence[tuple[Variant, Summary]]]
 
 
 def read_published(text: str, path: str) -> pd.DataFrame:
@@ -38,9 +38,9 @@ def read_published(text: str, path: str) -> pd.DataFrame:
     return rows
 
 
-def published(rows: pd.DataFrame, found: Found) -> list[str]:
-    """The blocks of the page: how many numbers are reached, then each table. `found`: dataset -> variants as shown."""
-    texts = [_row(row, found) for row in rows.to_dict("records")]
+def published(rows: pd.DataFrame, summaries: Summaries) -> list[str]:
+    """The blocks of the page: how many numbers are reached, then each table. summaries: dataset -> its variants."""
+    texts = [_row(row, summaries) for row in rows.to_dict("records")]
     rows = rows.assign(ours=[ours for ours, _ in texts], state=[state for _, state in texts])
     states = rows["state"].str.partition(":")[0].value_counts()
     counts = ", ".join(f"{state} {n}" for state, n in states.sort_index().items())
@@ -50,22 +50,18 @@ def published(rows: pd.DataFrame, found: Found) -> list[str]:
     for name, table in rows.groupby("table", sort=False):
         header = ["method", "data", "metric", "theirs", "ours", ""]
         columns = table[["method", "dataset", "metric", "value", "ours", "state"]].itertuples(index=False, name=None)
-        cells = [[m, d, _title(k), f"{v:g}", ours, state] for m, d, k, v, ours, state in columns]
+        cells = [[m, d, reported_title(k), f"{v:g}", ours, state] for m, d, k, v, ours, state in columns]
         blocks += [f"## {name}", markdown.table(header, cells, left=3)]
     return blocks
 
 
-def _title(key: str) -> str:
-    return METRICS[key].title if key in METRICS else TIME[key].title
-
-
-def _row(row: Mapping[str, object], found: Found) -> tuple[str, str]:
+def _row(row: Mapping[str, object], summaries: Summaries) -> tuple[str, str]:
     """Ours as text, and whether it is reached, of a stand-in, of another device, or not measured, with the reason."""
     why = f": {row['why']}" if row["why"] else ""
-    shown = _ours(str(row["stand_in"]), str(row["registered"]), found)
+    shown = _ours(str(row["stand_in"]), str(row["registered"]), summaries)
     key = SECONDS if row["metric"] == TIMED else str(row["metric"])
     if shown is None or formats.is_missing(shown[key]):
-        if row["stand_in"] in found:
+        if row["stand_in"] in summaries:
             why = f": stand-in [{row['stand_in']}]({row['stand_in']}.md), {row['why']}"
         return formats.NONE, "not measured yet" if row["stand_in"] == row["dataset"] else f"not measured{why}"
     if key == SECONDS:
@@ -76,9 +72,9 @@ def _row(row: Mapping[str, object], found: Found) -> tuple[str, str]:
     return ours, "reached" if round(shown[key], 3) >= float(str(row["value"])) else f"not reached{why}"
 
 
-def _ours(dataset: str, method: str, found: Found) -> Row | None:
+def _ours(dataset: str, method: str, summaries: Summaries) -> Row | None:
     """The best row of a method on a dataset, of the untuned variant without post-processing where there is one."""
-    untuned = [(variant, shown) for variant, shown in found.get(dataset, ()) if not variant.facts["tuning"]]
+    untuned = [(variant, shown) for variant, shown in summaries.get(dataset, ()) if not variant.facts["tuning"]]
     plain = [each for each in untuned if json.loads(each[0].facts["protocol"]).get("postprocess", "none") == "none"]
     for _, shown in (plain or untuned)[:1]:
         return next((row for row in shown.rows if row["method"] == method), None)

@@ -75,16 +75,16 @@ def render(
     """
     extras = extras or Extras()
     results = results.sort_values(["record", "timed_on"])
-    pages, found = {}, {}
+    pages, summaries = {}, {}
     for name, rows in results.groupby("dataset"):
-        found[str(name)] = [(v, summary(v, extras.values, rank_by)) for v in variants(rows)]
-        pages[Path(f"{name}.md")] = _dataset(rows, found[str(name)], lesions, extras)
+        summaries[str(name)] = [(v, summary(v, extras.values, rank_by)) for v in variants(rows)]
+        pages[Path(f"{name}.md")] = _dataset(rows, summaries[str(name)], lesions, extras)
     synthetic = {name: card.synthetic for name, card in extras.cards.items()}
-    index = matrix(results, found, synthetic, rank_by)
+    index = matrix(results, summaries, synthetic, rank_by)
     note = extras.notes.get(INDEX.stem, "").strip()
     pages[INDEX] = _page("Leaderboards", filter(None, [*index, note, f"[{ABOUT}]({GLOSSARY})."]))
     for name, rows in extras.published.items():
-        pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", published(rows, found))
+        pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", published(rows, summaries))
     if len(results):
         pages[GLOSSARY] = _page(ABOUT, _glossary(results, extras.methods))
     return pages
@@ -103,11 +103,11 @@ def _templates() -> Environment:
     return Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
 
 
-def _dataset(rows: pd.DataFrame, found: Sequence[Shown], lesions: pd.DataFrame, extras: Extras) -> str:
+def _dataset(rows: pd.DataFrame, shown: Sequence[Shown], lesions: pd.DataFrame, extras: Extras) -> str:
     name = str(rows["dataset"].iloc[0])
     lead, _, notes = extras.notes.get(name, "").strip().partition("\n\n")
-    blocks = [*(_first(*found[0], name, extras) if found else ["No run ended well."]), lead, BELOW]
-    details = [*(_of_first(*found[0], lesions) if found else []), *(_of_other(*each, lesions) for each in found[1:])]
+    blocks = [*(_first(*shown[0], name, extras) if shown else ["No run ended well."]), lead, BELOW]
+    details = [*(_of_first(*shown[0], lesions) if shown else []), *(_of_other(*each, lesions) for each in shown[1:])]
     failed = rows[rows["status"] != "ok"].drop_duplicates("record")
     if len(failed):
         details.append(Details("Failed and skipped", [tables.failures(failed)]))
@@ -182,9 +182,9 @@ def _further(variant: Variant, shown: Summary, lesions: pd.DataFrame) -> Iterato
     yield "Data and rules", [tables.facts(variant.facts)]
 
 
-def _titled(found: Iterable[tuple[str, str]]) -> list[str]:
+def _titled(titled: Iterable[tuple[str, str]]) -> list[str]:
     """`At <title>` above each table; none for those that are empty."""
-    return [block for title, table in found if table for block in (f"At {title}", table)]
+    return [block for title, table in titled if table for block in (f"At {title}", table)]
 
 
 def _glossary(results: pd.DataFrame, cards: Cards) -> list[str]:

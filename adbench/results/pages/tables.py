@@ -13,7 +13,7 @@ from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
-from adbench.results.columns import TIME, Row, in_time_table, rows_of
+from adbench.results.columns import Row, in_time_table, reported_title, rows_of
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.summary import QUALITY
 from adbench.results.variants import image_size
@@ -91,8 +91,8 @@ def not_estimable(rows: Sequence[Row], point: str) -> str:
     for row in rows:
         if reason := json.loads(row["not_estimable"]).get(point):
             reasons.setdefault(reason, []).append(row["label"])
-    found = [f"{'all' if len(of) == len(rows) else ', '.join(of)} ({reason})" for reason, of in reasons.items()]
-    return f"Not estimable for {'; '.join(found)}." if found else ""
+    said = [f"{'all' if len(of) == len(rows) else ', '.join(of)} ({reason})" for reason, of in reasons.items()]
+    return f"Not estimable for {'; '.join(said)}." if said else ""
 
 
 def scans(rows: Sequence[Row], point: str = "") -> str:
@@ -150,12 +150,8 @@ def lesion_counts(strata: pd.DataFrame) -> str:
 def reported(values: Sequence[Reported]) -> str:
     """Published values, in the order in which their publications print them."""
     header = ["method", "metric", "value", "source", "differs in"]
-    cells = [[v.method, _metric(v.metric), f"{v.value:g}", f"{v.source}, {v.place}", v.differs] for v in values]
+    cells = [[v.method, reported_title(v.metric), f"{v.value:g}", f"{v.source}, {v.place}", v.differs] for v in values]
     return markdown.table(header, cells, left=5) if cells else ""
-
-
-def _metric(key: str) -> str:
-    return METRICS[key].title if key in METRICS else TIME[key].title
 
 
 def failures(rows: pd.DataFrame) -> str:

@@ -68,17 +68,17 @@ def columns(tables: Iterable[Table]) -> list[Numeric]:
     """The metrics that any table has a value of, those of `MAIN` first."""
     rows = [table.rows for table in tables]
     titles = {point.key: f" at {point.title}" for point in POINTS} | {"": ""}
-    found = []
+    of_lists = []
     for key, metric in METRICS.items():
         title = metric.heading + titles[metric.point]
-        found.append((key, title, metric.glossary, metric.higher_is_better))
+        of_lists.append((key, title, metric.glossary, metric.higher_is_better))
     for key, of_scans in SCAN_METRICS.items():
         title = f"scans: {of_scans.title}{titles[of_scans.point]}"
-        found.append((key, title, of_scans.glossary, "lower is better" not in of_scans.glossary))
-    found.sort(key=lambda column: MAIN.index(column[0]) if column[0] in MAIN else len(MAIN))
+        of_lists.append((key, title, of_scans.glossary, of_scans.higher_is_better))
+    of_lists.sort(key=lambda column: MAIN.index(column[0]) if column[0] in MAIN else len(MAIN))
     return [
         Numeric(key, Heading(title, about, higher, extra=key not in MAIN), higher)
-        for key, title, about, higher in found
+        for key, title, about, higher in of_lists
         if any(of[key].notna().any() for of in rows)
     ]
 
@@ -89,9 +89,8 @@ def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[li
     numeric = columns(tables)
     reported = any(table.rows["best_dice_reported"].notna().any() for table in tables)
     headings = [column.heading for column in numeric]
-    headings.insert(2, Heading("published ⌈DICE⌉", "the value that the method's paper prints.", True, False))
-    if not reported:
-        headings.pop(2)
+    if reported:
+        headings.insert(2, Heading("published ⌈DICE⌉", "the value that the method's paper prints.", True, False))
     headings += [
         Heading("s / 100 slices", f"median seconds for 100 slices on {device or 'any device'}.", False, False),
         Heading("trainings", "seeds that the row is the mean of.", True, False),

@@ -61,7 +61,7 @@ def froc(label: str, record: Record) -> Points:
 
 def sizes(label: str, record: Record) -> Points:
     """Lesion recall and sensitivity by size of lesion, with intervals, at each operating point."""
-    found: Points = []
+    points: Points = []
     for stratum in record.measurement.strata if record.measurement else []:
         size = formats.size_range(stratum.from_fraction, stratum.to_fraction)
         for key in stratum.lesion_recall:
@@ -71,5 +71,5 @@ def sizes(label: str, record: Record) -> Points:
                     continue
                 values = {end: rounded(getattr(estimate, end)) for end in ("value", "low", "high")}
                 place = {"size": f"{size} ({stratum.lesions})", "from": stratum.from_fraction}
-                found.append({"method": label, "point": key, "measure": name, **place, **values})
-    return found
+                points.append({"method": label, "point": key, "measure": name, **place, **values})
+    return points

@@ -32,7 +32,7 @@ def detail(
             of_roc, of_precision = curves.pixel_curves(label, hist)
             roc += of_roc
             precision += of_precision
-    found = [point for label, record in medians.items() for point in curves.froc(label, record)]
+    of_froc = [point for label, record in medians.items() for point in curves.froc(label, record)]
     level = None if formats.is_missing(prevalence) else round(float(prevalence), 4)
     lines = [
         _drawn(
@@ -55,7 +55,7 @@ def detail(
             "froc",
             "FROC",
             charts.curves(names, checked, "false components in a slice", "lesion recall", rates=True),
-            found,
+            of_froc,
             "Measured at eight rates of healthy pixels, 0.1 to 20 %, and joined in that order; between them nothing is "
             "known. A curve can turn back: as more is flagged, components grow together.",
             "These records keep no FROC points.",

@@ -20,7 +20,7 @@ Facts = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A heading and what stands below it."""
 
     title: str
@@ -28,19 +28,19 @@ class Part:
     open: bool = False
 
 
-def parts(records: Iterable[Record], timings: Iterable[TimingFile], out: Path) -> list[Part]:
+def sections(records: Iterable[Record], timings: Iterable[TimingFile], out: Path) -> list[Section]:
     """Of the records of a row, one a seed: what they share, then each on its own. All values are plain text."""
     records = list(records)
     first = records[0]
     shared = [
-        Part("Settings of the method", _facts(flat(first.detector.config))),
-        Part("Trained parts", _trained(first)),
-        Part("Data", _data(first)),
-        Part("Rules", _facts(flat(first.protocol))),
+        Section("Settings of the method", _facts(flat(first.detector.config))),
+        Section("Trained parts", _trained(first)),
+        Section("Data", _data(first)),
+        Section("Rules", _facts(flat(first.protocol))),
     ]
-    each = [Part(f"Record of seed {record.seed}", _record(record, out), open=True) for record in records]
-    times = [Part(f"Time on {timing.device}", {"time": str(timing), "measured": timing.created}) for timing in timings]
-    return [part for part in (*each, *times, *shared) if part.facts]
+    each = [Section(f"Record of seed {record.seed}", _record(record, out), open=True) for record in records]
+    times = [Section(f"Time on {each.device}", {"time": str(each), "measured": each.created}) for each in timings]
+    return [section for section in (*each, *times, *shared) if section.facts]
 
 
 def _facts(values: Mapping[str, Any]) -> Facts:
@@ -103,10 +103,10 @@ NUMBERS = [
 """Key, name, meaning and operating point of every number."""
 
 
-def numbers(row: Mapping[str, Any]) -> list[Part]:
+def numbers(row: Mapping[str, Any]) -> list[Section]:
     """All numbers of a pooled row that are defined, by operating point; those that need no threshold first."""
     titles = {"": "Without a threshold", **{point.key: f"At {point.title}" for point in POINTS}}
-    return [Part(title, found, open=not point) for point, title in titles.items() if (found := _numbers(row, point))]
+    return [Section(title, facts, open=not point) for point, title in titles.items() if (facts := _numbers(row, point))]
 
 
 def _numbers(row: Mapping[str, Any], point: str) -> Facts:

@@ -44,11 +44,11 @@ def write_report(out: Path, folder: Path, notices: Notices) -> list[Path]:
     sources = Sources.read(out)
     _make_room(folder)
     _assets(folder)
-    found = []
+    written = []
     for path, text in _pages(sources, notices):
         write_text(folder / path, text)
-        found.append(folder / path)
-    return found[::-1]
+        written.append(folder / path)
+    return written[::-1]
 
 
 def _make_room(folder: Path) -> None:
@@ -93,13 +93,13 @@ def _environment() -> Environment:
 def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
     """Path and text of every page, the index last."""
     environment = _environment()
-    found = tables(sources.frame)
+    of_all = tables(sources.frame)
     device = next(iter(speed.conditions(sources.times)), "")
     cards = []
-    for table in found:
+    for table in of_all:
         notice = notices(sources.records[table.rows["records"].iloc[0][0]])
         page = table_page(table, sources, device, notice)
-        others = [other for other in found if other.dataset == table.dataset and other is not table]
+        others = [other for other in of_all if other.dataset == table.dataset and other is not table]
         if not table.variant:
             cards.append(_card(page, others))
         headings, rows = board([table], sources.times, device)
@@ -111,7 +111,7 @@ def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
     yield Path("glossary.html"), environment.get_template("glossary.html.j2").render(root="", glossary=_glossary())
     yield (
         Path("index.html"),
-        environment.get_template("index.html.j2").render(root="", **_index(sources, found, device), cards=cards),
+        environment.get_template("index.html.j2").render(root="", **_index(sources, of_all, device), cards=cards),
     )
 
 
@@ -134,14 +134,14 @@ def _card(page: TablePage, others: list[Table]) -> dict[str, Any]:
     }
 
 
-def _index(sources: Sources, found: list[Table], device: str) -> Mapping[str, Any]:
-    headings, rows = board(found, sources.times, device)
+def _index(sources: Sources, of_all: list[Table], device: str) -> Mapping[str, Any]:
+    headings, rows = board(of_all, sources.times, device)
     failed = [
         {"method": r.detector.name, "dataset": r.dataset.name, "seed": r.seed, "status": r.status, "reason": r.reason}
         for r in sources.records.values()
         if r.status != "ok"
     ]
-    cut = [table for table in found if table.total > len(table.rows)]
+    cut = [table for table in of_all if table.total > len(table.rows)]
     said = ", ".join(f"{len(table.rows)} of {table.total} of {table.title}" for table in cut)
     return {
         "intro": _intro(sources.records.values()),
@@ -178,8 +178,8 @@ def _names(values: Iterable[str]) -> list[str]:
 def _method_pages(environment: Environment, table: Table, sources: Sources) -> Iterator[tuple[Path, str]]:
     template = environment.get_template("method.html.j2")
     for row in rows_of(table.rows):
-        parts = provenance.parts(
+        sections = provenance.sections(
             [sources.records[path] for path in row["records"]], sources.timings_of(row["records"]), sources.out
         )
-        text = template.render(root="../../", row=row, table=table, numbers=provenance.numbers(row), parts=parts)
+        text = template.render(root="../../", row=row, table=table, numbers=provenance.numbers(row), sections=sections)
         yield Path("methods") / table.slug / f"{row['config_hash']}.html", text

@@ -31,7 +31,7 @@ def pareto(rows: pd.DataFrame, times: pd.DataFrame, metrics: Sequence[str]) -> l
 
     On the front is what no other method beats in one without being worse in the other.
     """
-    found: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
     merged = rows[["label", "dataset", "config_hash", *metrics]].merge(times, on=["dataset", "config_hash"])
     for metric in metrics:
         for device, same in merged.dropna(subset=[metric]).groupby("timed_on"):
@@ -39,6 +39,6 @@ def pareto(rows: pd.DataFrame, times: pd.DataFrame, metrics: Sequence[str]) -> l
             same = same.sort_values([KEY, metric], ascending=[True, False])
             for label, seconds, value in zip(same["label"], same[KEY], same[metric], strict=True):
                 place = {"x": float(f"{seconds:.4g}"), "y": round(float(value), 4), "front": bool(value > best)}
-                found.append({"method": label, "metric": metric, "device": device, **place})
+                points.append({"method": label, "metric": metric, "device": device, **place})
                 best = max(best, value)
-    return found
+    return points

@@ -20,7 +20,7 @@ MOST = 300
 def column_title(column: str) -> str:
     """`Dice at 1 % of healthy pixels` of `1pct:pixel_dice`."""
     at, _, field = column.rpartition(SEPARATOR)
-    title = _TITLES.get(field) or FIELDS.get(field, (field.replace("_", " "), ""))[0]
+    title = _TITLES.get(field) or (FIELDS[field].title if field in FIELDS else field.replace("_", " "))
     point = next((point.title for point in POINTS if point.key == at), at.replace("_", " "))
     return f"{title} at {point}" if at else title
 
@@ -33,15 +33,15 @@ def judged(files: Iterable[pd.DataFrame]) -> list[str]:
 
 def strips(shown: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Label -> its rows by subject, as long rows: method, measure (the column), subject and value."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     ordered = {label: file.sort_values("subject") for label, file in shown.items()}
     for column in judged(ordered.values()):
         for label, file in ordered.items():
             if column not in file:
                 continue
             values = [(s, v) for s, v in zip(file["subject"].tolist(), file[column].tolist(), strict=True) if v == v]
-            found += [
+            rows += [
                 {"method": label, "measure": column, "subject": subject, "value": round(float(value), 3)}
                 for subject, value in values[:: max(1, -(-len(values) // MOST))]
             ]
-    return found
+    return rows

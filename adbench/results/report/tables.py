@@ -45,15 +45,15 @@ class Table:
 
 def tables(results: pd.DataFrame) -> list[Table]:
     """The tables of a frame (`adbench.results.frame`), by dataset, in the order of its page."""
-    found: list[Table] = []
+    made: list[Table] = []
     for dataset, of_set in results.groupby("dataset"):
         for number, variant in enumerate(variants(of_set), 1):
             of_all = best_first(pooled(variant.runs)).reset_index(drop=True)
             rows = of_all.head(ROWS)
             rows = rows.assign(label=[markdown.plain(label) for label in labels(rows)])
             slug = _slug(str(dataset)) + (f"-{number}" if number > 1 else "")
-            found.append(Table(slug, str(dataset), markdown.plain(variant.differs), rows, len(of_all)))
-    return found
+            made.append(Table(slug, str(dataset), markdown.plain(variant.differs), rows, len(of_all)))
+    return made
 
 
 def _slug(text: str) -> str:

@@ -98,24 +98,24 @@ class Tile:
 def tiles(rows: pd.DataFrame, pairs: Paired | None, times: pd.DataFrame, device: str) -> list[Tile]:
     """Best, lead, chance and time."""
     row = rows.iloc[0]
-    found = [Tile(f"best {TITLE}", formats.number(row[PRIMARY]), str(row["label"]))]
+    shown = [Tile(f"best {TITLE}", formats.number(row[PRIMARY]), str(row["label"]))]
     if not formats.is_missing(row["best_dice"]):
-        found.append(Tile("its ⌈DICE⌉", formats.number(row["best_dice"]), "at the best threshold of the test set"))
+        shown.append(Tile("its ⌈DICE⌉", formats.number(row["best_dice"]), "at the best threshold of the test set"))
     if pairs is not None:
         lead = pairs.difference(0, 1)
         reach = "" if lead.low is None else f"{formats.number(lead.low)} to {formats.number(lead.high)}, "
-        found.append(Tile("its lead", formats.number(lead.value), f"{reach}over {pairs.names[1]}"))
+        shown.append(Tile("its lead", formats.number(lead.value), f"{reach}over {pairs.names[1]}"))
         chance = "no" if pairs.differ(0, 1) else "may be"
         p = (
             f"{p_text(pairs.p(0, 1))}, {counted(pairs.pairs, 'comparison')}"
             if pairs.enough
             else "too few subjects to tell"
         )
-        found.append(Tile("is the lead chance?", chance, p))
+        shown.append(Tile("is the lead chance?", chance, p))
     known = times[(times["timed_on"] == device) & (times["config_hash"] == row["config_hash"])]["s_per_100_slices"]
     note = device if len(known) else "no time is kept for it"
-    found.append(Tile("s / 100 slices", formats.seconds(float(known.iloc[0])) if len(known) else formats.NONE, note))
-    return found
+    shown.append(Tile("s / 100 slices", formats.seconds(float(known.iloc[0])) if len(known) else formats.NONE, note))
+    return shown
 
 
 def stands_on(row: pd.Series, pairs: Paired | None) -> str:

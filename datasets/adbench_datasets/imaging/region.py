@@ -33,25 +33,25 @@ WHITE_AIR = 128  # of 255
 def check_units(scan: Scan, units: Units) -> None:
     """Raise DataError where the numbers cannot be of the modality that the set is of."""
     low, high = float(scan.image.min()), float(scan.image.max())
-    found = f"but {scan.source} runs from {low:g} to {high:g}"
+    got = f"but {scan.source} runs from {low:g} to {high:g}"
     if units == "hu":
-        _check_hu(scan, found)
+        _check_hu(scan, got)
     if units == "mri" and np.mean(scan.image < AIR_HU) > 0.01:
-        raise DataError(f"MRI must not be strongly negative, {found}, as CT in HU does. Look for the right file.")
+        raise DataError(f"MRI must not be strongly negative, {got}, as CT in HU does. Look for the right file.")
     if units == "grey" and (low < 0 or high > 255):
-        raise DataError(f"Windowed CT must have grey values from 0 to 255, {found}. Look for the right file.")
+        raise DataError(f"Windowed CT must have grey values from 0 to 255, {got}. Look for the right file.")
     if low == high:
-        raise DataError(f"An image needs more than one value, {found}: it is empty. Fetch it again.")
+        raise DataError(f"An image needs more than one value, {got}: it is empty. Fetch it again.")
     if units == "grey" and (air := _air(scan.image, GREY_THRESHOLD)) >= WHITE_AIR:
         raise DataError(f"Air must be dark, but that around {scan.source} is at {air:g} of 255: it is inverted.")
 
 
-def _check_hu(scan: Scan, found: str) -> None:
+def _check_hu(scan: Scan, got: str) -> None:
     measured = scan.image[scan.image > PADDING_HU]
     low, high = (float(measured.min()), float(measured.max())) if measured.size else (0.0, 0.0)
     if low > AIR_HU or high < BONE_HU:
         raise DataError(
-            f"CT must be in HU, with air below {AIR_HU:g} and bone above {BONE_HU:g}, {found}. Give the CT as it was "
+            f"CT must be in HU, with air below {AIR_HU:g} and bone above {BONE_HU:g}, {got}. Give the CT as it was "
             "reconstructed, neither windowed nor skull-stripped, with its rescale slope and intercept applied."
         )
     image = scan.image[_unframed(scan.image)]

@@ -135,11 +135,11 @@ def _series(series: Series) -> NewScan:
     return NewScan("series", sorted(series.files), series, candidate=series.told)
 
 
-def _named(found: Sequence[NewScan]) -> list[NewScan]:
+def _named(scans: Sequence[NewScan]) -> list[NewScan]:
     """Names as folders: plain characters, and a number where the name is not a file's or is there before."""
     named: list[NewScan] = []
     taken: set[str] = set()
-    for scan in found:
+    for scan in scans:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", scan.name).strip("-.") or "scan"
         numbered = scan.candidate is not None or scan.name in ("pictures", DAMAGED)
         numbers = count(1 if numbered else 2)

@@ -98,7 +98,7 @@ def test_a_page_that_cannot_be_written_is_an_error(tmp_path):
     given = options(tmp_path, trials=1)
     workers.tune(given, Silent())
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="report must be written"):
+    with pytest.raises(RecordError, match="Results must be written"):
         write_report("s", None, given.cache, tmp_path / "file" / "pages")
 
 

@@ -93,7 +93,7 @@ def test_a_record_of_other_code_is_refused(tmp_path, monkeypatch):
             anew(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(toys.Trained, "Config", toys.DetectorConfig)
-        with pytest.raises(RecordError, match="was made by other code: part of its settings is not valid now"):
+        with pytest.raises(RecordError, match="was made by other code: its settings are not valid now"):
             anew(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_a_record_that_lies_where_another_belongs_is_named(tmp_path):
 
 def test_an_output_folder_that_is_a_file_gives_one_clear_error_and_leaves_nothing(tmp_path):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(RecordError, match="name another folder with --out"):
+    with pytest.raises(RecordError, match="name another folder"):
         write_record(make(), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -220,7 +220,7 @@ def test_a_finer_mask_lands_where_simpleitk_resamples_it(tmp_path: Path) -> None
     assert_array_equal(read_case(Case("s", image, mask), tmp_path).lesion, sitk.GetArrayFromImage(on).T > 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     axes=st.sampled_from(ORIENTATIONS),
     finer=st.tuples(*[st.integers(1, 5)] * 3).filter(lambda times: max(times) > 1),
@@ -248,7 +248,7 @@ def test_no_part_of_a_finer_mask_is_lost_between_the_slices_of_its_image(
     assert "brought there by the affines" in " ".join(scan.notes)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(coarser=st.tuples(*[st.sampled_from([1, 2, 3])] * 3).filter(lambda times: max(times) > 1))
 def test_a_coarser_mask_marks_all_of_the_image_s_voxels_in_its_own(root: Path, coarser: tuple[int, ...]) -> None:
     coarse = some_mask()
