@@ -35,6 +35,6 @@ def _float32_on_the_cpu():
 def _no_leases_of_other_tests():
     """A process holds what it uses until it ends: here until its test does."""
     yield
-    from adbench.storage import leases
+    from adbench.storage import holds
 
-    leases.release()
+    holds.release()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import cast, get_args
 
 import torch
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +22,7 @@ from adbench.devices.clock import clocked
 from adbench.devices.device import autocast, backend_of, computing
 from adbench.errors import ArtifactError, DeviceError
 from adbench.storage.files import write_atomic
+from adbench.storage.leases import Lease
 from adbench.storage.spec import canonical_hash
 
 CHANNELS, SIDE, BATCH = 64, 16, 4
@@ -93,7 +93,7 @@ def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str]
     path = folder / f"{device.type}-{key}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):  # of several processes that begin at once, one decides
+        with Lease(path.with_suffix(".lease")):  # of several processes that begin at once, one decides
             if path.is_file():
                 try:
                     return Measured.model_validate_json(path.read_bytes())

@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from filelock import FileLock, Timeout
-
 from adbench.config.options import Reporter, RunOptions
 from adbench.errors import AdbenchError, ArtifactError
 from adbench.protocol.cell import Cell
 from adbench.results.record import write_text
+from adbench.storage.leases import Lease
 from adbench.storage.store import PROBE_BYTES, ArtifactStore
 
 
@@ -34,22 +33,17 @@ def check_writable(options: RunOptions) -> None:
 
 @contextmanager
 def only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
-    """Hold the lock of this cell; a second run of the same cell says that it waits."""
+    """Hold the lease of this cell; a second run of the same cell says that it waits."""
     folder = cell.options.cache / "cells"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            reporter.message(f"{cell.method}: another process runs this very cell: waiting for its record")
-            lock.acquire()
+        lease = Lease(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lease")
+        waits = f"{cell.method}: another process runs this very cell: waiting for its record"
+        lease.acquire(lambda: reporter.message(waits))
     except OSError as error:
         raise ArtifactError(
             f"The cache must be a writable folder, but {cell.options.cache} is not ({error.strerror}). "
             "Name another with --cache."
         ) from error
-    try:
+    with lease:
         yield
-    finally:
-        lock.release()

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+"""What disks say that have no hard links."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader or a crash sees the old content or the new, never a part. Raises OSError."""
+    _write(path, data, os.replace)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet; of several processes that do at once, one does.
+
+    Raises FileExistsError for the others, and OSError.
+    """
+    _write(path, data, _link)
+
+
+def _write(path: Path, data: bytes, put: Callable[[str, Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -17,7 +34,20 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
+        put(name, path)
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
+
+
+def _link(source: str, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        if os.stat(source).st_nlink == 1:  # else NFS says so of the link that it has made itself, when asked twice
+            raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        os.replace(source, target)

@@ -10,13 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from adbench.errors import ArtifactError
-from adbench.storage.leases import alone
+from adbench.storage.holds import alone
+from adbench.storage.leases import Lease
 from adbench.storage.saved import DamagedError, Saved
 from adbench.storage.spec import key_of
-from adbench.storage.store import SCORES, ArtifactStore
+from adbench.storage.store import LEASE, SCORES, ArtifactStore
 
 
 class Category(StrEnum):
@@ -37,8 +36,8 @@ class Entry:
     place: Path
     index: Path
     """What says that it is there, and by its time of change when it was last used."""
-    lock: Path
-    """Held by whoever makes it."""
+    lease: Path
+    """Of whoever makes it."""
     made_for: str
     """Method and dataset that it was made for, as far as it says so."""
     bytes: int
@@ -55,17 +54,21 @@ class Entry:
         Raises ArtifactError where that is not allowed.
         """
         try:
-            with alone(self.place) as free, FileLock(self.lock, timeout=0):
-                free = free and _used(self.index) == self.used
-                if free:
-                    self._remove()
-                return free
-        except Timeout:
-            return False
+            with alone(self.place) as free:
+                return free and self._removed()
         except FileNotFoundError:  # removed by another meanwhile
             return True
         except OSError as error:
             raise ArtifactError(f"{self.place} cannot be removed ({error.strerror}): remove it yourself.") from error
+
+    def _removed(self) -> bool:
+        lease = Lease(self.lease)
+        if not lease.acquire(patient=False):
+            return False
+        with lease:
+            if unused := _used(self.index) == self.used:
+                self._remove()
+            return unused
 
     def _remove(self) -> None:
         if self.category == Category.trials:
@@ -91,24 +94,24 @@ def _parts(cache: Path) -> Iterator[Entry]:
             category = Category.scores
         with suppress(OSError):  # removed meanwhile
             made_for = _made_for(folder, index.stem)
-            yield Entry(category, folder, index, folder / ".lock", made_for, _size(folder), _used(index))
+            yield Entry(category, folder, index, folder / LEASE, made_for, _size(folder), _used(index))
 
 
 def _slices(cache: Path) -> Iterator[Entry]:
     for folder in (cache / "data" / "slices").glob("*/"):
-        lock = folder.with_name(f"{folder.name}.lock")
+        lease = folder.with_name(f"{folder.name}{LEASE}")
         index = path if (path := folder / "index.json").is_file() else folder
         with suppress(OSError):
             yield Entry(
-                Category.slices, folder, index, lock, folder.name.rpartition("-")[0], _size(folder), _used(index)
+                Category.slices, folder, index, lease, folder.name.rpartition("-")[0], _size(folder), _used(index)
             )
 
 
 def _trials(cache: Path) -> Iterator[Entry]:
     for path in (cache / "tuning" / "kept").glob("*/*.npy"):
         with suppress(OSError):
-            lock, size = path.with_suffix(".lock"), path.stat().st_size
-            yield Entry(Category.trials, path, path, lock, path.parent.name, size, _used(path))
+            lease, size = path.with_suffix(LEASE), path.stat().st_size
+            yield Entry(Category.trials, path, path, lease, path.parent.name, size, _used(path))
 
 
 def _made_for(folder: Path, name: str) -> str:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
 from adbench.config.options import Progress, Silent
 from adbench.errors import ArtifactError
-from adbench.storage.leases import hold
+from adbench.storage.holds import hold
+from adbench.storage.leases import Lease
 from adbench.storage.spec import canonical_hash
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Kept:
         name = _name(key)
         stack, have = self._files.get(name) or self._open(name, shape)
         if not have[list(wanted)].all():
-            with self._writing(), FileLock(self.folder / f"{name}.lock"):
+            with self._writing(), Lease(self.folder / f"{name}.lease"):
                 have = self._read_have(name, shape[0])  # another process may have filled some
                 missing = [int(i) for i in dict.fromkeys(wanted) if not have[i]]
                 for start in range(0, len(missing), AT_ONCE):
@@ -110,7 +110,7 @@ class Kept:
         hold(path)
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / f"{name}.lock"):
+            with Lease(self.folder / f"{name}.lease"):
                 have = self._read_have(name, shape[0])
                 if not path.is_file() or not have.any():  # nothing in it is known to be whole
                     np.lib.format.open_memmap(path, "w+", np.float32, shape).flush()

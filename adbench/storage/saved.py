@@ -20,12 +20,13 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from adbench.errors import ArtifactError
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, write_new
 from adbench.storage.spec import canonical_hash
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, Sequence[int]]
 Notify = Callable[[str], None]
+Write = Callable[[Path, bytes], object]
 
 
 def shapes_of(tensors: Tensors, prefix: str = "") -> dict[str, tuple[int, ...]]:
@@ -46,23 +47,49 @@ class Saved:
 
     def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Replace what was saved. Raises ArtifactError where the folder cannot be written."""
+        self._save(tensors, meta, write_atomic)
+
+    def save_first(self, tensors: Tensors, meta: Mapping[str, Any]) -> bool:
+        """Save unless something is saved; whether this was. Of several processes that try at once one does.
+
+        Raises ArtifactError as `save`.
+        """
+        return self._save(tensors, meta, write_new)
+
+    def _save(self, tensors: Tensors, meta: Mapping[str, Any], write: Write) -> bool:
         data = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
         meta = dict(meta)
         sha = hashlib.sha256(data).hexdigest()
-        file = self.folder / f"{self.name}-{sha[:16]}.safetensors"
+        file = f"{self.name}-{sha[:16]}.safetensors"
+        index = {"file": file, "bytes": len(data), "sha256": sha, "meta": meta, "meta_sha256": canonical_hash(meta)}
         try:
-            write_atomic(file, data)
-            index = {"file": file.name, "bytes": len(data), "sha256": sha}
-            index |= {"meta": meta, "meta_sha256": canonical_hash(meta)}
-            write_atomic(self._index, json.dumps(index, indent=1, sort_keys=True).encode())
+            self._write(write_atomic, self.folder / file, data)
+            self._write(write, self._index, json.dumps(index, indent=1, sort_keys=True).encode())
+        except FileExistsError:
+            with suppress(DamagedError):
+                self._sweep(self._read_index()["file"])
+            return False
         except OSError as error:
             raise ArtifactError(
                 f"Trained parts must be saved, but {self.folder} cannot be written ({error.strerror}). "
                 "Free space there, or name another folder with --cache."
             ) from error
-        for old in self.folder.glob(f"{self.name}-*.safetensors"):
-            if old != file:
-                old.unlink(missing_ok=True)
+        self._sweep(file)
+        return True
+
+    @staticmethod
+    def _write(write: Write, path: Path, data: bytes) -> None:
+        try:
+            write(path, data)
+        except FileNotFoundError:  # swept away by another process that has saved the same meanwhile
+            write(path, data)
+
+    def _sweep(self, kept: str) -> None:
+        """Remove what was saved before and what a kill in the middle of saving left behind."""
+        for pattern in (f"{self.name}-*.safetensors", f".{self.name}*"):
+            for path in self.folder.glob(pattern):
+                if path.name != kept:
+                    path.unlink(missing_ok=True)
 
     def touch(self) -> None:
         """Note that it was used now, by the time of its index; a cache that can only be read keeps none."""
@@ -147,9 +174,7 @@ class Saved:
     def remove(self) -> None:
         """Remove what was saved, and what a kill in the middle of saving left behind."""
         self._index.unlink(missing_ok=True)
-        for pattern in (f"{self.name}-*.safetensors", f".{self.name}*"):
-            for file in self.folder.glob(pattern):
-                file.unlink(missing_ok=True)
+        self._sweep("")
 
 
 class Checkpoint:

@@ -14,12 +14,12 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from adbench.errors import ArtifactError
 from adbench.storage.files import write_atomic
-from adbench.storage.leases import hold
+from adbench.storage.holds import hold
+from adbench.storage.leases import Lease
 from adbench.storage.saved import Checkpoint, DamagedError, Notify, Saved, Shapes, Tensors
 from adbench.storage.spec import PartSpec, canonical_hash
 
@@ -28,11 +28,16 @@ SCORES = "scores"
 PROBE_BYTES = 1 << 16
 """Written to find out whether a folder can be: an empty file fits on a full disk."""
 REMOVALS = 20
-"""How often another run may remove a part's folder while its lock is being taken."""
+"""How often another run may remove a part's folder while its lease is being taken."""
+LEASE = ".lease"
+"""Of a part, in its folder."""
 
 
 class ArtifactStore:
-    """A folder of parts. Safe for several processes: one makes a part, the others wait for it."""
+    """A folder of parts. Safe for several processes: one makes a part, the others wait for it.
+
+    Where the lease of one runs out and another makes the part too, the part of the first that is done is that of both.
+    """
 
     def __init__(self, root: Path, notify: Notify = lambda message: None) -> None:
         self.root, self.notify = root, notify
@@ -69,7 +74,7 @@ class ArtifactStore:
         return store
 
     def looking(self, fetch: Callable[[str], object]) -> ArtifactStore:
-        """The same store, where `fetch(key)` may bring a part into its folder before it is made; its lock is held."""
+        """The same store, where `fetch(key)` may bring a part into its folder before it is made; its lease is held."""
         store = copy(self)
         store._fetch = fetch
         return store
@@ -100,23 +105,28 @@ class ArtifactStore:
         saved = Saved(self.folder(spec), "part")
         device, precision = self._computing()
         checkpoint = Checkpoint(self.folder(spec), self.notify, precision)
-        with suppress(DamagedError):  # made again below, by whoever gets the lock
+        with suppress(DamagedError):  # made again below, by whoever gets the lease
             if saved.exists():
                 tensors = self._read(saved, spec, shapes)
                 if self.has_checkpoint(spec):  # a kill came between the part and the end of its checkpoint
                     checkpoint.remove()
                 return tensors
-        with self.locked(spec.key):
+        with self.leased(spec.key):
             loaded = self._load(saved, spec, shapes)
             if loaded is None:
-                saved.remove()
+                if saved.exists():
+                    saved.remove()
                 self._fetch(spec.key)
                 loaded = self._load(saved, spec, shapes)
             if loaded is None:
-                loaded = dict(make(checkpoint))
+                tensors = dict(make(checkpoint))
                 made = {"core_s": checkpoint.core_s, "device": device, "precision": precision}
                 for_what = {"made_for": self._made_for} if self._made_for else {}
-                saved.save(loaded, {"spec": spec.as_dict(), **made, **for_what})
+                meta = {"spec": spec.as_dict(), **made, **for_what}
+                loaded = tensors if saved.save_first(tensors, meta) else self._load(saved, spec, shapes)
+                if loaded is None:
+                    saved.save(tensors, meta)
+                    loaded = tensors
             checkpoint.remove()
             return loaded
 
@@ -153,7 +163,7 @@ class ArtifactStore:
 
     def remove(self, spec: PartSpec) -> None:
         """Remove a part, after whoever is making it at the moment."""
-        with self.locked(spec.key):
+        with self.leased(spec.key):
             shutil.rmtree(self.folder(spec), ignore_errors=True)
 
     def _read(self, saved: Saved, spec: PartSpec, shapes: Shapes | None) -> dict[str, Tensor]:
@@ -177,25 +187,22 @@ class ArtifactStore:
             self.notify(f"part {saved.folder.name} is damaged ({error}): it is made again")
             return None
 
-    def locked(self, key: str) -> Any:
-        """Hold the lock of a part, after whoever is making it. Raises ArtifactError where its folder cannot be made."""
+    def leased(self, key: str) -> Lease:
+        """Hold the lease of a part, after whoever is making it. Raises ArtifactError where it cannot be made."""
         try:
             for _ in range(REMOVALS):
                 with suppress(FileNotFoundError, FileExistsError):  # another run removed the folder meanwhile
-                    return self._lock(key)
-            return self._lock(key)
+                    return self._lease(key)
+            return self._lease(key)
         except OSError as error:
             raise self.unwritable(error) from error
 
-    def _lock(self, key: str) -> Any:
+    def _lease(self, key: str) -> Lease:
         folder = self.root / key
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            return lock.acquire(timeout=0)
-        except Timeout:
-            self.notify(f"another run is making {key}: waiting for it")
-            return lock.acquire()
+        lease = Lease(folder / LEASE)
+        lease.acquire(lambda: self.notify(f"another run is making {key}: waiting for it"))
+        return lease
 
     def unwritable(self, error: OSError) -> ArtifactError:
         return ArtifactError(

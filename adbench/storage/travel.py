@@ -65,7 +65,7 @@ def pull(store: ArtifactStore, depot: Depot, key: str) -> int | None:
     saved = Saved(_folder(store, key), "part")
     if not saved.exists() and index_at(depot, key) is None:
         raise ArtifactError(f"There is no part {key} at {depot.shown}: correct the key or the URL.")
-    with store.locked(key):
+    with store.leased(key):
         if saved.exists():
             try:
                 saved.check()

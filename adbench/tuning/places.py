@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
@@ -25,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adbench.config.urls import shown, shown_text
 from adbench.errors import AdbenchError, TuningError
+from adbench.storage.leases import Lease
 
 HEARTBEAT_S, GRACE_S = 30, 120
 JOURNAL = "journal:"
@@ -107,7 +107,7 @@ def open_storage(url: str, try_again: TryAgain) -> BaseStorage:
         file.parent.mkdir(parents=True, exist_ok=True)
         if url.startswith(JOURNAL):
             return JournalStorage(_Journal(str(file), lock_obj=JournalFileOpenLock(str(file))))
-        with FileLock(f"{file}.lock"):  # two processes that made the tables at once would be in each other's way
+        with Lease(Path(f"{file}.lease")):  # two processes that made the tables at once would be in each other's way
             return _database(url, {"connect_args": {"timeout": BUSY_S}}, try_again)
 
 

@@ -5,9 +5,9 @@
 A suite of three tiny trainings on `phantom`, two of which share a part, is run by processes of this machine, by a
 cluster of Ray with two nodes, or by a SLURM of one node, both started for it here. Drivers, and jobs of this machine,
 are forked from this process, which has imported all that they need. Jobs write a checkpoint after every step, a driver
-of another host counts as gone after some seconds, not a minute, and SLURM is asked for states every two seconds;
-nothing else differs from `adbench suite run`. Each trial has one to four faults, then `suite retry` and `suite run`
-finish the suite:
+of another host and a lease count as gone after some seconds, not a minute, and SLURM is asked for states every two
+seconds; nothing else differs from `adbench suite run`. Each trial has one to four faults, then `suite retry` and `suite
+run` finish the suite:
 
 - its records are those of a run of one cell after another, but for date, environment and times;
 - no part was trained to its end twice;
@@ -42,6 +42,7 @@ from trial import Trial, WrongError, check, run_serial, write_suite
 
 from adbench.errors import AdbenchError
 from adbench.execution import driver, ledger, process
+from adbench.storage import leases
 
 ENGINES = ("local", "ray", "slurm")
 MOST = 4
@@ -140,6 +141,7 @@ def main() -> int:
     root, rows, wrong = Path(tempfile.mkdtemp(prefix="adbench-faults-")), [], 0
     process.begin = fork
     driver.POLL_S, ledger.SILENT_S = 0.05, 5.0
+    leases.DURATION_S = 5.0
     SlurmJob.watcher._delay_s = 2
     serial = run_serial(root / "serial")
     for on in given.on:

@@ -20,8 +20,6 @@ from adbench.execution import ledger
 
 Fault = Callable[[Trial], bool]
 DISK_BYTES = 32 * 2**20
-LOCKED_S = 3
-"""How long a file server keeps the locks of a node that is gone."""
 FULL, TWO, AHEAD = "full disk", "two drivers", "clock an hour ahead"
 LAST = (TWO, AHEAD)
 """Faults after which there is most often nothing left to do."""
@@ -30,7 +28,7 @@ LAST = (TWO, AHEAD)
 def faults_of(cluster: Cluster) -> dict[str, Fault]:
     """All that can happen on an executor."""
     if isinstance(cluster, Local):
-        return {**COMMON, "node gone with its locks": node_gone}
+        return {**COMMON, "node gone with its leases": node_gone}
     if isinstance(cluster, Ray):
         return {**COMMON, **_of_ray(cluster)}
     return {**COMMON, **_of_slurm(cluster)}
@@ -88,22 +86,14 @@ def clock_ahead(trial: Trial) -> bool:
 
 
 def node_gone(trial: Trial) -> bool:
-    """The machine of the driver and its jobs is gone at once; the locks that it held are kept for a while."""
+    """The machine of the driver and its jobs is gone at once; the leases that it had are left."""
     one = trial.begin(on_a_node_of_its_own)
     struck = trial.wait_a_while(one)
-    locks = sorted(trial.folder.rglob("*.lock"))
-    kept = [subprocess.Popen(["flock", path, "sleep", str(LOCKED_S)]) for path in locks if _is_locked(path)]
     kill_with_all_below(one.pid)
     one.wait()
     trial.begin().wait()  # which leaves alone what may still be run there
     time.sleep(ledger.SILENT_S)
-    for each in kept:
-        each.wait()
     return struck
-
-
-def _is_locked(path: os.PathLike[str]) -> bool:
-    return subprocess.run(["flock", "--nonblock", path, "true"], check=False).returncode != 0
 
 
 def interrupted(times: int) -> Fault:

@@ -27,9 +27,5 @@ def store_with(root: Path, *specs: PartSpec, scale: float = 1) -> ArtifactStore:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Relative name -> content of all files below a folder, but for locks."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
+    """Relative name -> content of all files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

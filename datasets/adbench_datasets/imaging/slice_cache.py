@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from adbench.contracts.dataset import DataRuntime
 from adbench.contracts.splits import Split
 from adbench.storage.files import write_atomic
-from adbench.storage.leases import hold
+from adbench.storage.holds import hold
+from adbench.storage.leases import Lease
 from adbench_datasets.imaging.placement import Placement
 from adbench_datasets.imaging.preprocessing import Content
 from adbench_datasets.imaging.shards import prepare_all, usable
@@ -62,19 +62,13 @@ class SliceCache:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             hold(folder)
-            lock = FileLock(f"{folder}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                runtime.notify(f"Another process is preparing these slices in {folder}: waiting for it.")
-                lock.acquire()
-        try:
+            lease, waits = Lease(Path(f"{folder}.lease")), f"Another process is preparing these slices in {folder}"
+            lease.acquire(lambda: runtime.notify(f"{waits}: waiting for it."))
+        with lease:
             found = cls._current(folder, jobs, make, runtime) or cls._made(folder, jobs, size, make, runtime)
             with suppress(OSError):
                 os.utime(folder / "index.json")  # used now
             return found
-        finally:
-            lock.release()
 
     @classmethod
     def _current(cls, folder: Path, jobs: Sequence[Job], make: Make, runtime: DataRuntime) -> SliceCache | None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from part_files import KEY, SPEC, TENSORS, never
 
 from adbench.storage.inventory import Category, entries, faults
 from adbench.storage.kept import Kept
+from adbench.storage.leases import Lease
 from adbench.storage.store import ArtifactStore
 
 SCORES, CUT_OFF = replace(SPEC, kind="scores"), replace(SPEC, seed=1)
@@ -72,7 +72,7 @@ def test_what_is_removed_is_gone_and_nothing_else(cache):
 
 def test_what_is_being_made_is_not_removed(cache):
     for entry in entries(cache):
-        with FileLock(entry.lock):
+        with Lease(entry.lease):
             assert not entry.remove()
         assert entry.place.exists()
 

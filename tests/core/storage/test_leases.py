@@ -1,83 +1,177 @@
-"""What a process uses is not removed by another."""
+"""One of several processes has a lease, until it gives it back, has ended, or is not heard of for long."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from small_part import SPEC, equal, never
 
 from adbench.storage import leases
+from adbench.storage.leases import Lease
+from adbench.storage.store import ArtifactStore
 
+DURATION_S, LIMIT_S = 3.0, 60
+ELSEWHERE = f"""
+import sys, time
+from pathlib import Path
+from adbench.storage import leases
+leases.DURATION_S = {DURATION_S}
+leases._machine = lambda: "another-machine"
+"""
+"""A process that passes for one of another machine."""
 HOLDING = """
-import pathlib, sys
-from adbench.storage.leases import hold
-hold(pathlib.Path(sys.argv[1]))
-print(flush=True)
-input()
+with leases.Lease(Path(sys.argv[1])):
+    print(flush=True)
+    input()
+"""
+AHEAD = "now = time.time\ntime.time = lambda: now() + 3600\n"
+MAKING = """
+import torch
+from small_part import SPEC
+from adbench.storage.store import ArtifactStore
+
+def make(checkpoint):
+    checkpoint.save({"made": torch.tensor(1)}, {})
+    print(flush=True)
+    input()
+    checkpoint.save({"made": torch.tensor(2)}, {})
+    return {"made": torch.tensor(1)}
+
+print(ArtifactStore(Path(sys.argv[1])).get(SPEC, make)["made"].item())
 """
 
 
-class Other:
-    """A process that holds a place until it is let go or killed."""
-
-    def __init__(self, place: Path) -> None:
-        command = [sys.executable, "-c", HOLDING, str(place)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    monkeypatch.setattr(leases, "DURATION_S", DURATION_S)
 
 
-@pytest.fixture
-def other(tmp_path):
-    process = Other(tmp_path / "place")
-    yield process
-    process.end()
+@contextmanager
+def other(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has come to where it prints a line."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", code, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, **pipes)
+    try:
+        assert process.stdout.readline() == "\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
-def free(place: Path) -> bool:
-    with leases.alone(place) as alone:
-        return alone
+def seconds_until_taken(path: Path) -> float:
+    began = time.monotonic()
+    with Lease(path):
+        return time.monotonic() - began
 
 
-def test_a_place_that_another_process_holds_is_not_free_until_it_ends_however_it_does(tmp_path, other):
-    assert not free(tmp_path / "place")
-    assert free(tmp_path / "elsewhere")
-    other.end()
-    assert free(tmp_path / "place")
+def test_a_lease_is_given_back_and_leaves_no_file(tmp_path):
+    for _ in range(2):
+        assert seconds_until_taken(tmp_path / "lease") < DURATION_S
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_several_processes_hold_one_place(tmp_path, other):
-    again = Other(tmp_path / "place")
-    other.end()
-    assert not free(tmp_path / "place")
-    again.end()
-    assert free(tmp_path / "place")
+def test_one_at_a_time_has_it(tmp_path):
+    inside, most = [], []
+
+    def work() -> None:
+        for _ in range(5):
+            with Lease(tmp_path / "lease"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert most == [1] * 20
 
 
-def test_a_place_is_held_before_it_is_there_and_in_a_folder_that_is_not(tmp_path):
-    other = Other(tmp_path / "a" / "b")
-    assert not free(tmp_path / "a" / "b")
-    other.end()
+@pytest.mark.parametrize("clock", ["", AHEAD])
+def test_an_owner_that_lives_is_waited_for_longer_than_a_lease_lasts_whatever_its_clock(tmp_path, clock):
+    path = tmp_path / "lease"
+    with other(ELSEWHERE + clock + HOLDING, path) as owner:
+        if clock:
+            os.utime(path, (time.time() + 3600,) * 2)
+        threading.Timer(2 * DURATION_S, print, kwargs={"file": owner.stdin, "flush": True}).start()
+        said: list[bool] = []
+        lease, began = Lease(path), time.monotonic()
+        assert not Lease(path).acquire(patient=False)
+        assert lease.acquire(lambda: said.append(True))
+        with lease:
+            assert time.monotonic() - began >= DURATION_S
+        assert said == [True]
+        assert owner.wait(LIMIT_S) == 0
 
 
-def test_whoever_begins_while_a_place_is_removed_waits(tmp_path):
-    with leases.alone(tmp_path / "place") as alone:
-        assert alone
-        command = [sys.executable, "-c", HOLDING, str(tmp_path / "place")]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1)
-        (tmp_path / "removed").touch()
-    assert process.communicate(b"\n")[0] == b"\n"
-    assert process.returncode == 0
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("clock", ["", AHEAD])
+def test_a_lease_runs_out_whose_owner_on_another_machine_is_gone_or_held_up(tmp_path, end, clock):
+    path = tmp_path / "lease"
+    with other(ELSEWHERE + clock + HOLDING, path) as owner:
+        owner.send_signal(end)
+        if clock:
+            os.utime(path, (time.time() + 3600,) * 2)
+        assert seconds_until_taken(path) >= DURATION_S
+        assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    leases.hold(tmp_path / "file" / "place")
+def test_the_lease_of_a_process_of_this_machine_that_was_killed_is_free_at_once(tmp_path, monkeypatch):
+    with other(ELSEWHERE.replace("leases._machine", "unused") + HOLDING, tmp_path / "lease") as owner:
+        owner.kill()
+        monkeypatch.setattr(leases, "DURATION_S", 1e9)
+        with Lease(tmp_path / "lease"):
+            assert owner.returncode is None, "a zombie, as nobody has waited for it yet"
+
+
+def test_an_owner_that_was_held_up_leaves_the_lease_of_its_successor_alone(tmp_path):
+    path = tmp_path / "lease"
+    with other(ELSEWHERE + HOLDING, path) as owner:
+        owner.send_signal(signal.SIGSTOP)
+        with Lease(path):
+            owner.send_signal(signal.SIGCONT)
+            owner.communicate("\n")
+            assert path.is_file()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lease_that_another_has_just_taken_over_is_left_to_it(tmp_path):
+    path = tmp_path / "lease"
+    path.write_bytes(b"of a node that is gone")
+    with Lease(path) as quicker:
+        Lease(path)._end(b"of a node that is gone")
+        assert quicker._is_there()
+
+
+def test_the_first_of_two_that_make_a_part_publishes_it_for_both(tmp_path):
+    store = ArtifactStore(tmp_path)
+    with other(ELSEWHERE + MAKING, tmp_path) as held_up:
+        held_up.send_signal(signal.SIGSTOP)
+        first = {"made": torch.tensor(2)}
+        assert equal(store.get(SPEC, lambda checkpoint: first), first)
+        before = {path: path.read_bytes() for path in store.folder(SPEC).iterdir()}
+        held_up.send_signal(signal.SIGCONT)
+        said, _ = held_up.communicate("\n")
+        assert said == "2\n", "what it has made is not used"
+    assert {path: path.read_bytes() for path in store.folder(SPEC).iterdir()} == before
+    assert equal(store.get(SPEC, never), first)
+
+
+def test_a_part_is_made_once_while_its_owner_lives(tmp_path):
+    with other(ELSEWHERE + MAKING, tmp_path) as owner:
+        threading.Timer(2 * DURATION_S, print, kwargs={"file": owner.stdin, "flush": True}).start()
+        assert ArtifactStore(tmp_path).get(SPEC, never)["made"] == 1

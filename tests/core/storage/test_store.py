@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from small_part import SPEC, TENSORS, equal, never
 
 from adbench.errors import ArtifactError
 from adbench.storage.files import write_atomic
+from adbench.storage.leases import Lease
 from adbench.storage.saved import Saved
 from adbench.storage.spec import canonical_hash
 from adbench.storage.store import ArtifactStore
@@ -116,10 +116,10 @@ def test_an_index_names_its_file_with_size_and_both_hashes(store):
 def test_a_store_waits_for_whoever_makes_the_part_and_says_so(store, said):
     folder = store.folder(SPEC)
     folder.mkdir(parents=True)
-    other, found = FileLock(folder / ".lock"), []
+    found = []
     waiting = threading.Event()
     store.notify = lambda message: (said.append(message), waiting.set())
-    with other:
+    with Lease(folder / ".lease"):
         thread = threading.Thread(target=lambda: found.append(store.get(SPEC, never)))
         thread.start()
         assert waiting.wait(20)
@@ -182,7 +182,7 @@ def test_a_full_or_read_only_disk_leaves_no_half_written_file(store, monkeypatch
         store.get(SPEC, lambda checkpoint: TENSORS)
     with pytest.raises(ArtifactError, match=rf"cannot be written \({reason}"):
         store.check_writable()
-    assert [path.name for path in store.root.rglob("*") if path.is_file()] == [".lock"]
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == []
     monkeypatch.undo()
     assert equal(store.get(SPEC, lambda checkpoint: TENSORS))
 

@@ -20,12 +20,12 @@ from adbench_datasets.imaging.placement import Placement
 from adbench_datasets.imaging.preprocessing import Content, Prepared
 from adbench_datasets.imaging.slice_cache import SliceCache
 from adbench_datasets.imaging.slice_jobs import GROUPS, Job
-from filelock import FileLock
 
 from adbench.contracts.dataset import DataRuntime
 from adbench.contracts.splits import Split, content_hash
 from adbench.errors import DataError
-from adbench.storage import leases
+from adbench.storage import holds
+from adbench.storage.leases import Lease
 
 SIZE = 8
 ROLES = ("train", "train", "validation", "test", "test")
@@ -262,8 +262,8 @@ def test_a_cache_without_an_index_is_finished(tmp_path):
 
 
 def test_the_second_of_two_waits_for_the_first(tmp_path, calls):
-    told, lock = Told(), FileLock(tmp_path / "set-0.lock")
-    with lock:
+    told = Told()
+    with Lease(tmp_path / "set-0.lease"):
         second = threading.Thread(target=get, args=(tmp_path, partial(marked, calls, True), 1, told))
         second.start()
         second.join(0.5)
@@ -298,10 +298,10 @@ def test_slices_that_a_process_uses_are_marked_so_with_the_time_and_free_to_nobo
     get(tmp_path)
     assert (folder / "index.json").stat().st_mtime > 1e9
     code = (
-        "import pathlib, sys\nfrom adbench.storage.leases import alone\n"
+        "import pathlib, sys\nfrom adbench.storage.holds import alone\n"
         "with alone(pathlib.Path(sys.argv[1])) as free: print(free)"
     )
     asked = [sys.executable, "-c", code, str(folder)]
     assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "False\n"
-    leases.release()
+    holds.release()
     assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "True\n"

@@ -1,0 +1,83 @@
+"""What a process uses is not removed by another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adbench.storage import holds
+
+HOLDING = """
+import pathlib, sys
+from adbench.storage.holds import hold
+hold(pathlib.Path(sys.argv[1]))
+print(flush=True)
+input()
+"""
+
+
+class Other:
+    """A process that holds a place until it is let go or killed."""
+
+    def __init__(self, place: Path) -> None:
+        command = [sys.executable, "-c", HOLDING, str(place)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def other(tmp_path):
+    process = Other(tmp_path / "place")
+    yield process
+    process.end()
+
+
+def free(place: Path) -> bool:
+    with holds.alone(place) as alone:
+        return alone
+
+
+def test_a_place_that_another_process_holds_is_not_free_until_it_ends_however_it_does(tmp_path, other):
+    assert not free(tmp_path / "place")
+    assert free(tmp_path / "elsewhere")
+    other.end()
+    assert free(tmp_path / "place")
+
+
+def test_several_processes_hold_one_place(tmp_path, other):
+    again = Other(tmp_path / "place")
+    other.end()
+    assert not free(tmp_path / "place")
+    again.end()
+    assert free(tmp_path / "place")
+
+
+def test_a_place_is_held_before_it_is_there_and_in_a_folder_that_is_not(tmp_path):
+    other = Other(tmp_path / "a" / "b")
+    assert not free(tmp_path / "a" / "b")
+    other.end()
+
+
+def test_whoever_begins_while_a_place_is_removed_waits(tmp_path):
+    with holds.alone(tmp_path / "place") as alone:
+        assert alone
+        command = [sys.executable, "-c", HOLDING, str(tmp_path / "place")]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        (tmp_path / "removed").touch()
+    assert process.communicate(b"\n")[0] == b"\n"
+    assert process.returncode == 0
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    holds.hold(tmp_path / "file" / "place")
