@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from adbench.metrics.flagged import FlaggedCounts
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import ImageMetrics, image_metrics
-from adbench.metrics.intervals import Bounded, bootstrap, resample_weights
+from adbench.metrics.intervals import Bounded, Bounds, bootstrap, resample_weights
 from adbench.metrics.maps import Maps, Reread
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
 from adbench.metrics.points import FROC_RATES, POINTS
-from adbench.metrics.resampled_thresholds import dice_interval
+from adbench.metrics.resampled_thresholds import draws_at
 from adbench.metrics.thresholds import HealthyThreshold, healthy_thresholds
 
 IMAGE_QUANTILE = 0.99
@@ -124,9 +124,10 @@ class Evidence:
             counts.add(*each)
         return counts
 
-    def dice_interval(self, value: float | None, rate: float) -> Bounded:
-        """Of the pooled Dice at the threshold of a rate; both test and healthy subjects are resampled."""
-        return dice_interval(value, self.histogram, self.healthy_counts, rate, self.weights)
+    @cached_property
+    def draws_at(self) -> Callable[[float], dict[str, Bounds]]:
+        """By rate: numbers at its threshold in resamples of test and healthy subjects (`RESAMPLED`)."""
+        return cache(lambda rate: draws_at(self.histogram, self.healthy_counts, rate, self.weights))
 
 
 def map_quantile(scores: NDArray[np.float32], lesion: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> np.float32:

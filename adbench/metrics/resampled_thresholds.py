@@ -1,46 +1,62 @@
-"""The interval of Dice at a threshold that healthy images decide: they are resampled too, and so is the threshold."""
+"""Numbers at a threshold that healthy images decide: they are resampled too, and the threshold with them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adbench.metrics.curve import Floats
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.intervals import Bounded, bounded_interval, resample_weights
+from adbench.metrics.intervals import Bounds, resample_weights
 
 HEALTHY_SEED = 1
 """Healthy subjects are drawn apart from the test subjects."""
+RESAMPLED = ("dice", "subject_dice", "sensitivity")
+"""Keys, without the point, of the numbers whose intervals hold for another threshold of the same rate too."""
 
 
-def dice_interval(
-    value: float | None, test: ScoreHistogram, healthy: ScoreHistogram, rate: float, weights: NDArray[np.int64]
-) -> Bounded:
-    """95 % interval of the pooled Dice.
+def draws_at(
+    test: ScoreHistogram, healthy: ScoreHistogram, rate: float, weights: NDArray[np.int64]
+) -> dict[str, Bounds]:
+    """Each of `RESAMPLED` in every resample, both of the test subjects and of the healthy ones.
 
     Args:
-        value: it itself, at the threshold of all healthy subjects.
         test: counts of the test images.
         healthy: counts of healthy images in the same bins.
         rate: fraction of healthy pixels flagged at most, subjects weighted equally.
         weights: (n_resamples, test subjects).
     """
     place = _threshold_bins(healthy, rate, len(weights))  # all bins above it are flagged, and a part of it
-    pos, neg = (weights.astype(np.float64) @ counts for counts in test.by_subject())
-    tp, fp = (each[:, ::-1].cumsum(axis=1)[:, ::-1] for each in (pos, neg))  # flagged with each bin and all above
-    rows, above = np.arange(len(weights)), np.minimum(place + 1, tp.shape[1] - 1)
-    none = place + 1 >= tp.shape[1]
-    tp_above, fp_above = (np.where(none, 0, each[rows, above]) for each in (tp, fp))
-    tp_with, fp_with = tp[rows, place], fp[rows, place]
-    total = pos.sum(axis=1)
+    pos, neg = test.by_subject().astype(np.float64)  # (subjects, bins)
+    inside = test.bins.is_open_coarse  # where a bin has a single value, none of it is flagged
+    tp, fp = ((_above(n)[:, place], (_above(n) + n * inside)[:, place]) for n in (pos, neg))
+    size = pos.sum(axis=1)
+    lesions = weights @ size
+    hits, others = (tuple((weights.T * each).sum(axis=0) for each in ends) for ends in (tp, fp))
+    sick = size > 0
+    own = [each[sick] for each in _dice(tp, fp, size[:, None])]  # (subjects, resamples)
+    number = weights[:, sick].sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without lesions has NaN
+        middle, least, most = ((weights[:, sick].T * each).sum(axis=0) / number for each in own)
+        return {
+            "dice": _dice(hits, others, np.where(lesions > 0, lesions, np.nan)),
+            "subject_dice": (middle, least, most),
+            "sensitivity": (hits[0] / lesions, hits[0] / lesions, hits[1] / lesions),
+        }
 
-    def dice(hits: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(total > 0, 2 * hits / np.maximum(total + hits + others, 1), np.nan)
 
-    ends = np.stack(
-        [dice(tp_above, fp_above), dice(tp_above, fp_with), dice(tp_with, fp_above), dice(tp_with, fp_with)]
-    )
-    n = int((test.by_subject()[0].sum(axis=1) > 0).sum())
-    return bounded_interval(value, (dice(tp_above, fp_above), ends.min(axis=0), ends.max(axis=0)), n)
+def _dice(hits: tuple[Floats, Floats], others: tuple[Floats, Floats], size: Floats) -> Bounds:
+    """Of what lies above the bin of the threshold; the least and the most, with any part of that bin flagged too."""
+
+    def dice(found: Floats, false: Floats) -> Floats:
+        return np.asarray(2 * found / np.maximum(size + found + false, 1))
+
+    return dice(hits[0], others[0]), dice(hits[0], others[1]), dice(hits[1], others[0])
+
+
+def _above(counts: Floats) -> Floats:
+    """(subjects, bins) what lies in the bins above each."""
+    return counts[:, ::-1].cumsum(axis=1)[:, ::-1] - counts
 
 
 def _threshold_bins(healthy: ScoreHistogram, rate: float, n: int) -> NDArray[np.intp]:
@@ -51,6 +67,5 @@ def _threshold_bins(healthy: ScoreHistogram, rate: float, n: int) -> NDArray[np.
     drawn = resample_weights(healthy.subjects, n, HEALTHY_SEED)
     drawn = drawn if len(drawn) else np.ones((n, len(shares)), np.int64)
     mass = drawn @ shares / drawn.sum(axis=1, keepdims=True)
-    above = mass[:, ::-1].cumsum(axis=1)[:, ::-1] - mass
-    fits = (above <= rate + 1e-12) & (mass > 0)
+    fits = (_above(mass) <= rate + 1e-12) & (mass > 0)
     return np.where(fits.any(axis=1), fits.argmax(axis=1), mass.shape[1] - 1)

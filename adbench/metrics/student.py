@@ -6,6 +6,7 @@ Percentile bootstraps of few subjects are too short: simulated, those of a poole
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 from typing import Literal
 
@@ -31,7 +32,7 @@ def t_interval(value: float, error: float, n: int, scale: Scale) -> Interval | N
     """
     if n < FEWEST or error == 0:
         return None
-    reach = float(stats.t.ppf((1 + COVERAGE) / 2, n - 1)) * error
+    reach = _quantile(n - 1) * error
     if scale == "difference":
         return value - reach, value + reach
     if scale == "count":
@@ -40,6 +41,11 @@ def t_interval(value: float, error: float, n: int, scale: Scale) -> Interval | N
     at = min(max(value, _EDGE), 1 - _EDGE)
     reach /= at * (1 - at)
     return float(expit(logit(at) - reach)), float(expit(logit(at) + reach))
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    return float(stats.t.ppf((1 + COVERAGE) / 2, freedom))
 
 
 def resampled_error(draws: NDArray[np.float64], n: int) -> float | None:

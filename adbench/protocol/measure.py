@@ -10,11 +10,14 @@ import pandas as pd
 
 from adbench.contracts.splits import Split
 from adbench.metrics.catalogue import METRICS
-from adbench.metrics.catalogue.subject_auprc import auprc_by_subject
+from adbench.metrics.catalogue.at_points import at_resampled_threshold
+from adbench.metrics.catalogue.subject_auprc import auprc_by_subject, subject_auprc
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
 from adbench.metrics.flagged import Counts, FlaggedCounts
+from adbench.metrics.intervals import Bounded
 from adbench.metrics.points import FROC_RATES, POINTS, OperatingPoint
+from adbench.metrics.resampled_thresholds import RESAMPLED
 from adbench.metrics.strata import strata
 from adbench.protocol.halves import evenly
 from adbench.protocol.pictured import picture
@@ -88,7 +91,7 @@ def _measurement(
             "auroc": of.pixels.auroc_error_bound or 0.0,
             "subject_auprc": auprc_by_subject(of)[1],
         },
-        interval_error_bound={key: bounded.error_bound for key, bounded in of.pixel_intervals.items()},
+        interval_error_bound={key: bounded.error_bound for key, bounded in _bounded(of).items()},
         images_left_out=int(np.count_nonzero(~of.image_level)),
         reference_images=len(reference),
         reference_subjects=len(set(reference.subjects)),
@@ -98,6 +101,15 @@ def _measurement(
         strata=strata(of),
         scans=scans,
     )
+
+
+def _bounded(of: Evidence) -> dict[str, Bounded]:
+    """Intervals of all that is read from binned scores."""
+    found = {**of.pixel_intervals, "subject_auprc": subject_auprc(of.histogram)[1]}
+    for point in POINTS:
+        if not point.missing(of.thresholds[point.rate]):
+            found |= {f"{key}_{point.key}": at_resampled_threshold(of, key, point.rate)[1] for key in RESAMPLED}
+    return found
 
 
 def _point(of: Evidence, point: OperatingPoint) -> PointRecord:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
-from adbench.metrics.intervals import ratio, resample_weights
+from adbench.metrics.intervals import Bounded, bounded_interval, ratio, resample_weights
 from adbench.metrics.metric import Metric
 from adbench.metrics.points import OperatingPoint
 from adbench.metrics.student import Scale, resampled_error, t_interval
 
 Counts = NDArray[np.int64]
+BOTH = "test subjects and healthy subjects"
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,26 @@ class Measure:
         )
 
 
-def _pooled_dice(of: Evidence, k: int, rate: float) -> Estimate:
-    hits, flagged, lesion = sum((at[k] for at in of.flagged.pixels.values()), np.zeros(3, np.int64))
-    value = float(2 * hits / (flagged + lesion)) if lesion else None
-    return Estimate.of(value, of.dice_interval(value, rate).interval)
+def at_resampled_threshold(of: Evidence, key: str, rate: float) -> tuple[float | None, Bounded]:
+    """One of `RESAMPLED` at the threshold of a rate, with its interval; test and healthy subjects are resampled."""
+    pixels, by_subject = of.flagged.pixels, dice_by_subject(of, of.index(rate))
+    hits, flagged, lesion = sum((at[of.index(rate)] for at in pixels.values()), np.zeros(3, np.int64))
+    if not lesion:
+        return None, Bounded(None)
+    value = {
+        "dice": 2 * hits / (flagged + lesion),
+        "subject_dice": np.mean(list(by_subject.values())),
+        "sensitivity": hits / lesion,
+    }[key]
+    return float(value), bounded_interval(float(value), of.draws_at(rate)[key], len(by_subject))
+
+
+def _at_resampled_threshold(key: str) -> Callable[[Evidence, OperatingPoint, int], Estimate]:
+    def estimate(of: Evidence, point: OperatingPoint, k: int) -> Estimate:
+        value, bounded = at_resampled_threshold(of, key, point.rate)
+        return Estimate.of(value, bounded.interval)
+
+    return estimate
 
 
 def dice_by_subject(of: Evidence, k: int) -> dict[str, float]:
@@ -88,21 +105,26 @@ def _f1(of: Evidence, k: int) -> Estimate:
     lesions = np.array([of.flagged.lesions[s][k, :, :2].sum(0) for s in subjects]).reshape(-1, 2)
     components = np.array([of.flagged.components[s][k, :2] for s in subjects]).reshape(-1, 2)
     counts = np.concatenate([lesions, components], axis=1).astype(np.float64)
+    return f1_estimate(counts, resample_weights(subjects, of.resamples))
 
-    def f1(n: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of (..., 4) lesions, found, components, false: 1 needs every lesion found and no false component."""
-        lesions, found, components, false = np.moveaxis(n, -1, 0)
-        recall, precision = found / np.maximum(lesions, 1), (components - false) / np.maximum(components, 1)
-        precision = np.where(components > 0, precision, 1.0)  # nothing flagged is nothing wrong, and nothing found
-        value = 2 * recall * precision / np.maximum(recall + precision, 1e-300)
-        return np.where(lesions > 0, value, np.nan)
 
-    value = float(f1(counts.sum(axis=0)))
+def f1_estimate(counts: NDArray[np.float64], weights: NDArray[np.int64]) -> Estimate:
+    """Lesion F1 from (subjects, 4) lesions, found ones, components and false ones; weights (resamples, subjects)."""
+    value = float(_f1_of(counts.sum(axis=0)))
     if np.isnan(value):
         return Estimate(value=None)
     n = int(np.count_nonzero(counts[:, 0]))
-    error = resampled_error(f1(resample_weights(subjects, of.resamples) @ counts), n)
+    error = resampled_error(_f1_of(weights @ counts), n)
     return Estimate.of(value, None if error is None else t_interval(value, error, n, "fraction"))
+
+
+def _f1_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of (..., 4): 1 needs every lesion found and no false component."""
+    lesions, found, components, false = np.moveaxis(counts, -1, 0)
+    recall, precision = found / np.maximum(lesions, 1), (components - false) / np.maximum(components, 1)
+    precision = np.where(components > 0, precision, 1.0)  # nothing flagged is nothing wrong, and nothing found
+    value = 2 * recall * precision / np.maximum(recall + precision, 1e-300)
+    return np.where(lesions > 0, value, np.nan)
 
 
 MEASURES = (
@@ -111,16 +133,16 @@ MEASURES = (
         "Dice",
         "over all pixels pooled.",
         "pixels",
-        lambda of, point, k: _pooled_dice(of, k, point.rate),
-        resampled="test subjects and healthy subjects",
+        _at_resampled_threshold("dice"),
+        resampled=BOTH,
     ),
     Measure(
         "subject_dice",
         "subject Dice",
         "mean over the subjects with lesions.",
         "subjects",
-        lambda of, point, k: Estimate.of_mean(list(dice_by_subject(of, k).values())),
-        resampled="subjects with lesions",
+        _at_resampled_threshold("subject_dice"),
+        resampled=BOTH,
         by_subject="pixel_dice",
     ),
     Measure(
@@ -128,7 +150,8 @@ MEASURES = (
         "sensitivity",
         "fraction of the lesion pixels that are flagged.",
         "pixels",
-        lambda of, point, k: _ratio(of, {s: (at[k, 0], at[k, 2]) for s, at in of.flagged.pixels.items()}),
+        _at_resampled_threshold("sensitivity"),
+        resampled=BOTH,
     ),
     Measure(
         "lesion_recall",

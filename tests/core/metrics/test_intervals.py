@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student
 from score_maps import fill, make_maps, rereader
@@ -11,14 +13,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.errors import ScoreError
 from adbench.metrics import bins as bins_module
+from adbench.metrics.catalogue.subject_auprc import subject_auprc
 from adbench.metrics.differences import pooled_differences, recentred_p
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
-from adbench.metrics.intervals import Bounded, bootstrap, ratio, resample_weights
+from adbench.metrics.intervals import Bounded, bootstrap, bounded_interval, ratio, resample_weights
 from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import pixel_metrics
-from adbench.metrics.resampled_thresholds import HEALTHY_SEED, dice_interval
+from adbench.metrics.resampled_thresholds import HEALTHY_SEED, RESAMPLED, draws_at
 from adbench.metrics.thresholds import healthy_thresholds
 
 NAMES = ("best_dice", "auprc", "auroc")
@@ -152,30 +155,39 @@ def test_a_ratio_leaves_out_resamples_without_any_of_the_whole() -> None:
     assert ratio(part[:1], whole[:1], weights[:, :1]) == Estimate(value=0.25), "of one subject"
 
 
-def test_the_interval_of_dice_at_a_rate_draws_test_and_healthy_subjects() -> None:
-    maps = make_maps("few values", 4, subjects=5)
-    healthy = make_maps("few values", 5, subjects=6, lesion=0.0)
-    test = fill(maps)
+def at_threshold(maps: list[Maps], threshold: float) -> dict[str, float]:
+    """Numbers at a threshold, one subject after the other."""
+    counts = [((s > threshold) & m, s > threshold, m) for _, s, m, _ in maps]
+    sums = np.array([[np.count_nonzero(each) for each in of] for of in counts], np.float64)
+    hits, flagged, lesion = sums.sum(axis=0)
+    own = 2 * sums[:, 0] / (sums[:, 1] + sums[:, 2])
+    return {"dice": 2 * hits / (flagged + lesion), "subject_dice": own.mean(), "sensitivity": hits / lesion}
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 99), shape=st.sampled_from(["few values", "continuous", "close together"]))
+def test_intervals_at_a_rate_draw_test_and_healthy_subjects_within_their_bound(seed: int, shape: str):
+    maps = make_maps(shape, seed, subjects=5)
+    healthy = make_maps(shape, seed + 1, subjects=6, lesion=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bins_module, "COARSE", 60)
+        test = fill(maps)
     counted = ScoreHistogram(test.bins)
     for one in healthy:
         counted.add(*one)
-    weights = resample_weights(test.subjects, 50)
-    drawn = resample_weights(counted.subjects, 50, HEALTHY_SEED)
-    draws: list[float | None] = []
+    weights = resample_weights(test.subjects, 20)
+    drawn = resample_weights(counted.subjects, 20, HEALTHY_SEED)
+    draws = []
     for row, other in zip(weights, drawn, strict=True):
         (at,) = healthy_thresholds(rereader(repeat(healthy, other)), [0.1])
-        flagged = [
-            (np.count_nonzero((s > at.threshold) & m), np.count_nonzero(s > at.threshold), m.sum())
-            for _, s, m, _ in repeat(maps, row)
-        ]
-        hits, n, lesion = np.sum(flagged, axis=0)
-        draws.append(2 * hits / (n + lesion))
-    value = 0.4
-    found = dice_interval(value, test, counted, 0.1, weights)
-    low, high = expected(value, draws, 5)
-    assert found.interval is not None
-    assert abs(found.interval[0] - low) <= found.error_bound + 1e-12
-    assert abs(found.interval[1] - high) <= found.error_bound + 1e-12
+        draws.append(at_threshold(repeat(maps, row), at.threshold))
+    found = draws_at(test, counted, 0.1, weights)
+    for key in RESAMPLED:
+        value = draws[0][key]
+        bounded = bounded_interval(value, found[key], 5)
+        away = np.abs(np.array(bounded.interval) - expected(value, [draw[key] for draw in draws], 5)).max()
+        assert away <= bounded.error_bound + 1e-12
+        assert (bounded.error_bound == 0) == (shape == "few values")
 
 
 def test_image_metrics_are_those_of_scikit_learn_with_intervals_around_them() -> None:
@@ -214,3 +226,17 @@ def test_image_metrics_are_none_where_a_class_is_missing() -> None:
 def test_image_scores_of_bad_shape_or_value_are_refused(scores: list, anomalous: list) -> None:
     with pytest.raises(ScoreError, match="Image scores"):
         image_metrics(np.array(scores), np.array(anomalous, bool), 10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 99), shape=st.sampled_from(["continuous", "wide range", "signed"]), bins=st.integers(6, 60))
+def test_the_bound_covers_what_the_bins_do_to_the_interval_of_subject_auprc(seed: int, shape: str, bins: int):
+    maps = make_maps(shape, seed, subjects=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bins_module, "COARSE", bins)
+        found, bounded = subject_auprc(fill(maps))
+    exact = Estimate.of_mean([average_precision_score(m, s) for _, s, m, _ in maps])
+    away = np.abs(np.subtract(bounded.interval, (exact.low, exact.high))).max()
+    assert away <= bounded.error_bound + 1e-12
+    assert (found.low, found.high) == bounded.interval
+    assert bounded.error_bound < 1
