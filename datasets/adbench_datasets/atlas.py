@@ -15,16 +15,15 @@ from pathlib import Path
 from pydantic import Field
 
 from adbench.contracts.dataset import DatasetInfo
-from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
-from adbench_datasets.layouts.discovery import files, find, listing, some_names
+from adbench_datasets.layouts.discovery import find, listing, own_file
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("Training", "ATLAS_2/Training", "ATLAS_R2.0/ATLAS_2/Training", "atlas", "atlas/Training", "ATLAS")
-IMAGE = re.compile(r"(sub-[0-9A-Za-z]+)_(ses-[0-9A-Za-z]+)_space-\w+_T1w\.nii(\.gz)?")
+IMAGE = re.compile(r"(sub-[0-9A-Za-z]+_ses-[0-9A-Za-z]+)_space-\w+_T1w\.nii(\.gz)?")
 SPACE = "MNI152NLin2009aSym"
-MASK = re.compile(r"sub-[\w-]+_label-[0-9A-Za-z]+_desc-T1lesion_mask\.nii(\.gz)?")
+MASK = re.compile(r"(sub-[0-9A-Za-z]+_ses-[0-9A-Za-z]+)_[\w-]*label-[0-9A-Za-z]+_desc-T1lesion_mask\.nii(\.gz)?")
 
 
 class AtlasConfig(ScanConfig):
@@ -52,11 +51,10 @@ class Atlas(ScanDataset[AtlasConfig]):
     )
 
     def cases(self, root: Path) -> list[Case]:
-        """One case a session. Raises DataError where an image has several masks."""
+        """One case a session. Raises DataError where a file is of another session, or an image has several masks."""
         return [
-            Case(f"atlas/{match[1]}", FileRef(path), _mask(path.parent), session=match[2], shows_lesion=True)
-            for path in _images(find_place(root))
-            if (match := IMAGE.fullmatch(path.name))
+            Case(f"atlas/{folder.parent.name}", image, _file(folder, MASK), session=folder.name, shows_lesion=True)
+            for folder, image in _images(find_place(root))
         ]
 
 
@@ -69,19 +67,16 @@ def _recognised(place: Path) -> str | None:
     return "2.0" if next(_images(place), None) else None
 
 
-def _images(place: Path) -> Iterator[Path]:
-    """Images of all sessions; where there is a mask alone, the image that is missing: reading will say so."""
+def _images(place: Path) -> Iterator[tuple[Path, FileRef]]:
+    """(session, image); where there is a mask alone, the image that is missing: reading will say so."""
     for cohort in listing(place):
         if re.fullmatch(r"R\d+", cohort.name):
             for subject in listing(cohort):
                 for session in filter(isdir, listing(subject)):
-                    here = [path for path in files(session / "anat") if IMAGE.fullmatch(path.name)]
-                    name = f"{subject.name}_{session.name}_space-{SPACE}_T1w.nii.gz"
-                    yield from here or ([session / "anat" / name] if _mask(session / "anat") else [])
+                    missing = session / "anat" / f"{subject.name}_{session.name}_space-{SPACE}_T1w.nii.gz"
+                    if image := _file(session, IMAGE) or (FileRef(missing) if _file(session, MASK) else None):
+                        yield session, image
 
 
-def _mask(folder: Path) -> FileRef | None:
-    masks = [path for path in files(folder) if MASK.fullmatch(path.name)]
-    if len(masks) > 1:
-        raise DataError(f"atlas: one lesion mask a session is needed, but here are {some_names(masks)}: keep one.")
-    return FileRef(masks[0]) if masks else None
+def _file(session: Path, name: re.Pattern[str]) -> FileRef | None:
+    return own_file(session / "anat", name, f"{session.parent.name}_{session.name}")

@@ -32,7 +32,7 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
-from adbench_datasets.layouts.discovery import files, listing
+from adbench_datasets.layouts.discovery import listing, own_file
 from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.layouts.tables import read_table
 
@@ -41,12 +41,12 @@ NUMBERED = re.compile(r"brats(20)_(training|validation)_(\d+)|brats(2021)_(\d+)"
 GLI = re.compile(r"brats-gli-(\d+)-(\d+)", re.IGNORECASE)
 TCGA = re.compile(r"TCGA[-_]([A-Z0-9]+)[-_]([A-Z0-9]+)")
 IMAGES = {
-    "FLAIR": re.compile(r".*(_flair|-t2f)\.nii(\.gz)?", re.IGNORECASE),
-    "T1": re.compile(r".*(_t1|-t1n)\.nii(\.gz)?", re.IGNORECASE),
-    "T1c": re.compile(r".*(_t1ce|-t1c)\.nii(\.gz)?", re.IGNORECASE),
-    "T2": re.compile(r".*(_t2|-t2w)\.nii(\.gz)?", re.IGNORECASE),
+    "FLAIR": re.compile(r"(.*)(?:_flair|-t2f)\.nii(\.gz)?", re.IGNORECASE),
+    "T1": re.compile(r"(.*)(?:_t1|-t1n)\.nii(\.gz)?", re.IGNORECASE),
+    "T1c": re.compile(r"(.*)(?:_t1ce|-t1c)\.nii(\.gz)?", re.IGNORECASE),
+    "T2": re.compile(r"(.*)(?:_t2|-t2w)\.nii(\.gz)?", re.IGNORECASE),
 }
-SEG = re.compile(r".*([_-]seg|_Segm)\.nii(\.gz)?", re.IGNORECASE)
+SEG = re.compile(r"(?:(.*)[_-]seg|.*_Segm)\.nii(\.gz)?", re.IGNORECASE)  # Kaggle's is named as no case
 POST_TREATMENT = 100  # 2024 counts examinations from here
 TO_2021 = Labels(lesion=frozenset({1, 2, 4}))
 FROM_2023 = Labels(lesion=frozenset({1, 2, 3}))
@@ -129,12 +129,12 @@ def _case(folder: Path, tcga: dict[str, str], modality: str, withheld: bool) -> 
     subject, session = _subject(folder.name)
     labels = {"2023": FROM_2023, "2024": FROM_2024}.get(year, TO_2021)
     missing = FileRef(folder / f"{folder.name}_{modality.lower()}.nii.gz")  # reading will say so
-    image = _file(folder, IMAGES[modality]) or missing
+    image = own_file(folder, IMAGES[modality], folder.name) or missing
     tumour = year != "2024"  # after treatment there may be none left
     return Case(
         tcga.get(folder.name, subject),
         image,
-        _file(folder, SEG),
+        own_file(folder, SEG, folder.name),
         labels=labels,
         session=session,
         shows_lesion=tumour,
@@ -156,11 +156,6 @@ def _subject(name: str) -> tuple[str, str]:
 def _institutional(name: str) -> str:
     match = TCGA.fullmatch(name)
     return f"tcga/{match[1]}_{match[2]}" if match else f"brats/{name}"
-
-
-def _file(folder: Path, pattern: re.Pattern[str]) -> FileRef | None:
-    path = next((path for path in files(folder) if pattern.fullmatch(path.name)), None)
-    return FileRef(path) if path else None
 
 
 def _mapped(folders: list[Path]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef, Scan
 from adbench_datasets.imaging.reading import read_case
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
-from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.discovery import check_owner, files, find, listing
 from adbench_datasets.layouts.reported import reported_on
 
 FOLDERS = ("training", "isbi2015", "isbi2015/training", "ISBI2015", "ISBI2015/training", "ISBI_2015/training")
@@ -94,6 +94,9 @@ def _images(folder: Path, modality: str) -> list[tuple[FileRef, str]]:
     image = re.compile(rf"{folder.name}_(\d+)_{NAMES[modality]}_pp\.nii(\.gz)?", re.IGNORECASE)
     mask = re.compile(rf"{folder.name}_(\d+)_mask\d\.nii(\.gz)?", re.IGNORECASE)
     place = folder / "preprocessed"
+    for path in (*files(place), *files(folder / "masks")):
+        if PATIENT.fullmatch(owner := path.name.split("_")[0]):
+            check_owner(path, owner, folder.name)
     found = {match[1]: path for path in files(place) if (match := image.fullmatch(path.name))}
     drawn = [match[1] for path in files(folder / "masks") if (match := mask.fullmatch(path.name))]
     for point in drawn:

@@ -16,7 +16,7 @@ from pydantic import Field
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
-from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.discovery import files, find, listing, own_file
 
 TITLE = "Brain MRI Dataset of Multiple Sclerosis with Consensus Manual Lesion Segmentation and Patient Meta Information"
 FOLDERS = ("ms-muslim", "MS-Muslim", "8bctsm8jz7-1", TITLE)
@@ -63,10 +63,10 @@ def _recognised(place: Path) -> str | None:
 
 
 def _case(folder: Path, number: str, modality: str) -> Case:
-    image = _file(folder, modality) or FileRef(folder / f"{number}-{modality}.nii")  # missing: reading will say so
-    return Case(f"ms-muslim/{number}", image, _file(folder, f"LesionSeg-{modality}"), shows_lesion=True)
+    missing = FileRef(folder / f"{number}-{modality}.nii")  # reading will say so
+    image = _file(folder, number, modality) or missing
+    return Case(f"ms-muslim/{number}", image, _file(folder, number, f"LesionSeg-{modality}"), shows_lesion=True)
 
 
-def _file(folder: Path, what: str) -> FileRef | None:
-    name = re.compile(rf"\d+-{what}\.nii(\.gz)?", re.IGNORECASE)
-    return next((FileRef(path) for path in files(folder) if name.fullmatch(path.name)), None)
+def _file(folder: Path, number: str, what: str) -> FileRef | None:
+    return own_file(folder, re.compile(rf"(\d+)-{what}\.nii(\.gz)?", re.IGNORECASE), number)

@@ -19,7 +19,7 @@ from pydantic import Field
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
-from adbench_datasets.layouts.discovery import files, find, listing, some_names
+from adbench_datasets.layouts.discovery import find, listing, own_file, some_names
 
 FOLDERS = ("mslesseg", "MSLesSeg", "MSLesSeg Dataset", "MSLesSeg Dataset/MSLesSeg Dataset", "MSLesSeg-Dataset")
 PARTS = ("train", "test")
@@ -57,7 +57,7 @@ class MSLesSeg(ContrastDataset[MSLesSegConfig]):
         official = len({part for part, _, _ in sessions}) == len(PARTS)
         cases, lacking = [], []
         for part, folder, patient in sessions:
-            image, mask = _file(folder, modality), _file(folder, "MASK")
+            image, mask = (_file(folder, patient, what) for what in (modality, "MASK"))
             if image is None:
                 lacking.append(folder)
             else:
@@ -93,10 +93,11 @@ def _sessions(part: Path) -> Iterator[tuple[str, Path]]:
     for patient in listing(part):
         if PATIENT.fullmatch(patient.name):
             for folder in (patient, *listing(patient)):
-                if any(_file(folder, what) for what in ("MASK", "FLAIR", "T1", "T2")):
+                if any(_file(folder, patient.name, what) for what in ("MASK", "FLAIR", "T1", "T2")):
                     yield patient.name, folder
 
 
-def _file(folder: Path, what: str) -> FileRef | None:
-    name = re.compile(rf"P\d+(_T\d+)?_{what}\.nii(\.gz)?", re.IGNORECASE)
-    return next((FileRef(path) for path in files(folder) if name.fullmatch(path.name)), None)
+def _file(folder: Path, patient: str, what: str) -> FileRef | None:
+    name = re.compile(rf"(P\d+(?:_T\d+)?)_{what}\.nii(\.gz)?", re.IGNORECASE)
+    session = "T1" if folder.name == patient else folder.name
+    return own_file(folder, name, f"{patient}_{session}", patient)

@@ -22,7 +22,7 @@ from pydantic import Field
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.layouts.contrasts import ContrastConfig, ContrastDataset
-from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.discovery import find, listing, own_file
 from adbench_datasets.layouts.reported import reported_on
 
 PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
@@ -39,11 +39,11 @@ FOLDERS = tuple(str(Path(parent) / variant) for variant in VARIANTS for parent i
 FILES = {"FLAIR": "FLAIR", "T1": "T1W", "T1c": "T1WKS", "T2": "T2W"}
 PARTS = {
     **{
-        modality: (rf"(patient\d+_)?{file}\.nii(\.gz)?", rf"{file}_.*regtoMNI\.nii(\.gz)?")
+        modality: rf"(?:(patient\d+)_)?{file}\.nii(\.gz)?|{file}_.*regtoMNI\.nii(\.gz)?"
         for modality, file in FILES.items()
     },
-    "lesion": (r"(patient\d+_)?consensus_gt\.nii(\.gz)?", r"GOLD_STANDARD_.*regtoMNI\.nii(\.gz)?"),
-    "brain": (r"(patient\d+_)?brainmask\.nii(\.gz)?",),
+    "lesion": r"(?:(patient\d+)_)?consensus_gt\.nii(\.gz)?|GOLD_STANDARD_.*regtoMNI\.nii(\.gz)?",
+    "brain": r"(?:(patient\d+)_)?brainmask\.nii(\.gz)?",
 }
 
 
@@ -96,9 +96,7 @@ def _variant(place: Path) -> str | None:
 
 
 def _file(folder: Path, part: str) -> FileRef | None:
-    fit = (p for pattern in PARTS[part] for p in files(folder) if re.fullmatch(pattern, p.name, re.IGNORECASE))
-    path = next(fit, None)
-    return FileRef(path) if path else None
+    return own_file(folder, re.compile(PARTS[part], re.IGNORECASE), folder.name)
 
 
 def _case(folder: Path, modality: str) -> Case:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from adbench.contracts.dataset import DatasetInfo
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
-from adbench_datasets.layouts.discovery import files, find, listing
+from adbench_datasets.layouts.discovery import check_owner, files, find, listing
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 
 FOLDERS = ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m", "lgg-mri-segmentation")
 PATIENT = re.compile(r"TCGA_([A-Z0-9]+_[A-Z0-9]+)_(\d{8})")
+SLICE = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+_\d{8})_(\d+)(?:_mask)?\.tif")
 FLAIR_CHANNEL = 1
-LABELS = Labels(threshold=128)
+LABELS = Labels(lesion=frozenset({255}))
 
 
 class TCGALGG(ScanDataset[ScanConfig]):
@@ -62,8 +63,10 @@ def _case(folder: Path) -> Case:
     """Slices 1 to the last: a number that is missing is named as the file that it should be."""
     match = PATIENT.fullmatch(folder.name)
     assert match is not None  # the caller chose such folders
-    names = (re.fullmatch(rf"{folder.name}_(\d+)\.tif", path.name) for path in files(folder, (".tif",)))
-    numbers = range(1, 1 + max((int(name[1]) for name in names if name), default=1))
+    names = [name for path in files(folder, (".tif",)) if (name := SLICE.fullmatch(path.name))]
+    for name in names:
+        check_owner(folder / name[0], name[1], folder.name)
+    numbers = range(1, 1 + max((int(name[2]) for name in names), default=1))
     stem = folder / folder.name
     return Case(
         subject=f"tcga/{match[1]}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from adbench_datasets.imaging.cases import Case, FileRef, chosen_labels
+from adbench_datasets.imaging.placement import axial
+from adbench_datasets.imaging.reading import CaseError, read_case
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from picture_folders import BLOB, MASK, X, Y, head, lesion_px, load, pictures
+from numpy.testing import assert_array_equal
+from picture_folders import BLOB, MASK, X, Y, head, lesion_px, load, pictures, put, sick
 from PIL import Image
 
 from adbench.errors import DataError
@@ -79,6 +85,59 @@ def test_a_mask_damaged_by_jpeg_is_thresholded_and_that_is_said(
     sizes = lesion_px(root, said)
     assert sizes == pytest.approx([np.count_nonzero(wide)] * 3, rel=0.06)
     assert any("damaged as JPEG" in text for text in said)
+
+
+LOSSLESS: dict[str, Callable[[Path, np.ndarray], object]] = {
+    "imageio.png": iio.imwrite,
+    "imageio.tif": iio.imwrite,
+    "pillow.png": lambda path, array: Image.fromarray(array).save(path, optimize=True),
+    "pillow.tif": lambda path, array: Image.fromarray(array).save(path, compression="tiff_lzw"),
+    "tifffile.tif": lambda path, array: tifffile.imwrite(path, array, compression="zlib"),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(classes=st.sets(st.integers(1, 255), min_size=1, max_size=6), writer=st.sampled_from(sorted(LOSSLESS)))
+@example(classes={1, 255}, writer="pillow.png")
+@example(classes={1, 2, 4, 255}, writer="imageio.tif")
+@example(classes={1, 254}, writer="imageio.png")
+def test_no_class_of_a_lossless_mask_becomes_background(
+    tmp_path_factory: pytest.TempPathFactory, classes: set[int], writer: str
+) -> None:
+    root = tmp_path_factory.mktemp("lossless")
+    array = np.where(BLOB, np.array(sorted(classes), np.uint8)[X % len(classes)], 0).astype(np.uint8)
+    image, mask = root / "image.png", root / f"mask{Path(writer).suffix}"
+    put(image, sick(0))
+    LOSSLESS[writer](mask, array)
+
+    def lesion(values: tuple[int, ...] | None) -> np.ndarray:
+        labels = chosen_labels(values)
+        found = read_case(Case("s", FileRef(image), FileRef(mask), labels=labels), root)
+        assert ("all taken as lesion" in " ".join(found.notes)) == (values is None and len(classes) > 1)
+        return axial(found.lesion, 0)
+
+    assert_array_equal(lesion(tuple(classes)), BLOB)
+    if min(classes) <= 32 and any(223 <= value < 255 for value in classes):
+        with suppress(CaseError):
+            assert_array_equal(lesion(None), BLOB)
+    else:
+        assert_array_equal(lesion(None), BLOB)
+
+
+def test_jpeg_within_tiff_is_thresholded_and_png_of_what_was_jpeg_is_refused(tmp_path: Path) -> None:
+    wide = ((Y - 36) ** 2 + (X - 28) ** 2 < 150).astype(np.uint8) * 255
+    packed = masks_of(tmp_path / "tif", lambda p: Image.fromarray(wide).save(p, compression="jpeg"), "x{}.tif")
+    said: list[str] = []
+    assert lesion_px(packed, said) == pytest.approx([np.count_nonzero(wide)] * 3, rel=0.06)
+    assert any("damaged as JPEG" in text for text in said)
+
+    def again(path: Path) -> None:
+        jpeg = io.BytesIO()
+        Image.fromarray(wide).save(jpeg, "JPEG", quality=90)
+        Image.open(jpeg).save(path)
+
+    with pytest.raises(DataError, match=r"damaged by JPEG before|grey picture"):
+        load(masks_of(tmp_path / "png", again))
 
 
 def tiff(path: Path, array: np.ndarray, photometric: int, sample_format: int) -> None:

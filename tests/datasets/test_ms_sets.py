@@ -132,7 +132,7 @@ def test_testing_images_of_atlas_are_not_read_and_two_masks_are_refused(tmp_path
     assert len(make(Atlas, tmp_path).cases(tmp_path)) == 4
     mask = next((tmp_path / "ATLAS_2/Training").rglob("*label-L_desc*"))
     mask.with_name(mask.name.replace("label-L", "label-R")).write_bytes(mask.read_bytes())
-    with pytest.raises(DataError, match="one lesion mask a session"):
+    with pytest.raises(DataError, match="One file of a kind is needed"):
         make(Atlas, tmp_path).cases(tmp_path)
 
 

@@ -45,6 +45,8 @@ class Stored:
     """Whether the file says where its voxels lie; a picture does not, nor a NIfTI file without sform and qform."""
     notes: tuple[str, ...] = ()
     """What a user should know about it."""
+    lossy: bool = False
+    """Whether a picture was stored in a way that changes its values: JPEG, also within TIFF."""
 
     @property
     def canonical_affine(self) -> NDArray[np.float64]:

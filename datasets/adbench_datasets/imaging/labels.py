@@ -1,8 +1,8 @@
 """What the numbers in a mask file mean: from values to the lesion, and to what is ignored.
 
-A mask of classes has few values, far apart. JPEG keeps white and black only roughly: a picture with values near 0 and
-near 255 is taken as black and white, and that is said. All else (a grey picture, probabilities, a resampled mask) is
-refused.
+A mask of classes has few values. JPEG keeps white and black only roughly: a mask in JPEG with values near 0 and near
+255 is taken as black and white, and that is said. PNG, most TIFF and NIfTI keep every value: there each is what
+somebody wrote. All else (a grey picture, probabilities, a resampled mask, one that was JPEG before) is refused.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None, tuple[str, ...]]
 """Lesion, what to ignore (None where no label says so), notes."""
 
 
-def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture: bool) -> Truth:
-    """Sort the values of a mask (X, Y, Z) into lesion, ignored and background. Raises CaseError for other values."""
+def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, lossy: bool) -> Truth:
+    """Sort the values of a mask (X, Y, Z) into lesion, ignored and background. Raises CaseError for other values.
+
+    `lossy` says that it was stored in a way that changes values (JPEG).
+    """
     if labels.threshold is not None:
         lesion = _read_grey(mask, name, labels.threshold)
         between = (mask > 0) & (mask < mask.max())
         return lesion, None, (THRESHOLDED.format(labels.threshold),) if between.any() else ()
-    if is_picture and labels.others == "lesion" and _is_damaged(mask):
-        return _black_and_white(mask, name)
+    if labels.others == "lesion" and _is_damaged(mask):
+        if lossy:
+            return _black_and_white(mask, name)
+        _check_written(mask, name)
     whole = _whole(mask, name)
     lesion, ignore = _among(whole, labels.lesion), _among(whole, labels.ignore)
     rest = _among(whole, labels.lesion | labels.ignore | labels.background)
@@ -53,8 +58,8 @@ def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, is_picture
         if len(values) > MAX_CLASSES or values[0] < 0:
             raise CaseError(
                 name,
-                f"a mask holds 0 and a few classes, but this holds {_some(values)}: it is a picture or a map of "
-                "probabilities. Take the mask itself.",
+                f"a mask holds 0 and a few classes, but this holds {_some(values)}: it is a grey picture or a map "
+                "of probabilities. Take the mask itself.",
             )
         if labels.others == "ignore":
             ignore |= rest
@@ -83,6 +88,17 @@ def _is_damaged(mask: NDArray[np.float32]) -> bool:
     """Whether values lie so near to others as no classes do, up to white."""
     values = np.unique(mask)
     return bool(WHITE <= values[-1] <= 255 and len(values) > 2 and np.diff(values).min() < NEAR / 4)
+
+
+def _check_written(mask: NDArray[np.float32], name: str) -> None:
+    """Raise CaseError where values lie both near black and near white, as those of a mask that was JPEG before do."""
+    values = np.unique(mask)
+    if ((values > 0) & (values <= NEAR)).any() and ((values >= 255 - NEAR) & (values < 255)).any():
+        raise CaseError(
+            name,
+            f"the mask holds {_some(values)}, near black and near white: it is a grey picture, or was damaged by "
+            "JPEG before it was saved as it is. Save it with 0 and 255, or choose values by data.lesion_values.",
+        )
 
 
 def _black_and_white(mask: NDArray[np.float32], name: str) -> Truth:

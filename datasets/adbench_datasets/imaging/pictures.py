@@ -30,6 +30,8 @@ COLOUR = ("RGB", "RGBA", "LA")
 ORIENTATION = 0x0112  # the EXIF tag
 PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258  # TIFF tags
 WHITE_IS_ZERO = 0
+LOSSY = ("jpeg", "tiff_jpeg", "webp")
+"""Compressions of TIFF, as PIL calls them."""
 TURNED_BITS = (1, 8)
 """Depths at which PIL itself turns a picture whose 0 is white."""
 
@@ -70,10 +72,12 @@ def read_pictures(
     name = next((str(ref) for ref in refs if ref is not None), "no picture")
     first = like.name if like else name
     volume = None if like is None else np.zeros((*like.values.shape[:2], len(refs)), np.float32, order="F")
+    lossy = False
     for k, ref in enumerate(refs):
         if ref is None:
             continue
-        pixels = _picture(ref, root, channel, MAX_BYTES // (4 * len(refs))).T
+        grey, damaged = _picture(ref, root, channel, MAX_BYTES // (4 * len(refs)))
+        pixels, lossy = grey.T, lossy or damaged
         if volume is None:
             volume = np.zeros((*pixels.shape, len(refs)), np.float32, order="F")
         if pixels.shape != volume.shape[:2]:
@@ -87,17 +91,18 @@ def read_pictures(
     if volume is None:
         raise CaseError(name, "a case needs at least one picture. Complete the download.")
     affine = np.diag([*(np.array([-1, -1, 1]) * (spacing_mm or (1.0, 1.0, 1.0))), 1.0])
-    return Stored(name, volume, affine, volume.shape, placed=False)
+    return Stored(name, volume, affine, volume.shape, placed=False, lossy=lossy)
 
 
-def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> NDArray[np.generic]:
-    """Return (rows, columns) in the picture's own type."""
+def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> tuple[NDArray[np.generic], bool]:
+    """Return (rows, columns) in the picture's own type, and whether it was stored in a way that changes values."""
     with open_file(ref, root) as (file, _):
         try:
             with Image.open(file, formats=FORMATS) as picture:
                 _check(ref, picture, max_pixels)
                 pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
-                return _one_channel(ref, pixels, picture.mode, channel)
+                lossy = picture.format == "JPEG" or picture.info.get("compression") in LOSSY
+                return _one_channel(ref, pixels, picture.mode, channel), lossy
         except DAMAGE as error:
             raise CaseError(ref, f"cannot be read as a picture ({error}). Fetch it again.") from error
 

@@ -43,7 +43,7 @@ def read_case(case: Case, root: Path, channel: int | None = None, first_volume: 
     if case.lesion is not None:
         mask = _read(case.lesion, case, root, like=image)
         placed = _on_grid(image, mask, notes)
-        lesion, ignore, said = read_labels(placed, mask.name, case.labels, _in_slices(case.lesion))
+        lesion, ignore, said = read_labels(placed, mask.name, case.labels, mask.lossy)
         notes += said
         if (lesion[[0, -1]].all(axis=(0, 1)) & lesion[:, [0, -1]].all(axis=(0, 1))).any():
             raise CaseError(

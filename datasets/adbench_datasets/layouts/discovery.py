@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from adbench.errors import DataError
+from adbench_datasets.imaging.cases import FileRef
 
 NIFTI = (".nii.gz", ".nii")
 
@@ -49,6 +50,30 @@ def listing(folder: Path) -> list[Path]:
 def files(folder: Path, suffixes: Sequence[str] = NIFTI) -> list[Path]:
     """Files of a folder with one of the suffixes; a link to nothing is one, and reading it says so."""
     return [path for path in listing(folder) if path.name.lower().endswith(tuple(suffixes)) and not isdir(path)]
+
+
+def check_owner(path: Path, owner: str, *owners: str) -> None:
+    """Raise DataError where a file is of another than those in whose folder it lies; case is ignored."""
+    if owner.lower() not in {name.lower() for name in owners}:
+        raise DataError(
+            f"A file lies in the folder of the one that it is of, but {path} is of {owner} by its name, not of "
+            f"{' or '.join(owners)}: move it there, or remove it."
+        )
+
+
+def own_file(folder: Path, name: re.Pattern[str], *owners: str) -> FileRef | None:
+    """The file of a folder whose whole name fits; group 1, where it matches, says whose it is, case ignored.
+
+    Raises DataError where it is of none of the owners, or where several fit.
+    """
+    fit = [(path, match[1]) for path in files(folder) if (match := name.fullmatch(path.name))]
+    for path, owner in fit:
+        check_owner(path, owner or owners[0], *owners)
+    if len(fit) > 1:
+        raise DataError(
+            f"One file of a kind is needed, but here are {some_names([path for path, _ in fit])}: keep one."
+        )
+    return FileRef(fit[0][0]) if fit else None
 
 
 def by_stem(folder: Path, suffixes: Sequence[str] = NIFTI) -> dict[str, Path]:

@@ -125,6 +125,45 @@ def test_a_mask_that_has_the_name_of_no_image_is_refused(tmp_path, name):
         make(cls, tmp_path, unmatched="skip").load_test()
 
 
+OF_TWO = {
+    "tcga-lgg": ("TCGA_CS_4942*_7_mask.tif", "TCGA_CS_4944*_7_mask.tif"),
+    "brats": ("BraTS2021_00001_seg.nii.gz", "BraTS2021_00002_seg.nii.gz"),
+    "mslub": ("patient02_consensus_gt.nii.gz", "patient03_consensus_gt.nii.gz"),
+    "mslesseg": ("P2_T1_MASK.nii.gz", "P3_T1_MASK.nii.gz"),
+    "mslesseg, of another session": ("P1_T1_MASK.nii.gz", "P1_T2_MASK.nii.gz"),
+    "ms-muslim": ("2-LesionSeg-Flair.nii", "3-LesionSeg-Flair.nii"),
+    "isbi2015": ("training01_01_mask1.nii", "training02_01_mask1.nii"),
+    "atlas": ("sub-r001s002*_mask.nii.gz", "sub-r002s003*_mask.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("name", OF_TWO)
+def test_a_mask_that_is_named_as_of_another_is_no_mask_of_the_patient_in_whose_folder_it_lies(tmp_path, name, beside):
+    cls, layout, release, _ = SETS[name.split(",")[0]]
+    layout(tmp_path, release=release)
+    own, other = (next(iter(tmp_path.rglob(pattern))) for pattern in OF_TWO[name])
+    (own.parent / other.name).write_bytes(other.read_bytes())
+    if not beside:
+        own.unlink()
+    for unmatched in ("refuse", "skip", "healthy"):
+        data = make(cls, tmp_path, unmatched=unmatched)
+        for verb in (data.load_test, data.inspect):
+            with pytest.raises(DataError, match=rf"{other.name} is of .* by its name, not of "):
+                verb()
+
+
+@pytest.mark.parametrize("name", ["brats", "mslub", "mslesseg", "ms-muslim", "atlas"])
+def test_of_two_masks_of_an_image_one_must_be_kept(tmp_path, name):
+    cls, layout, release, pattern = SETS[name]
+    layout(tmp_path, release=release)
+    (mask,) = tmp_path.rglob(pattern)
+    packed = mask.suffix == ".gz"
+    (mask.with_suffix("") if packed else mask.with_name(f"{mask.name}.gz")).write_bytes(mask.read_bytes())
+    with pytest.raises(DataError, match=r"One file of a kind is needed, but here are .*: keep one"):
+        make(cls, tmp_path).load_test()
+
+
 def test_validation_data_of_brats_are_left_out_and_named_whatever_the_user_says_of_others(tmp_path):
     layouts_mri.make_brats(tmp_path / "training")
     layouts_mri.make_brats(tmp_path / "elsewhere", n=5)
