@@ -11,13 +11,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from adbench.config.options import AskedPrecision
+from adbench.config.options import MAX_SEED, AskedPrecision
 from adbench.config.presets import PRESETS
 from adbench.devices.backends import BACKENDS
 
 SEVERAL = ("--method", "--dataset", "--metric", "--set")
 """Options that take several values after one flag."""
 
+Records = Annotated[Path, typer.Option(help="Folder with the records.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
+]
 DataRoot = Annotated[Path | None, typer.Option(envvar="ADBENCH_DATA", help="Folder with the data as downloaded.")]
 Preset = Annotated[str, typer.Option(help=f"Size of the run: {', '.join(PRESETS)}.")]
 TrainOn = Annotated[

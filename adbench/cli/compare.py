@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from adbench.cli import console, shown
+from adbench.cli.arguments import Records
 
 if TYPE_CHECKING:
     from adbench.results.comparison import Comparison
@@ -22,7 +23,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A method, or the file of a record.", show_default=False)],
     b: Annotated[str | None, typer.Argument(help="Another; by default the same.", show_default=False)] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Datasets.  [default: all that both have]")] = None,
-    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    out: Records = Path("leaderboards"),
     against: Annotated[
         Path | None, typer.Option(help="Folder with the records of the second.  [default: --out]", show_default=False)
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
+from adbench.cli.arguments import Records
 from adbench.errors import PluginError, RecordError, counted
 
 
@@ -17,7 +18,7 @@ def leaderboard_pages(
         bool, typer.Option("--cards", help="First write anew what all installed methods say of themselves.")
     ] = False,
     rank_by: Annotated[str, typer.Option(help="Metric over subjects that ranks methods.")] = "subject_auprc",
-    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    out: Records = Path("leaderboards"),
 ) -> None:
     """Write the pages from the records, or check that they, and the counts beside the records, say the same.
 

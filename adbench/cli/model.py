@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Preset, SeveralCommand
-from adbench.config.options import MAX_SEED, RunOptions, default_cache
+from adbench.cli.arguments import (
+    Cache,
+    DataRoot,
+    Device,
+    PrecisionChoice,
+    Preset,
+    Records,
+    Seed,
+    Settings,
+    SeveralCommand,
+)
+from adbench.config.options import RunOptions, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
 
@@ -19,8 +29,6 @@ if TYPE_CHECKING:
     from adbench.prediction.card import ModelCard
 
 app = typer.Typer(help="Trained models as files, to be used on new scans.", no_args_is_help=True)
-
-Out = Annotated[Path, typer.Option(help="Folder with the records.")]
 
 
 @app.command(cls=SeveralCommand)
@@ -30,14 +38,11 @@ def export(
     path: Annotated[Path, typer.Option("-o", help="The file to write.", show_default=False)],
     data_root: DataRoot = None,
     preset: Preset = "small",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     precision: PrecisionChoice = "auto",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
-    ] = None,
-    out: Out = Path("leaderboards"),
+    settings: Settings = None,
+    out: Records = Path("leaderboards"),
     cache: Cache = None,
 ) -> None:
     """Write a trained method as one file; what is not trained yet is trained. Needs healthy images alone."""
@@ -63,7 +68,7 @@ def export(
 
 
 @app.command("list")
-def list_models(out: Out = Path("leaderboards"), cache: Cache = None) -> None:
+def list_models(out: Records = Path("leaderboards"), cache: Cache = None) -> None:
     """Show the trained cells that can be exported, and whether their parts are in the cache."""
     from adbench.results.record import read_records
     from adbench.storage.store import ArtifactStore

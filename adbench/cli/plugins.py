@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache
+from adbench.cli.arguments import Cache, Records
 from adbench.config.options import default_cache
 from adbench.contracts import registry
 from adbench.errors import UnknownPluginError, suggestion
@@ -27,7 +27,7 @@ class What(StrEnum):
 
 def list_plugins(
     what: Annotated[What | None, typer.Argument(help="Only these.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    out: Records = Path("leaderboards"),
     cache: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:

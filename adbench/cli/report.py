@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console
+from adbench.cli.arguments import Records
 
 if TYPE_CHECKING:
     from adbench.results.record import Record
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def report(
     folder: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    out: Records = Path("leaderboards"),
     include_restricted: Annotated[
         bool, typer.Option("--include-restricted", help="Show pictures that may not be passed on, for your own eyes.")
     ] = False,

@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adbench.cli import console, shown
-from adbench.cli.arguments import Cache, DataRoot, Devices, PrecisionChoice, Preset, TrainOn, VerifyData, split_names
-from adbench.config.options import MAX_SEED, RunOptions, default_cache
+from adbench.cli.arguments import (
+    Cache,
+    DataRoot,
+    Devices,
+    PrecisionChoice,
+    Preset,
+    Seed,
+    Settings,
+    TrainOn,
+    VerifyData,
+    split_names,
+)
+from adbench.config.options import RunOptions, default_cache
 from adbench.config.presets import check_preset
 from adbench.contracts import registry
 from adbench.errors import UnknownPluginError
@@ -30,13 +41,10 @@ def run(
     train_on: TrainOn = None,
     data_root: DataRoot = None,
     preset: Preset = "small",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")] = 0,
+    seed: Seed = 0,
     device: Devices = "auto",
     precision: PrecisionChoice = "auto",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method, data.KEY or protocol.KEY."),
-    ] = None,
+    settings: Settings = None,
     out: Annotated[Path, typer.Option(help="Folder for records and pages.")] = Path("leaderboards"),
     cache: Cache = None,
     verify_data: VerifyData = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from adbench.cli.arguments import split_names
+from adbench.cli.arguments import Records, split_names
 
 Format = Literal["csv", "json", "parquet", "markdown", "latex"]
 ENDINGS: dict[str, Format] = {
@@ -34,14 +34,14 @@ def table(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.  [default: stdout]")] = None,
-    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    out: Records = Path("leaderboards"),
 ) -> None:
     """Print results: a row for each record and each device that it was timed on, or tables as a paper shows them."""
     from adbench.cli import console
     from adbench.errors import RecordError
     from adbench.results import exports
     from adbench.results.frame import read_frame
-    from adbench.results.record import read_record
+    from adbench.results.record import read_record, write_bytes
 
     console.check_results(out)
     console.say_left_out(out)
@@ -52,7 +52,7 @@ def table(
     console.say_wrong_values(out, [read_record(out / path) for path in results["record"].unique()])
     data = exports.export(results, form, metrics, out)
     if output is not None:
-        exports.write(output, data)
+        write_bytes(output, data)
     elif form == "parquet":
         raise RecordError("Parquet is no text: name the file that it goes into with -o FILE.")
     else:

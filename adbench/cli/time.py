@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adbench.cli import console
-from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, split_names
+from adbench.cli.arguments import Cache, DataRoot, Device, PrecisionChoice, Records, split_names
 from adbench.config.options import RunOptions, default_cache
 
 
@@ -25,7 +25,7 @@ def time(
     slices: Annotated[
         int | None, typer.Option(min=1, help="Slices in the minibatch  [default: as the preset of the record says]")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder with the records.")] = Path("leaderboards"),
+    out: Records = Path("leaderboards"),
     cache: Cache = None,
 ) -> None:
     """Measure the times of existing records anew on this device, without training or scoring."""

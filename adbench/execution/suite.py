@@ -54,18 +54,9 @@ class Grid(_Model):
 
     def jobs(self) -> Iterator[Job]:
         """Dataset by dataset and seed by seed, so that methods that share parts stand together."""
+        shared = self.model_dump(exclude={"methods", "datasets", "seeds"})
         for dataset, seed, method in product(self.datasets, self.seeds, self.methods):
-            yield Job(
-                method=method,
-                dataset=dataset,
-                seed=seed,
-                preset=self.preset,
-                train_on=self.train_on,
-                settings=self.settings,
-                precision=self.precision,
-                tuned=self.tuned,
-                storage=self.storage,
-            )
+            yield Job(method=method, dataset=dataset, seed=seed, **shared)
 
 
 class Limits(_Model):

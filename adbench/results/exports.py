@@ -12,7 +12,6 @@ from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.results.columns import metric_columns
 from adbench.results.frame import to_csv
-from adbench.results.record import write_bytes
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.subjects import values_below
 from adbench.results.summary import QUALITY, Summary, summary
@@ -45,11 +44,6 @@ def export(results: pd.DataFrame, form: str, metrics: Sequence[str], out: Path) 
     if form == "json":
         return (results.to_json(orient="records", indent=1, double_precision=15) + "\n").encode()
     return _parquet(results)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file at once or not at all. Raises RecordError where it cannot be written."""
-    write_bytes(path, data)
 
 
 def _parquet(results: pd.DataFrame) -> bytes:
