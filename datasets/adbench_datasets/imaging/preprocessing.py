@@ -25,7 +25,7 @@ from adbench_datasets.imaging.placement import Placement, axial, nearest, placem
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.region import Units, check_units, region_of
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same scan and config would give other slices."""
 EIGHT = np.ones((3, 3), bool)
 

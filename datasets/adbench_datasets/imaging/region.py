@@ -3,7 +3,7 @@
 CT has a fixed threshold. MRI has none: where air is one value, as in skull-stripped scans, the region is what is
 brighter; elsewhere air is noise, and Otsu's threshold parts it from tissue, on square roots, which a bright lesion
 moves little. Rows and columns of constant air at the borders are taken off before either is decided, so that cropping
-or padding with it changes nothing.
+or padding with it changes nothing; cropping noise moves the threshold.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ HEAD_HU = (0.0, 100.0)  # the median of a head lies within
 RINGED = 0.25  # of soft tissue: dark rings that hold more of it than this are a skull turned dark, and no air
 CONSTANT_AIR = 0.5  # of the frame: where one value fills more of it than this, air is that value
 RIM, NOISE = 2, 0.25  # a rim of so many pixels is tissue where it is brighter than so much of bright tissue
+HELD = 0.05  # of the frame: where less of it than this has the value of air, all of it may be bright noise:
+EVEN, HEAD = 0.25, 0.25  # if its spread is less than so much of its contrast to a head that fills more than so much
 COUNTED_PARTS = 16
 PLANE = np.ones((3, 3, 1), bool)
 GREY_THRESHOLD = 12  # of 255: above what JPEG compression leaves in air
@@ -142,11 +144,21 @@ def _threshold(scan: Scan, units: Units) -> float:
 
 
 def _is_air(image: NDArray[np.float32], air: float, threshold: float) -> bool:
-    """Whether air has this one value: the outer rim of all that is brighter is then tissue, and not noise."""
+    """Whether air has this one value: the outer rim of all that is brighter is then tissue, and not noise.
+
+    Noise as bright as tissue is told from it by the frame: that holds no air, and is even and darker than a large head.
+    """
     brighter = filled(_largest(image > air))
     rim = brighter & ~ndimage.binary_erosion(brighter, PLANE, iterations=RIM)
-    bright = np.median(image[image >= threshold], overwrite_input=True)
-    return bool(np.median(image[rim], overwrite_input=True) > NOISE * bright)
+    bright = float(np.median(image[image >= threshold], overwrite_input=True))
+    if np.median(image[rim], overwrite_input=True) <= NOISE * bright:
+        return False
+    frame = image[_frame(image)]
+    if np.mean(frame == air) > HELD and np.mean(frame < air) <= HELD:
+        return True
+    low, middle, high = np.percentile(frame, [25, 50, 75])
+    even = middle < threshold and high - low < EVEN * (bright - middle)
+    return not (even and filled(_largest(image > threshold)).mean() > HEAD)
 
 
 def filled(region: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -69,6 +69,31 @@ def test_a_head_in_noisy_air_is_found_within_any_black_border(
     assert 0.95 * HEAD.sum() < inner.sum() < 1.08 * HEAD.sum()
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    low=borders,
+    high=borders,
+    air=st.floats(25, 55),
+    noise=st.sampled_from([2.0, 5.0]),
+    value=st.sampled_from([0.0, None]),
+    crop=st.integers(0, 8),
+    seed=st.integers(0, 9),
+)
+def test_a_head_in_bright_noise_is_found_within_any_border(
+    low: tuple[int, int], high: tuple[int, int], air: float, noise: float, value: float | None, crop: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    inner = padded(brain(seed), (10, 10), (10, 10))
+    noisy = np.where(inner > 0, inner, air) + noise * rng.standard_normal(inner.shape)
+    noisy = np.rint(noisy).clip(0)
+    region = region_of(scan(noisy), "mri")
+    assert region.sum() == pytest.approx(HEAD.sum(), rel=0.05)
+    wide = region_of(scan(padded(noisy, low, high, round(air) if value is None else value)), "mri")
+    assert wide.sum() == pytest.approx(region.sum(), rel=0.02)
+    tight = region_of(scan(noisy[crop : len(noisy) - crop]), "mri")
+    assert np.mean(tight == region[crop : len(noisy) - crop]) > 0.98
+
+
 def test_specks_of_noise_in_black_air_are_not_the_head() -> None:
     rng = np.random.default_rng(2)
     image = padded(brain(), (30, 30), (30, 30))
