@@ -89,7 +89,7 @@ class Evidence:
             return ImageMetrics(None, None, None, None)
         subjects = [subject for subject, counts in zip(self.subjects, self.image_level, strict=True) if counts]
         chosen, anomalous = scores[self.image_level], self.anomalous[self.image_level]
-        return image_metrics(chosen, anomalous, self.resamples, subjects=subjects)
+        return image_metrics(chosen, anomalous, subjects, self.resamples)
 
     @cached_property
     def thresholds(self) -> dict[float, HealthyThreshold]:

@@ -34,30 +34,27 @@ class ImageMetrics:
 def image_metrics(
     scores: NDArray[np.floating],
     anomalous: NDArray[np.bool_],
-    n_resamples: int = 1000,
-    seed: int = 0,
-    subjects: Sequence[str] | None = None,
+    subjects: Sequence[str],
+    n_resamples: int,
 ) -> ImageMetrics:
     """Exact image-level AUROC and AUPRC with 95 % intervals.
 
     Args:
         scores: (N,), one finite number an image, higher = more anomalous.
         anomalous: (N,) bool.
+        subjects: (N,) names; whole subjects are drawn, as slices of one brain are not independent.
         n_resamples: resamples to draw.
-        seed: of the draw.
-        subjects: (N,) names; when given, whole subjects are drawn, as slices of one brain are not
-            independent. Otherwise single images are drawn.
 
     Raises:
         ScoreError: shapes differ, a score is NaN or infinite, or there is no image.
     """
     scores, anomalous = np.asarray(scores), np.asarray(anomalous).astype(bool)
-    names = [str(i) for i in range(scores.size)] if subjects is None else list(subjects)
+    names = list(subjects)
     _check_images(scores, anomalous, names)
     histogram = ScoreHistogram.of(lambda: _by_subject(scores.astype(np.float32), anomalous, names))
     auroc, auprc = _image_points(scores, anomalous)
     points = {"auroc": auroc, "auprc": auprc}
-    intervals = bootstrap(histogram, resample_weights(histogram.subjects, n_resamples, seed), points)
+    intervals = bootstrap(histogram, resample_weights(histogram.subjects, n_resamples), points)
     return ImageMetrics(
         image_auroc=auroc,
         image_auprc=auprc,

@@ -24,6 +24,8 @@ from adbench.results.subjects import SEPARATOR, read_subjects, subjects_path
 COUNTS = ("images", "scans", "lesion_pixels", "lesion_voxels", "unseen_voxels", "lesions", "components", "perfect_dice")
 """Columns of the files of subjects that judge no method."""
 FLIPS, RESAMPLES = 100_000, 4_999
+SHOWN = 5
+"""Subjects that differ most."""
 Side = Sequence[tuple[Path, Record]]
 """(folder, record) of each seed."""
 
@@ -127,9 +129,9 @@ def _by_subject(side: Side) -> pd.DataFrame:
     return pd.concat(files).groupby(level="subject", sort=True).mean()
 
 
-def _largest(a: pd.Series[float], b: pd.Series[float], n: int = 5) -> pd.DataFrame:
+def _largest(a: pd.Series[float], b: pd.Series[float]) -> pd.DataFrame:
     both = pd.DataFrame({"a": a, "b": b}).dropna()
-    order = np.argsort(-(both["a"] - both["b"]).abs().to_numpy(), kind="stable")[:n]
+    order = np.argsort(-(both["a"] - both["b"]).abs().to_numpy(), kind="stable")[:SHOWN]
     return both.iloc[order].reset_index()
 
 

@@ -96,7 +96,7 @@ LOSSLESS: dict[str, Callable[[Path, np.ndarray], object]] = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(classes=st.sets(st.integers(1, 255), min_size=1, max_size=6), writer=st.sampled_from(sorted(LOSSLESS)))
 @example(classes={1, 255}, writer="pillow.png")
 @example(classes={1, 2, 4, 255}, writer="imageio.tif")

@@ -46,8 +46,8 @@ def _dash(names: Sequence[str]) -> alt.StrokeDash:
     return alt.StrokeDash("method:N", scale=alt.Scale(domain=list(names), range=dashes), legend=None)
 
 
-def _faint(otherwise: float = 1.0) -> Any:
-    return alt.when(_FOCUS).then(alt.value(otherwise)).otherwise(alt.value(0.12))
+def _faint() -> Any:
+    return alt.when(_FOCUS).then(alt.value(1.0)).otherwise(alt.value(0.12))
 
 
 def curves(

@@ -17,6 +17,8 @@ from adbench.results.standing import PRIMARY
 from adbench.results.summary import FEW, subjects, tested_on
 
 TITLE = METRICS[PRIMARY].title
+LISTED = 6
+"""Names of a sentence, at most."""
 
 
 def p_text(p: float) -> str:
@@ -64,10 +66,10 @@ def _why_not(rows: pd.DataFrame) -> str:
     return "fewer than two subjects have lesions, or numbers by subject are missing"
 
 
-def listed(names: Sequence[str], most: int = 6) -> Markup:
+def listed(names: Sequence[str]) -> Markup:
     """`a, b and 3 more`, safe as HTML."""
-    text = Markup(", ").join(escape(name) for name in names[:most])
-    return text + Markup(" and {} more").format(len(names) - most) if len(names) > most else text
+    text = Markup(", ").join(escape(name) for name in names[:LISTED])
+    return text + Markup(" and {} more").format(len(names) - LISTED) if len(names) > LISTED else text
 
 
 def speed(rows: pd.DataFrame, times: pd.DataFrame, device: str) -> Markup:

@@ -20,7 +20,7 @@ from adbench.errors import DataError
 SHAPE = (64, 72, 4)
 R = np.hypot(*(np.linspace(-1, 1, n).reshape(s) for n, s in zip(SHAPE, ((-1, 1, 1), (1, -1, 1)), strict=False)))
 R = R * np.linspace(1, 1.2, SHAPE[2])
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 def head(size: float, noise: float, seed: int) -> np.ndarray:
