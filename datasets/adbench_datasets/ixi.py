@@ -2,7 +2,7 @@
 
 `IXI-T1/IXI002-Guys-0828-T1.nii.gz`: person, hospital (Guys 1.5 T, HH 3 T, IOP 1.5 T), number of the scan, contrast; the
 archives `IXI-T1.tar`, `IXI-T2.tar` and `IXI-PD.tar` unpacked, into folders of their own or into one. The table of ages
-and sexes, `IXI.xls`, is read where it lies below the data root saved as `IXI.csv`; otherwise they are not known.
+and sexes, `IXI.xls` or the same saved as `IXI.csv`, is read from the data root or from beside the archives.
 There is no FLAIR. Names are from public code that reads the set.
 """
 
@@ -24,7 +24,7 @@ from adbench_datasets.layouts.healthy_source import HealthySource
 from adbench_datasets.layouts.tables import read_table
 
 NAME = re.compile(r"(IXI(\d+))-(Guys|HH|IOP)-(\d+)-(T1|T2|PD)\.nii(\.gz)?")
-TABLE = "IXI.csv"
+TABLES = ("IXI.csv", "IXI.xls")
 PERSON, SEX, AGE = "IXI_ID", "SEX_ID (1=m, 2=f)", "AGE"
 SEXES = {1: "male", 2: "female"}
 
@@ -78,9 +78,10 @@ class IXI(HealthySource[IXIConfig], ContrastDataset[IXIConfig]):
 
     def _people(self, root: Path, place: Path) -> dict[int, dict[str, str]]:
         """Number of the person -> sex, and age by decade."""
-        table = next((folder / TABLE for folder in (root, place, place.parent) if isfile(folder / TABLE)), None)
+        places = (folder / name for folder in (root, place, place.parent) for name in TABLES)
+        table = next(filter(isfile, places), None)
         if table is None:
-            self.runtime.notify(f"ixi: ages and sexes are not known: save IXI.xls as {TABLE} below the data root")
+            self.runtime.notify("ixi: ages and sexes are not known: put IXI.xls into the data root")
             return {}
         rows = enumerate(read_table(table, [PERSON, SEX, AGE]), start=2)
         return {_number(table, line, row[PERSON]): _person(table, line, row) for line, row in rows}

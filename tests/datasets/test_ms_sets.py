@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,26 @@ def test_without_the_table_of_ixi_only_the_scanner_is_known_and_that_is_said(tmp
     facts = make(IXI, tmp_path, notes).inspect().facts
     assert "scanner" in facts
     assert "age" not in facts
-    assert any("save IXI.xls as IXI.csv" in note for note in notes)
+    assert any("put IXI.xls into the data root" in note for note in notes)
+
+
+def test_the_table_of_ixi_is_read_as_excel_stores_it(tmp_path):
+    pytest.importorskip("xlrd", reason="xlrd is not installed")
+    xlwt = pytest.importorskip("xlwt", reason="xlwt is not installed")
+    layouts_ms.make_ixi(tmp_path)
+    as_csv = {case.subject: case.strata for case in make(IXI, tmp_path).cases(tmp_path)}
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Table")
+    with (tmp_path / "IXI.csv").open(newline="", encoding="utf-8") as file:
+        for i, row in enumerate(csv.reader(file)):
+            for j, cell in enumerate(row):
+                sheet.write(i, j, float(cell) if i and cell else cell)
+    book.save(str(tmp_path / "IXI.xls"))
+    (tmp_path / "IXI.csv").unlink()
+    assert {case.subject: case.strata for case in make(IXI, tmp_path).cases(tmp_path)} == as_csv
+    (tmp_path / "IXI.xls").write_bytes((tmp_path / "IXI.xls").read_bytes()[:700])
+    with pytest.raises(DataError, match=r"IXI\.xls cannot be read as \.xls"):
+        make(IXI, tmp_path).cases(tmp_path)
 
 
 @pytest.mark.parametrize("cell", ["3", "male"])

@@ -1,4 +1,4 @@
-"""Tables in a data folder: CSV of any of three delimiters, and the errors that name file and row."""
+"""Tables in a data folder: CSV of any of three delimiters, Excel's .xls, and the errors that name file and row."""
 
 from __future__ import annotations
 
@@ -18,25 +18,17 @@ MAX_TABLE_BYTES = 256 << 20
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV (comma, semicolon or tab) as stripped strings, with at least `columns`, their case ignored.
+    """Rows of a CSV (comma, semicolon or tab) or of the first sheet of an .xls as stripped strings.
 
-    Raises DataError where it cannot be read, or naming missing columns and those there are.
+    With at least `columns`, their case ignored. Raises DataError where it cannot be read, or naming missing columns and
+    those there are.
     """
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise DataError(f"A table has at most {MAX_TABLE_BYTES >> 20} MiB, but {path} is larger: name another.")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"A table must be UTF-8 text, but {path} is not ({error.reason}): save it as UTF-8.") from error
+        rows = _sheet(path) if path.suffix.lower() == ".xls" else _csv(path)
     except OSError as error:
         raise DataError(f"Cannot read the table {path} ({error.strerror or error}).") from error
-    if "\0" in text:
-        raise DataError(f"A table must be UTF-8 text, but {path} holds null characters (UTF-16?): save it as UTF-8.")
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path} is no CSV ({error}): mend it.") from error
     while rows and not any(cell.strip() for cell in rows[-1]):
         rows.pop()  # spreadsheets write empty rows at the end
     names = [name.strip() for name in rows[0]] if rows else []
@@ -52,6 +44,33 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         )
     keys = {known[column.lower()]: column for column in columns}
     return [_row(path, line, names, cells, keys) for line, cells in enumerate(rows[1:], start=2)]
+
+
+def _csv(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"A table must be UTF-8 text, but {path} is not ({error.reason}): save it as UTF-8.") from error
+    if "\0" in text:
+        raise DataError(f"A table must be UTF-8 text, but {path} holds null characters (UTF-16?): save it as UTF-8.")
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV ({error}): mend it.") from error
+
+
+def _sheet(path: Path) -> list[list[str]]:
+    import xlrd
+
+    try:
+        sheet = xlrd.open_workbook(file_contents=path.read_bytes(), logfile=io.StringIO()).sheet_by_index(0)
+    except OSError:
+        raise
+    except Exception as error:  # of whatever kind, where the file is damaged
+        raise DataError(f"{path} cannot be read as .xls ({error}): fetch it again, or save it as CSV.") from error
+    rows = [sheet.row_values(i) for i in range(sheet.nrows)]
+    return [[f"{cell:.15g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
 
 
 def _row(path: Path, line: int, names: list[str], cells: list[str], keys: Mapping[str, str]) -> dict[str, str]:
