@@ -70,9 +70,9 @@ def check(
     name = source.name
     problems = findings.problems
     if as_json:
-        found = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
+        listed = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
         alike = [asdict(one) for one in findings.alike()]
-        console.say_json({"dataset": name, "facts": findings.facts, "problems": found, "kinds": alike})
+        console.say_json({"dataset": name, "facts": findings.facts, "problems": listed, "kinds": alike})
     else:
         console.show_findings(name, findings, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)

@@ -282,9 +282,9 @@ def _recorded(out: Path, dataset: str, method: str) -> set[int]:
     from adbench.errors import RecordError
     from adbench.results.record import read_record
 
-    found = set()
+    seeds = set()
     for path in (out / "records" / dataset / method).glob("*-seed*.json"):
         with suppress(RecordError):
             record = read_record(path)
-            found |= {record.seed} if record.status == "ok" else set()
-    return found
+            seeds |= {record.seed} if record.status == "ok" else set()
+    return seeds

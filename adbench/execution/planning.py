@@ -90,8 +90,8 @@ def _planned(jobs: Sequence[Job], folders: Folders, device: str, reporter: Repor
         if len(methods) == 1:
             return [PlannedJob(job, job, reason=" ".join(str(error).split())) for job in jobs]
     apart = ([job for job in jobs if job.method == method] for method in methods)
-    found = {each.job: each for part in apart for each in _planned(part, folders, device, reporter, known)}
-    return [found[job] for job in jobs]
+    by_job = {each.job: each for part in apart for each in _planned(part, folders, device, reporter, known)}
+    return [by_job[job] for job in jobs]
 
 
 def _together(

@@ -128,11 +128,11 @@ def _content(files: Sequence[Path]) -> str:
 def _done(files: Outputs, made: Made, sha256: str) -> ScanReport | None:
     """What was written before, where it is whole and of the same."""
     try:
-        found = PredictionFile.model_validate_json(files.report.read_bytes())
+        earlier = PredictionFile.model_validate_json(files.report.read_bytes())
     except (OSError, ValidationError):
         return None
-    same = found.made == made and found.report.model.sha256 == sha256
-    return found.report if same and files.are_there() else None
+    same = earlier.made == made and earlier.report.model.sha256 == sha256
+    return earlier.report if same and files.are_there() else None
 
 
 def _write_prediction(files: Outputs, prediction: Prediction, made: Made) -> None:

@@ -63,12 +63,12 @@ def reproduce(record: Record, options: RunOptions, reporter: Reporter, tolerance
 
 def numbers(record: Record, again: Record, tolerance: float) -> list[Number]:
     """The metrics that the record has, side by side."""
-    found = []
+    numbers = []
     for key, estimate in record.metrics.items():
         other = again.metrics.get(key)
         was, now = estimate.value, other.value if other else None
-        found.append(Number(key, was, now, _verdict(was, now, tolerance)))
-    return found
+        numbers.append(Number(key, was, now, _verdict(was, now, tolerance)))
+    return numbers
 
 
 def _verdict(was: float | None, now: float | None, tolerance: float) -> Verdict:

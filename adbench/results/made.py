@@ -29,7 +29,7 @@ def trained(out: Path, cache: Path) -> dict[str, list[str]]:
 
     Known from records, whose parts must all be there, and from parts that say what they were made for.
     """
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    datasets_of: defaultdict[str, set[str]] = defaultdict(set)
     indices = {path.parent.name: path for path in (cache / "artifacts").glob("*/part.json")}
     for path in _records(out) if indices else ():
         record = _json(path)
@@ -37,13 +37,13 @@ def trained(out: Path, cache: Path) -> dict[str, list[str]]:
             keys = set(record["detector"]["artifacts"].values())
             if keys and keys <= indices.keys():
                 of = record["dataset"]
-                found[record["detector"]["name"]].add((of.get("train_on") or of)["name"])
+                datasets_of[record["detector"]["name"]].add((of.get("train_on") or of)["name"])
     for key, path in indices.items():
         if not key.startswith("scores-"):
             method, on, dataset = _made_for(path).partition(" on ")
             if on:
-                found[method].add(dataset)
-    return {method: sorted(datasets) for method, datasets in found.items()}
+                datasets_of[method].add(dataset)
+    return {method: sorted(datasets) for method, datasets in datasets_of.items()}
 
 
 def _made_for(index: Path) -> str:
@@ -58,7 +58,7 @@ def _records(out: Path) -> list[Path]:
 
 def _json(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict):
-            return found
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict):
+            return content
     return {}

@@ -70,8 +70,8 @@ def _pooled(field: str, scans: ScansRecord) -> Estimate:
 
 
 def _mean(field: str, point: str, scans: ScansRecord) -> Estimate:
-    found = next((volumes for volumes in scans.volumes if volumes.point == point), None)
-    return found.means.get(field, UNDEFINED) if found else UNDEFINED
+    judged = next((volumes for volumes in scans.volumes if volumes.point == point), None)
+    return judged.means.get(field, UNDEFINED) if judged else UNDEFINED
 
 
 _METRICS = (

@@ -44,7 +44,7 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _over_seeds(rows: pd.DataFrame, of_each: Sequence[NDArray[np.intp]]) -> pd.DataFrame:
     """The numbers of `pooled`, a row for each list of positions; all lists of one length at once."""
-    found: dict[str, NDArray[np.float64]] = {}
+    columns: dict[str, NDArray[np.float64]] = {}
     for scale in sorted(set(scales().values())):
         keys = [key for key, of in scales().items() if of == scale]
         ends = [rows[[key + ending for key in keys]].to_numpy(np.float64) for ending in ("", "_low", "_high")]
@@ -55,8 +55,8 @@ def _over_seeds(rows: pd.DataFrame, of_each: Sequence[NDArray[np.intp]]) -> pd.D
             of = over_seeds(ends[0][at], ends[1][at], ends[2][at], scale)
             numbers[:, alike] = of.mean, of.sd, of.low, of.high
         for k, key in enumerate(keys):
-            found |= {key + ending: numbers[i, :, k] for i, ending in enumerate(("", "_sd", "_low", "_high"))}
-    return pd.DataFrame(found)
+            columns |= {key + ending: numbers[i, :, k] for i, ending in enumerate(("", "_sd", "_low", "_high"))}
+    return pd.DataFrame(columns)
 
 
 def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tuple[pd.DataFrame, str]:

@@ -80,8 +80,8 @@ class Entry:
 
 def entries(cache: Path) -> list[Entry]:
     """All that can be removed by itself, by category and name."""
-    found = [*_parts(cache), *_slices(cache), *_trials(cache)]
-    return sorted(found, key=lambda entry: (list(Category).index(entry.category), entry.name))
+    listed = [*_parts(cache), *_slices(cache), *_trials(cache)]
+    return sorted(listed, key=lambda entry: (list(Category).index(entry.category), entry.name))
 
 
 def _parts(cache: Path) -> Iterator[Entry]:

@@ -32,8 +32,8 @@ class Rows:
         """Return compute(batch) of all batches, (N, ...) on the CPU, going on where it was cut off."""
 
         def make(checkpoint: Checkpoint) -> dict[str, Tensor]:
-            batches, found = images.batches(self.batch), checkpoint.load()
-            rows, done = ([found[0][self.name]], found[1]["batches"]) if found else ([], 0)
+            batches, saved = images.batches(self.batch), checkpoint.load()
+            rows, done = ([saved[0][self.name]], saved[1]["batches"]) if saved else ([], 0)
             for i in range(done, len(batches)):
                 rows.append(compute(batches[i].to(runtime.device)).cpu())
                 checkpoint.save({self.name: torch.cat(rows)}, {"batches": i + 1})

@@ -39,10 +39,10 @@ class TrainingState:
         shapes: dict[str, tuple[int, ...]] = {}
         for name, module in self.modules.items():
             shapes |= shapes_of(module.state_dict(), f"{name}.")
-        found = checkpoint.load(shapes)
-        if found is None:
+        saved = checkpoint.load(shapes)
+        if saved is None:
             return 0
-        tensors, meta = found
+        tensors, meta = saved
 
         for name, module in self.modules.items():
             module.load_state_dict(below(name, tensors))

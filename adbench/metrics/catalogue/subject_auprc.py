@@ -19,14 +19,14 @@ def auprc_by_subject(of: Evidence) -> tuple[dict[str, float], float]:
 def subject_auprc(hist: ScoreHistogram) -> tuple[Estimate, Bounded]:
     """The mean over subjects, and its interval with how far the bins can move either end."""
     _, values, away = _each(hist)
-    found, n = Estimate.of_mean(values.tolist()), values.size
-    if found.value is None or found.low is None or found.high is None:
-        return found, Bounded(None)
+    mean, n = Estimate.of_mean(values.tolist()), values.size
+    if mean.value is None or mean.low is None or mean.high is None:
+        return mean, Bounded(None)
     error = float(values.std(ddof=1)) / n**0.5
     of_error = float(np.sqrt((away**2).max(axis=0).sum() / (n - 1) / n))  # a standard deviation moves no further
     of_value = float(abs(away.mean(axis=1)).max())
-    bound = error_bound(found.value, error, n, "fraction", of_value, of_error)
-    return found, Bounded((found.low, found.high), bound)
+    bound = error_bound(mean.value, error, n, "fraction", of_value, of_error)
+    return mean, Bounded((mean.low, mean.high), bound)
 
 
 def _each(hist: ScoreHistogram) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -91,11 +91,11 @@ def own(kept: Sequence[str], values: Sequence[float | None]) -> list[tuple[str, 
         return list(zip(kept, range(len(values) - len(kept), len(values)), strict=True))
     known = [(value, i) for i, value in enumerate(values) if value is not None]
     order = [i for _, i in sorted(known, key=lambda pair: (-pair[0], pair[1]))]
-    found: dict[int, str] = {}
+    marks: dict[int, str] = {}
     if order:
         for mark, i in zip(MARKS, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True):
-            found.setdefault(i, mark)
-    return [(mark, i) for i, mark in found.items()]
+            marks.setdefault(i, mark)
+    return [(mark, i) for i, mark in marks.items()]
 
 
 def thresholds(record: Record) -> list[dict[str, Any]]:

@@ -52,10 +52,10 @@ class Sources:
 
     @cached_property
     def _timings(self) -> dict[str, list[TimingFile]]:
-        found: dict[str, list[TimingFile]] = {}
+        by_record: dict[str, list[TimingFile]] = {}
         for timing in self.timings:
-            found.setdefault(timing.record, []).append(timing)
-        return found
+            by_record.setdefault(timing.record, []).append(timing)
+        return by_record
 
     def timings_of(self, records: Iterable[str]) -> list[TimingFile]:
         return [timing for record in records for timing in self._timings.get(record, [])]

@@ -69,7 +69,7 @@ def test_a_head_in_noisy_air_is_found_within_any_black_border(
     assert 0.95 * HEAD.sum() < inner.sum() < 1.08 * HEAD.sum()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     low=borders,
     high=borders,
