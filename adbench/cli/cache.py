@@ -15,7 +15,7 @@ import typer
 from adbench.cli import console
 from adbench.cli.arguments import Cache
 from adbench.config.options import default_cache
-from adbench.errors import ConfigError
+from adbench.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from adbench.storage.inventory import Entry
@@ -73,7 +73,7 @@ def _grouped(kept: Sequence[Entry], made_for: dict[Path, str]) -> list[tuple[str
         many = entry.category in (Category.scores, Category.trials)
         groups[entry.category, "" if many else entry.name, made_for[entry.place] or "unknown"].append(entry)
     return [
-        (category, name or f"{len(of)} files", what, _mebibytes(of), _day(max(entry.used for entry in of)))
+        (category, name or counted(len(of), "file"), what, _mebibytes(of), _day(max(entry.used for entry in of)))
         for (category, name, what), of in groups.items()
     ]
 

@@ -184,8 +184,9 @@ class Checkpoint:
     it was made: a training goes on in no other.
     """
 
-    def __init__(self, folder: Path, notify: Notify, precision: str = "float32") -> None:
+    def __init__(self, folder: Path, notify: Notify, precision: str = "float32", made_for: str = "") -> None:
         self._saved, self._notify, self._precision = Saved(folder, "checkpoint"), notify, precision
+        self._made_for = made_for
         self._earlier_s, self._since = 0.0, time.process_time()
 
     @property
@@ -195,6 +196,7 @@ class Checkpoint:
 
     def save(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         own = {"core_s": self.core_s, "precision": self._precision, "part": self._saved.folder.name}
+        own |= {"made_for": self._made_for} if self._made_for else {}
         self._saved.save(tensors, {**meta, **own})
 
     def keep(self, name: str, tensors: Tensors, meta: Mapping[str, Any]) -> None:
@@ -217,6 +219,7 @@ class Checkpoint:
             return None
         self._earlier_s = float(meta.pop("core_s", 0.0))
         self._check_precision(meta.pop("precision", None))
+        meta.pop("made_for", None)
         folder = self._saved.folder
         if (part := meta.pop("part", folder.name)) != folder.name:
             raise ArtifactError(

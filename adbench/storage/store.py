@@ -104,7 +104,7 @@ class ArtifactStore:
         self.hold(spec)
         saved = Saved(self.folder(spec), "part")
         device, precision = self._computing()
-        checkpoint = Checkpoint(self.folder(spec), self.notify, precision)
+        checkpoint = Checkpoint(self.folder(spec), self.notify, precision, self._made_for)
         with suppress(DamagedError):  # made again below, by whoever gets the lease
             if saved.exists():
                 tensors = self._read(saved, spec, shapes)

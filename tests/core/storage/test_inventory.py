@@ -44,7 +44,7 @@ def test_each_thing_is_listed_once_with_what_it_is_for(cache):
     assert list(found) == list(Category)
     assert len(entries(cache)) == len(Category)
     assert [found[category].made_for for category in Category] == [
-        *("ddim on tcga-lgg", "", "ddim on tcga-lgg", "my-set", "cpu-float32")
+        *("ddim on tcga-lgg", "ddim on tcga-lgg", "ddim on tcga-lgg", "my-set", "cpu-float32")
     ]
     assert found[Category.part].name == KEY
     (tensors,) = found[Category.part].place.glob("*.safetensors")
