@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import csv
 import io
+import os
+import re
 import string
 import tempfile
 import unicodedata
@@ -396,3 +398,28 @@ def test_the_same_pixels_by_two_programs_are_one_scan(tmp_path: Path, other: str
     (root / "cases.csv").write_text(table, encoding="utf-8")
     with pytest.raises(DataError, match="hold the same pixels"):
         all_of(root)
+
+
+@settings(max_examples=10, deadline=None)
+@given(which=st.integers(0, 4), at=st.tuples(st.integers(20, 44), st.integers(20, 44)), by=st.integers(1, 5))
+def test_other_pixels_under_the_same_name_size_and_times_are_another_set(
+    which: int, at: tuple[int, int], by: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = set_of(Path(folder), ["a", "b", "c", "d", "e"])
+        for i in range(5):
+            tifffile.imwrite(root / f"{i}.tif", np.asarray(Image.open(root / f"{i}.png")))
+        table = re.sub(r"\n(\d)\.png", r"\n\1.tif", (root / "cases.csv").read_text(encoding="utf-8"))
+        (root / "cases.csv").write_text(table, encoding="utf-8")
+
+        def fingerprint() -> str:
+            runtime = DataRuntime(workers=1, cache=root / "cache")
+            return Folder(FolderConfig(size=64), root, runtime).load().fingerprint
+
+        before, file = fingerprint(), root / f"{which}.tif"
+        pixels, known = tifffile.imread(file), file.stat()
+        pixels[at] -= by
+        tifffile.imwrite(file, pixels)
+        os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns))
+        assert file.stat().st_size == known.st_size
+        assert fingerprint() != before

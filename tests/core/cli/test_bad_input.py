@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 import toys
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from adbench.cli.app import app
@@ -340,6 +342,21 @@ def test_a_seed_that_a_library_would_not_take_is_refused(adbench, seed):
     assert "--seed" in err
     with pytest.raises(ConfigError, match="A seed is a whole number from 0 to 4294967295"):
         RunOptions(seed=seed)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    option=st.sampled_from(
+        ["--method", "--dataset", "--train-on", "--seed", "--preset", "--device", "--set", "--tuned"]
+    ),
+    value=st.text(min_size=1, max_size=12).map(lambda text: f"x{text}"),
+)
+def test_no_value_of_an_option_ends_in_anything_but_a_message_and_exit_code_2(adbench, option, value):
+    code, out, err = adbench(*TOY, option, value)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert err.strip()
+    assert not os.path.lexists(adbench.out)
 
 
 def test_a_tilde_is_the_home_folder_wherever_it_stands(tmp_path):
