@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from adbench.config.urls import shown, shown_text
 from adbench.errors import AdbenchError, TuningError
@@ -30,6 +30,8 @@ HEARTBEAT_S, GRACE_S = 30, 120
 JOURNAL = "journal:"
 BUSY_S = 60.0
 """How long a process waits for an SQLite file that others write to."""
+OTHERS = 3
+"""How often other processes may make the tables of a database at the moment in which this one does."""
 
 TryAgain = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -103,6 +105,9 @@ def open_storage(url: str, try_again: TryAgain) -> BaseStorage:
     with reaching(url, opening=True):
         file = local_file(url)
         if file is None:
+            for _ in range(OTHERS):
+                with suppress(IntegrityError, ProgrammingError):  # another process has just made the same tables
+                    return _database(url, {"pool_pre_ping": True}, try_again)
             return _database(url, {"pool_pre_ping": True}, try_again)
         file.parent.mkdir(parents=True, exist_ok=True)
         if url.startswith(JOURNAL):

@@ -51,13 +51,18 @@ def suite_words(folder: Path, tables: str = "", methods: Sequence[str] = METHODS
 
 def check(tmp_path: Path, serial: Path, methods: Sequence[str] = METHODS) -> None:
     """The records are those of the serial run but for date, environment and times, and no part was trained twice."""
-    found = merge([serial, tmp_path / "out"], tmp_path / "both")
-    assert len(found.records) == len(methods)
-    assert set(found.records.values()) == {serial}
-    assert sum("the same result" in text for text in found.kept) == len(methods)
+    same_records(serial, tmp_path, len(methods))
     logs = [path.read_text(encoding="utf-8") for path in (tmp_path / "cache" / "suites" / "logs").glob("*.log")]
     parts = {"VQ-VAE", "ae"} if "vqvae-residual" in methods else {"ae"}
     assert Counter(what for log in logs for what, _ in TRAINED.findall(log)) == dict.fromkeys(parts, 1)
+
+
+def same_records(serial: Path, tmp_path: Path, n: int) -> None:
+    """The `n` records are those of the serial run but for date, environment and times."""
+    found = merge([serial, tmp_path / "out"], tmp_path / "both")
+    assert len(found.records) == n
+    assert set(found.records.values()) == {serial}
+    assert sum("the same result" in text for text in found.kept) == n
 
 
 def entries(tmp_path: Path, status: str) -> list[Entry]:

@@ -118,6 +118,19 @@ def test_retry_is_told_which_jobs(suite):
 
 
 @pytest.mark.slow
+def test_a_suite_is_run_by_jobs_that_submitit_makes_of_this_machine(suite, tmp_path, monkeypatch):
+    from adbench.execution import slurm
+
+    monkeypatch.setattr(slurm.SlurmExecutor.__init__, "__defaults__", ("local",))
+    given = (tmp_path / "suite.toml").read_text().partition('[[grids]]\nmethods = ["toy-trained"]')[0]
+    (tmp_path / "suite.toml").write_text(f"{given}[limits]\nhours = 0.1\n")
+    assert "2 jobs: 0 done before, 1 run now, 1 failed" in suite("run", "--on", "slurm", code=1)
+    states = json.loads(suite("status", "--json"))
+    assert [row["status"] for row in states] == ["done", "failed"]
+    assert all(Path(row["log"]).is_file() for row in states)
+
+
+@pytest.mark.slow
 def test_a_suite_is_run_by_processes_and_goes_on(suite, tmp_path):
     text = suite("run", "--workers", "2", code=1)
     assert "3 jobs: 0 done before, 1 run now, 1 failed" in text

@@ -65,6 +65,13 @@ def test_a_task_ends_well_or_with_the_reason_of_its_log(tmp_path):
     assert (tmp_path / "--version/logs/j.log").read_text(encoding="utf-8").startswith("adbench ")
 
 
+def test_a_job_returns_the_exit_code_of_its_command(tmp_path):
+    here = submitit.AutoExecutor(tmp_path, cluster="debug")
+    good, bad = (here.submit(Command(words, tmp_path / "j.log")) for words in (["--version"], ["info", "vea"]))
+    assert (good.result(), bad.result()) == (0, 2)
+    assert (tmp_path / "j.log").read_text(encoding="utf-8").startswith("adbench ")
+
+
 def test_no_more_are_queued_than_asked_for(tmp_path):
     runs = SlurmExecutor(tmp_path / "%j", {}, 1, cluster="local")
     (first,) = runs.submit([task(tmp_path, "--version")])
