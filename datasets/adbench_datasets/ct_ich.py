@@ -12,6 +12,7 @@ read. Layouts are from the code of public loaders.
 
 from __future__ import annotations
 
+import re
 from os.path import isdir
 from pathlib import Path
 
@@ -32,6 +33,8 @@ FOLDERS = (
     "ct_ich",
 )
 MASK = "_HGE_Seg"
+COLUMNS = ("PatientNumber", "SliceNumber", "No_Hemorrhage")
+WHOLE, FLAG = re.compile(r"[0-9]{1,9}(\.0*)?"), re.compile(r"[01](\.0*)?")
 JPEGS, NIFTIS = "1.0.0 to 1.2.0 (JPEG slices)", "1.3.x (NIfTI)"
 
 
@@ -118,13 +121,20 @@ def _slices(place: Path, healthy: bool) -> list[Case]:
 
 
 def clean_slices(table: Path) -> set[tuple[int, int]]:
-    """(patient, slice) of which the table says No_Hemorrhage = 1. Raises DataError where a number is none."""
-    clean = set()
-    for line, row in enumerate(read_table(table, ["PatientNumber", "SliceNumber", "No_Hemorrhage"]), start=2):
-        try:
-            patient, number = int(float(row["PatientNumber"])), int(float(row["SliceNumber"]))
-            if float(row["No_Hemorrhage"] or 0) == 1:
-                clean.add((patient, number))
-        except ValueError as error:
-            raise DataError(f"{table}, row {line} needs numbers ({error}): fetch the table again.") from error
-    return clean
+    """(patient, slice) of which the table says No_Hemorrhage = 1.
+
+    Raises DataError where a cell is no whole number, No_Hemorrhage neither 0 nor 1, or a slice is both.
+    """
+    said: dict[tuple[int, int], bool] = {}
+    for line, row in enumerate(read_table(table, COLUMNS), start=2):
+        for column in COLUMNS:
+            wanted, words = (FLAG, "0 or 1") if column == "No_Hemorrhage" else (WHOLE, "a whole number")
+            if not wanted.fullmatch(row[column]):
+                raise DataError(f"{table}, row {line}: {column} is {words}, not {row[column][:20]!r}: fetch it again.")
+        patient, number, clean = (int(row[column].partition(".")[0]) for column in COLUMNS)
+        if said.setdefault((patient, number), bool(clean)) != bool(clean):
+            raise DataError(
+                f"{table}, row {line}: slice {number} of patient {patient} stands there twice, with and without a "
+                "bleed: fetch it again."
+            )
+    return {key for key, clean in said.items() if clean}

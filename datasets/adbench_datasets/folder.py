@@ -28,11 +28,21 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from adbench.contracts.dataset import DataRuntime, DatasetInfo
+from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, chosen_labels
 from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
 from adbench_datasets.imaging.region import Units
 from adbench_datasets.layouts import bids
-from adbench_datasets.layouts.discovery import NIFTI, Pattern, by_stem, check_all_read, check_names, find, subject_of
+from adbench_datasets.layouts.discovery import (
+    NIFTI,
+    Pattern,
+    by_stem,
+    check_all_read,
+    check_names,
+    find,
+    some_names,
+    subject_of,
+)
 from adbench_datasets.layouts.scan_config import PRESETS, LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of, tell_unread
@@ -155,12 +165,25 @@ class Folder(ScanDataset[FolderConfig]):
         return cases
 
     def _from_bids(self, place: Path) -> list[Case]:
+        found = list(bids.images(place, self.config.suffix, self.config.entity))
+        if alone := bids.of_no_image(place, found):
+            self._leave_out(alone)
         cases = []
-        for found in bids.images(place, self.config.suffix, self.config.entity):
-            image, lesion, brain = (FileRef(p) if p else None for p in (found.image, found.lesion, found.brain))
-            if image is not None:
-                cases.append(self._case(found.subject, image, lesion, False, None, brain=brain, session=found.session))
+        for each in found:
+            lesion, brain = (FileRef(path) if path else None for path in (each.lesion, each.brain))
+            image = FileRef(each.image)
+            cases.append(self._case(each.subject, image, lesion, False, None, brain=brain, session=each.session))
         return cases
+
+    def _leave_out(self, masks: list[Path]) -> None:
+        """Say which masks are of no image that is read. Raises DataError unless `unmatched` is "skip"."""
+        if self.config.unmatched != "skip":
+            raise DataError(
+                f"A lesion mask lies in derivatives and is of an image that is read, but {some_names(masks)} is not, "
+                "and no image of its session has another: move it, name its image by data.suffix or data.entity, or "
+                "say --set data.unmatched=skip (leave out such masks, and images without any)."
+            )
+        self.runtime.notify(f"lesion masks of no image that is read are left out: {some_names(masks)}")
 
     def _subject(self, name: str) -> str:
         return subject_of(name, self.config.subject_pattern)

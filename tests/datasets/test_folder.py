@@ -265,4 +265,6 @@ def test_another_bids_suffix_may_be_named(tmp_path):
     with pytest.raises(DataError, match=r"sub-\*/anat/\*_T1w"):
         data.cases(tmp_path)
     head_files.write_nifti(tmp_path / "sub-00" / "anat" / "sub-00_T1w.nii.gz", head_files.head(0).image)
-    assert len(data.cases(tmp_path)) == 1
+    with pytest.raises(DataError, match=r"sub-04_label-lesion_mask\.nii\.gz"):
+        data.cases(tmp_path)
+    assert len(folder(tmp_path, suffix="T1w", unmatched="skip").cases(tmp_path)) == 1

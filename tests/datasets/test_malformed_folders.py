@@ -143,6 +143,94 @@ BIDS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def of_another_session(root: Path, name: str = "sub-00_ses-2_label-lesion_mask.nii.gz") -> None:
+    """The image is of session 1; session 2 has T1 and the lesion mask."""
+    moved(root, RAW, "sub-00/ses-1/anat/sub-00_ses-1_FLAIR.nii.gz")
+    nifti(root / "sub-00/ses-2/anat/sub-00_ses-2_T1w.nii.gz", np.ones((4, 4, 4), "u1"))
+    moved(root, DERIVED, f"derivatives/sub-00/ses-2/anat/{name}")
+
+
+STRAY: dict[str, tuple[Callable[[Path], object], str]] = {
+    "of a session with another contrast": (of_another_session, "no image of its session has another"),
+    "without a label, so": (
+        lambda r: of_another_session(r, "sub-00_ses-2_mask.nii.gz"),
+        "no image of its session has another",
+    ),
+    "of a session with no image, without a label": (
+        lambda r: moved(r, DERIVED, "derivatives/sub-00/ses-2/anat/sub-00_ses-2_mask.nii.gz"),
+        "no image is there",
+    ),
+    "named as of another subject": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label", "sub-01_label")),
+        "no image is there",
+    ),
+    "named as of a session": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label", "sub-00_ses-2_label")),
+        "no image is there",
+    ),
+    "in no folder of a subject": (
+        lambda r: moved(r, DERIVED, "derivatives/lesions/sub-00_label-lesion_mask.nii.gz"),
+        "no image is there",
+    ),
+    "beside its image": (
+        lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/")),
+        "lies in derivatives and is of an image that is read",
+    ),
+    "in another folder": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("derivatives", "masks")),
+        "lies in derivatives and is of an image that is read",
+    ),
+    "without a label, of another type": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask.nii.gz", "mask.mha")),
+        "rename it",
+    ),
+    "as ATLAS names it": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "label-L_desc-T1lesion")),
+        "rename it",
+    ),
+    "as a segmentation": (lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "lesion_seg")), "rename it"),
+    "of an image of another subject": (
+        lambda r: moved(r, RAW, RAW.replace("sub-00_FLAIR", "sub-01_FLAIR")),
+        "is of sub-01 by its name, not of sub-00",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_a_stray_lesion_mask_of_a_bids_set_is_refused_though_images_without_one_are_said_to_be_healthy(
+    tmp_path: Path, name: str
+) -> None:
+    change, words = STRAY[name]
+    change(bids(tmp_path))
+    for unmatched in ("refuse", "healthy"):
+        data = Folder(FolderConfig(size=64, unmatched=unmatched), tmp_path, DataRuntime(workers=1))
+        for verb in (data.load_test, data.inspect):
+            with pytest.raises(DataError, match=words):
+                verb()
+
+
+def test_stray_masks_of_other_images_are_named_and_left_out_with_what_has_none_where_the_user_says_so(
+    tmp_path: Path,
+) -> None:
+    of_another_session(bids(tmp_path))
+    said: list[str] = []
+    config = FolderConfig(size=64, unmatched="skip", max_skipped_fraction=0.5)
+    data = Folder(config, tmp_path, DataRuntime(workers=1, notify=said.append))
+    assert set(data.load_test().subjects) == {f"folder/sub-0{i}" for i in (1, 2, 3)}
+    assert any("sub-00_ses-2_label-lesion_mask.nii.gz" in text for text in said)
+
+
+def test_a_mask_of_another_acquisition_is_no_stray_where_the_image_has_its_own(tmp_path: Path) -> None:
+    bids(tmp_path)
+    moved(tmp_path, RAW, "sub-00/anat/sub-00_acq-3d_FLAIR.nii.gz")
+    moved(tmp_path, DERIVED, "derivatives/sub-00/anat/sub-00_acq-3d_label-lesion_mask.nii.gz")
+    nifti(tmp_path / "sub-00/anat/sub-00_acq-2d_T1w.nii.gz", np.ones((4, 4, 4), "u1"))
+    other = "derivatives/sub-00/anat/sub-00_acq-2d_label-lesion_mask.nii.gz"
+    nifti(tmp_path / other, np.ones((4, 4, 4), "u1"))
+    cases = Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1)).cases(tmp_path)
+    assert all(case.lesion is not None and "acq-2d" not in str(case.lesion) for case in cases)
+
+
 @pytest.mark.parametrize("name", BIDS)
 def test_a_bids_set_whose_masks_or_images_are_not_clear_is_refused(tmp_path: Path, name: str) -> None:
     change, words = BIDS[name]

@@ -5,8 +5,9 @@ columns run to the left and its rows to the back, so a stack of them has axes L,
 
 Accepted: grey of 1 bit (as 0 and 255), 8, 16 and 32 bits, signed or not, and float; colour of 8 bits where the channels
 are equal or one is chosen; alpha where all is opaque. Refused, since the values would change or mean something else:
-palettes, CMYK, colour of 16 bits (PIL reads 8 of them), transparency, several pages, a turned picture (EXIF), and TIFF
-in which 0 is white where PIL does not turn it (all but 1 and 8 bits).
+palettes, CMYK, colour of 16 bits (PIL reads 8 of them), transparency, several pages, a turned picture (EXIF), TIFF
+in which 0 is white (but for 8 bits: PIL turns other depths not or not always, and programs that write 1 bit so mean
+white by it), and TIFF with more channels than PIL reads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from adbench_datasets.imaging.cases import FileRef
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError, open_file
@@ -28,12 +29,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 GREY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 COLOUR = ("RGB", "RGBA", "LA")
 ORIENTATION = 0x0112  # the EXIF tag
-PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258  # TIFF tags
+PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, SAMPLE_FORMAT = 262, 258, 277, 339  # TIFF tags
 WHITE_IS_ZERO = 0
+BIG_ENDIAN = b"MM"
+SIGNED = 2
 LOSSY = ("jpeg", "tiff_jpeg", "webp")
 """Compressions of TIFF, as PIL calls them."""
-TURNED_BITS = (1, 8)
-"""Depths at which PIL itself turns a picture whose 0 is white."""
 
 DAMAGE = (
     Image.DecompressionBombError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
@@ -52,7 +53,7 @@ def many_channels(ref: FileRef, root: Path) -> bool:
     with open_file(ref, root) as (file, _):
         try:
             with Image.open(file, formats=FORMATS) as picture:
-                return picture.mode not in GREY
+                return picture.mode not in (*GREY, "LA")
         except DAMAGE as error:
             raise CaseError(ref, f"cannot be read as a picture ({error}). Fetch it again.") from error
 
@@ -100,11 +101,27 @@ def _picture(ref: FileRef, root: Path, channel: int | None, max_pixels: int) -> 
         try:
             with Image.open(file, formats=FORMATS) as picture:
                 _check(ref, picture, max_pixels)
-                pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+                pixels = _as_stored(picture)
                 lossy = picture.format == "JPEG" or picture.info.get("compression") in LOSSY
                 return _one_channel(ref, pixels, picture.mode, channel), lossy
+        except UnidentifiedImageError as error:
+            raise CaseError(
+                ref,
+                "cannot be read: it is damaged or cut short, or no PNG, JPEG or TIFF of a kind that is read (TIFF of "
+                "64 bits is not). Fetch it again, or convert it to grey of 8 or 16 bits.",
+            ) from error
         except DAMAGE as error:
             raise CaseError(ref, f"cannot be read as a picture ({error}). Fetch it again.") from error
+
+
+def _as_stored(picture: Image.Image) -> NDArray[np.generic]:
+    """Values in the type that TIFF names: PIL takes signed 8 bits for unsigned, and unsigned 32 for signed."""
+    pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+    tags = getattr(picture, "tag_v2", {})
+    signed, bits = SIGNED in tags.get(SAMPLE_FORMAT, ()), tags.get(BITS_PER_SAMPLE, ())
+    if picture.mode == "L" and signed:
+        return pixels.view(np.int8)
+    return pixels.view(np.uint32) if picture.mode == "I" and not signed and 32 in bits else pixels
 
 
 def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
@@ -119,9 +136,14 @@ def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
     if picture.mode in COLOUR and ";16" in stored:
         raise CaseError(ref, "colour of 16 bits would lose half of them when read. Convert it to grey of 16 bits.")
     tags = getattr(picture, "tag_v2", {})
-    bits = tuple(tags.get(BITS_PER_SAMPLE, (1,)))
-    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and (len(bits) > 1 or bits[0] not in TURNED_BITS):
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and tuple(tags.get(BITS_PER_SAMPLE, (1,))) != (8,):
         raise CaseError(ref, "0 is white in this picture (TIFF WhiteIsZero). Save it with 0 as black (BlackIsZero).")
+    by_libtiff = any(tile[0] == "libtiff" for tile in getattr(picture, "tile", ()))
+    if by_libtiff and picture.mode in ("I", "F") and getattr(tags, "prefix", b"") == BIG_ENDIAN:  # bytes swapped twice
+        raise CaseError(ref, "compressed big-endian TIFF of this depth cannot be read. Save it without compression.")
+    read = len(picture.getbands())
+    if (stored := tags.get(SAMPLES_PER_PIXEL, read)) != read:
+        raise CaseError(ref, f"{stored} channels are stored, of which {read} can be read. Save one of them as grey.")
     if "transparency" in picture.info:
         raise CaseError(ref, "one grey value of this picture is transparent. Save it without transparency.")
     pages = getattr(picture, "n_frames", 1)

@@ -74,7 +74,7 @@ def refuse(cache: SliceCache, config: ScanConfig) -> None:
             f"{_some(unmatched)}. Give each a mask of its name, or say --set data.unmatched=healthy (they are free of "
             "lesions) or data.unmatched=skip (leave them out)."
         )
-    if alone and config.unmatched == "refuse":
+    if alone and config.unmatched != "skip":
         raise DataError(
             f"A mask has an image, but {len(alone)} have none: {_some(alone)}. Complete the download, or say --set "
             "data.unmatched=skip (leave them out)."

@@ -10,9 +10,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
+import tifffile
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.imaging.reading import CaseError, read_case, to_source
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
@@ -42,6 +44,54 @@ def fault(case: Case, root: Path, words: str, **options: Any) -> CaseError:
 def upright(canonical: NDArray[Any]) -> NDArray[Any]:
     """An axial slice (X, Y) as a picture: the front at the top, the patient's right on the left."""
     return np.flip(canonical, (0, 1)).T
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    dtype=st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4", "i8", "f2", "f4", "f8"]),
+    endian=st.sampled_from("<>"),
+    compression=st.sampled_from([None, "zlib"]),
+    alpha=st.booleans(),
+    seed=st.integers(0, 9),
+)
+@example(dtype="i1", endian="<", compression=None, alpha=False, seed=0)
+@example(dtype="u4", endian="<", compression=None, alpha=False, seed=0)
+@example(dtype="u1", endian="<", compression=None, alpha=True, seed=0)
+def test_a_tiff_reads_as_tifffile_wrote_it_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, endian: str, compression: str | None, alpha: bool, seed: int
+) -> None:
+    root, kind = tmp_path_factory.mktemp("tiff"), np.dtype(dtype)
+    low, high = (-99, 99) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    array = np.random.default_rng(seed).integers(low, high, (ROWS, COLUMNS), np.int64 if kind.kind == "f" else kind)
+    array = array.astype(kind)
+    options: dict[str, Any] = {"byteorder": endian, "photometric": "minisblack", "compression": compression}
+    stored = np.stack([array, np.full_like(array, high)], axis=-1) if alpha else array
+    if alpha:
+        options |= {"extrasamples": ["unassalpha"], "planarconfig": "contig"}
+    tifffile.imwrite(root / "a.tif", stored, **options)
+    case = healthy(FileRef(root / "a.tif"))
+    if dtype in ("i8", "f2", "f8") or (dtype, endian) == ("u4", ">") or (alpha and dtype != "u1"):
+        fault(case, root, "a.tif: cannot be read")
+    elif endian == ">" and compression and dtype in ("i2", "i4", "f4"):
+        fault(case, root, "big-endian TIFF of this depth cannot be read")
+    else:
+        assert_array_equal(upright(read_case(case, root).image[..., 0]), array.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["a bool of tifffile", "two channels of tifffile", "two channels of SimpleITK"])
+def test_a_picture_that_readers_take_for_different_things_is_refused(tmp_path: Path, name: str) -> None:
+    two = np.stack([pixels(), pixels(seed=1)], axis=-1)
+    path, words = tmp_path / "a.tif", "0 is white"
+    if name == "a bool of tifffile":
+        tifffile.imwrite(path, pixels() > 99)
+    elif name == "two channels of tifffile":
+        tifffile.imwrite(path, two, photometric="minisblack", planarconfig="contig")
+        words = "2 channels are stored, of which 1 can be read"
+    else:
+        path, words = tmp_path / "a.png", "must be opaque"
+        sitk.WriteImage(sitk.GetImageFromArray(two, isVector=True), str(path))
+    for channel in (None, 0):
+        fault(healthy(FileRef(path)), tmp_path, words, channel=channel)
 
 
 def test_pictures_become_a_volume_from_the_feet_up_and_go_back(tmp_path: Path) -> None:

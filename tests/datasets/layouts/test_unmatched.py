@@ -106,8 +106,9 @@ def test_a_mask_without_its_image_is_named_and_refused_unless_the_user_says_so(t
     layout(tmp_path, release=release)
     before = lesion_px(make(cls, tmp_path))
     sorted(tmp_path.rglob(IMAGES[name]))[0].unlink()
-    with pytest.raises(DataError, match=r"A mask has an image, but 1 have none: .*data\.unmatched=skip"):
-        make(cls, tmp_path).load_test()
+    for unmatched in ("refuse", "healthy"):
+        with pytest.raises(DataError, match=r"A mask has an image, but 1 have none: .*data\.unmatched=skip"):
+            make(cls, tmp_path, unmatched=unmatched).load_test()
     left = lesion_px(make(cls, tmp_path, unmatched="skip", max_skipped_fraction=0.5))
     assert left.items() <= before.items()
     assert len(left) == len(before) - 1
