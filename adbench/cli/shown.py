@@ -114,7 +114,8 @@ def show_record(record: Record, times: Sequence[TimingFile]) -> None:
         facts.add_row(key, value)
     console.out().print(facts)
     numbers = console.grid("metric", "value [95 %]", "reported")
-    for key, estimate in record.metrics.items():
+    for key in record.metrics:
+        estimate = record.shown(key)
         if estimate.value is not None:
             value = formats.interval(estimate.value, estimate.low, estimate.high)
             numbers.add_row(title_of(key), value, formats.number((record.reported or {}).get(key)))

@@ -24,6 +24,10 @@ class Estimate(BaseModel):
         low, high = interval or (None, None)
         return cls(value=value, low=low, high=high)
 
+    def among(self, subjects: int, fewest: int) -> Estimate:
+        """Without its interval where there are fewer subjects than it needs."""
+        return self if subjects >= fewest else Estimate(value=self.value)
+
     @classmethod
     def of_mean(cls, values: Sequence[float], scale: Scale = "fraction") -> Estimate:
         """The mean of one number a subject, with its interval over subjects; one alone has none."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
-from adbench.metrics.student import Scale
+from adbench.metrics.student import FEWEST, Scale
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Metric:
     """Key of the operating point that it is read at; empty where it needs no threshold."""
     by_subject: str = ""
     """Column of the files of subjects that it is the mean of; empty where it is not one over subjects."""
+    fewest: int = FEWEST
+    """Subjects with lesions below which its interval is not shown: simulated, it holds the truth too seldom there."""
 
     @property
     def heading(self) -> str:

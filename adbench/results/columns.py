@@ -81,6 +81,11 @@ def _not_estimable(record: Record) -> str:
     return canonical({point.key: point.missing for point in points if point.missing})
 
 
+def _undefined_on_scans(record: Record) -> str:
+    scans = record.measurement.scans if record.measurement else None
+    return canonical({each.point: each.undefined for each in scans.volumes if each.undefined} if scans else {})
+
+
 _RUN: tuple[Column[Record], ...] = (
     Column("record", "string", "path of the record below the folder of results", lambda r: r.path.as_posix()),
     Column("config_hash", "string", "of all that decides the numbers but the seed", lambda r: r.config_hash),
@@ -108,6 +113,12 @@ _RUN: tuple[Column[Record], ...] = (
     Column("fingerprint", "string", "of all images, lesions and splits", lambda r: r.dataset.fingerprint),
     Column("images", "string", "split -> number, JSON", lambda r: json.dumps(r.dataset.split_sizes)),
     Column("subjects", "string", "split -> number, JSON", lambda r: json.dumps(r.dataset.subjects)),
+    Column(
+        "lesion_subjects",
+        "Int64",
+        "test subjects with lesions; all test subjects where the record is older than the count",
+        lambda r: r.lesion_subjects,
+    ),
     Column("image_height", "Int64", "pixels", lambda r: r.dataset.image_size[0]),
     Column("image_width", "Int64", "pixels", lambda r: r.dataset.image_size[1]),
     Column("region", "string", "pixels that count: image or brain", lambda r: r.dataset.region),
@@ -120,6 +131,9 @@ _RUN: tuple[Column[Record], ...] = (
     Column("protocol", "string", "rules that decide quality, JSON", lambda r: canonical(r.protocol)),
     Column("best_threshold", "float64", "score; of ⌈DICE⌉", _measured("best_threshold")),
     Column("not_estimable", "string", "operating point -> why it has no threshold, JSON", _not_estimable),
+    Column(
+        "undefined_on_scans", "string", "operating point -> number -> subjects without it, JSON", _undefined_on_scans
+    ),
     Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
     Column("scored_on", "string", "device and precision of scoring", lambda r: device_label(r.environment)),
     Column("git_commit", "string", "of the code; empty where unknown", lambda r: r.environment.git_commit or ""),
@@ -174,7 +188,7 @@ def _of_scans(metric: ScanMetric, field: str) -> Callable[[Record], float | None
 
 
 def _estimated(key: str, field: str) -> Callable[[Record], float | None]:
-    return lambda record: getattr(record.metrics.get(key), field, None)
+    return lambda record: getattr(record.shown(key), field)
 
 
 def _reported(key: str) -> Callable[[Record], float | None]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from adbench.metrics.catalogue import METRICS
+from adbench.metrics.estimate import Estimate
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results.collection import uncollected
 from adbench.results.columns import METHOD, RUN, TIME, Column, metric_columns
@@ -64,8 +66,9 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
             "point": point,
             **stratum.model_dump(include={"from_fraction", "to_fraction", "lesions", "pixels"}),
             **{
-                name + ending: getattr(getattr(stratum, name)[point], field)
+                name + ending: getattr(estimate, field)
                 for name in STRATUM_FRACTIONS
+                for estimate in [_shown(getattr(stratum, name)[point], record, f"{name}_{point}")]
                 for ending, field in (("", "value"), ("_low", "low"), ("_high", "high"))
             },
         }
@@ -77,6 +80,11 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
     fractions = [name + ending for name in STRATUM_FRACTIONS for ending in ("", "_low", "_high")]
     columns = ["record", "point", "from_fraction", "to_fraction", "lesions", "pixels", *fractions]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _shown(estimate: Estimate, record: Record, key: str) -> Estimate:
+    """With its interval where the metric of all sizes has one."""
+    return estimate.among(record.lesion_subjects, METRICS[key].fewest)
 
 
 def to_csv(results: pd.DataFrame) -> str:

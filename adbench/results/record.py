@@ -159,6 +159,8 @@ class MeasurementRecord(Frozen):
     """Lesions by size, smallest first."""
     scans: ScansRecord | None = None
     """On the scans' own grid; None for 2-D sets."""
+    lesion_subjects: int | None = None
+    """Test subjects with lesions; None where the record is older than the count."""
 
 
 class EnvironmentRecord(Frozen):
@@ -207,6 +209,16 @@ class Record(Frozen):
     """Devices that scored side by side in this run, the first of which trained; empty: that of `environment` alone."""
     created: str
     """UTC, ISO 8601 to the second."""
+
+    def shown(self, key: str) -> Estimate:
+        """A metric, with its interval only where there are subjects enough for it; its value is None where unknown."""
+        return self.metrics.get(key, Estimate(value=None)).among(self.lesion_subjects, METRICS[key].fewest)
+
+    @property
+    def lesion_subjects(self) -> int:
+        """Test subjects with lesions; all test subjects where the record is older than the count."""
+        counted = self.measurement.lesion_subjects if self.measurement else None
+        return self.dataset.subjects.get("test", 0) if counted is None else counted
 
     @property
     def path(self) -> Path:

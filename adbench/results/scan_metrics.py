@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.points import POINTS
-from adbench.metrics.student import Scale
+from adbench.metrics.student import FEWEST, Scale
 from adbench.metrics.volumes import VolumeScores
 from adbench.results.record import ScansRecord
 
@@ -29,6 +29,8 @@ class ScanMetric:
     point: str = ""
     """Key of the operating point that it is read at; empty where it needs no threshold."""
     higher_is_better: bool = True
+    fewest: int = FEWEST
+    """Subjects below which its interval is not shown, as of `adbench.metrics.metric.Metric`."""
 
     @property
     def heading(self) -> str:
@@ -42,6 +44,7 @@ class Field(NamedTuple):
     title: str
     glossary: str
     higher_is_better: bool = True
+    fewest: int = FEWEST
 
 
 FIELDS = {
@@ -50,11 +53,15 @@ FIELDS = {
         "HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better.", False
     ),
     "avd_percent": Field(
-        "AVD %", "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.", False
+        "AVD %",
+        "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.",
+        False,
+        200,
     ),
     "lesion_recall": Field(
         "lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."
     ),
+    "lesion_precision": Field("lesion precision", "mean fraction of the components that touch a lesion."),
     "lesion_f1": Field("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
     "lesion_f1_one_to_one": Field(
         "one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."
@@ -71,7 +78,10 @@ def _pooled(field: str, scans: ScansRecord) -> Estimate:
 
 def _mean(field: str, point: str, scans: ScansRecord) -> Estimate:
     judged = next((volumes for volumes in scans.volumes if volumes.point == point), None)
-    return judged.means.get(field, UNDEFINED) if judged else UNDEFINED
+    if judged is None:
+        return UNDEFINED
+    subjects = scans.subjects - judged.undefined.get(field, 0)
+    return judged.means.get(field, UNDEFINED).among(subjects, FIELDS[field].fewest)
 
 
 _METRICS = (
@@ -98,6 +108,7 @@ _METRICS = (
             VolumeScores.scale(name),
             point.key,
             field.higher_is_better,
+            field.fewest,
         )
         for point in POINTS
         for name, field in FIELDS.items()

@@ -44,7 +44,9 @@ class Summary:
     said: Sequence[str]
     """What must be known to read it, a sentence or two each."""
     warning: str
-    """What must be known before it is read; empty where there are enough test subjects."""
+    """What must be known before it is read: that test subjects are few, and which numbers have no interval for it."""
+    few: bool
+    """Whether there are fewer than `FEW` test subjects."""
 
 
 def summary(
@@ -66,7 +68,10 @@ def summary(
     said += marks_said(rows["knowledge"])
     shown, few = rows_of(rows), _few(variant.facts)
     table = _table(rows, shown, metrics, rank_by)
-    return Summary(shown, replace(table, best=set()) if few else table, [text for text in said if text], few)
+    warning = " ".join(filter(None, [few, _without_interval(rows, variant.facts["lesion_subjects"])]))
+    return Summary(
+        shown, replace(table, best=set()) if few else table, [text for text in said if text], warning, bool(few)
+    )
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
@@ -182,6 +187,18 @@ def _few(facts: Mapping[str, Any]) -> str:
     n = subjects(facts)
     without = ", and numbers have no intervals" if n < FEWEST else ""
     return f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}." * (n < FEW)
+
+
+def _without_interval(rows: pd.DataFrame, n: int) -> str:
+    """Which numbers have none though others do."""
+    hidden = {key: m for of in (METRICS, SCAN_METRICS) for key, m in of.items() if FEWEST <= n < m.fewest}
+    titles = dict.fromkeys(metric.title for key, metric in hidden.items() if rows[key].notna().any())
+    if not titles:
+        return ""
+    return (
+        f"Of {n} subjects with lesions, intervals of {', '.join(titles)} would hold the truth in less than nine of ten "
+        "cases: none are shown."
+    )
 
 
 def _trainings(rows: pd.DataFrame) -> str:

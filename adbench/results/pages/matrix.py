@@ -35,7 +35,7 @@ def matrix(
     first = [(name, variant, shown) for name in order for variant, shown in _first(summaries[name])]
     if first:
         columns = {_heading(name, variant): _values(shown, rank_by) for name, variant, shown in first}
-        few = {_heading(name, variant) for name, variant, shown in first if shown.warning}
+        few = {_heading(name, variant) for name, variant, shown in first if shown.few}
         yield (
             f"{METRICS[SHOWN].title} of each method's best row in the first table of the set's page; bold: the best of "
             f"a column of at least {FEW} subjects. Methods that were measured on most sets come first, then those of "
@@ -47,7 +47,7 @@ def matrix(
     yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
     of_sets = {name: shown for name, _, shown in reversed(first)}
     rows = {name: of_sets[name].rows for name in order if name in of_sets}
-    yield from families(rows, [name for name, shown in of_sets.items() if shown.warning], rank_by)
+    yield from families(rows, [name for name, shown in of_sets.items() if shown.few], rank_by)
 
 
 def _cards(results: pd.DataFrame) -> pd.DataFrame:

@@ -173,7 +173,9 @@ def _further(variant: Variant, shown: Summary, lesions: pd.DataFrame) -> Iterato
     if blocks := _titled(by_size):
         yield "Lesions by size", blocks
     scans = [("all thresholds", tables.scans(shown.rows))]
-    scans += [(point.title, tables.scans(shown.rows, point.key)) for point in POINTS]
+    for point in POINTS:
+        texts = [tables.scans(shown.rows, point.key), tables.undefined(shown.rows, point.key)]
+        scans.append((point.title, "\n\n".join(filter(None, texts))))
     if blocks := _titled(scans):
         yield "On the scans' own grid", blocks
     for device, timed in variant.rows.dropna(subset="s_per_100_slices").groupby("timed_on"):

@@ -14,7 +14,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
 from adbench.results.columns import Row, in_time_table, reported_title, rows_of
-from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.scan_metrics import FIELDS, SCAN_METRICS
 from adbench.results.summary import QUALITY
 from adbench.results.variants import image_size
 
@@ -23,8 +23,10 @@ Cell = tuple[str, Callable[[Row], str]]
 
 
 def _table(rows: Sequence[Row], cells: list[Cell], left: int) -> str:
-    header = [heading for heading, _ in cells]
-    return markdown.table(header, [[text(row) for _, text in cells] for row in rows], left)
+    """Without the columns, right of the first `left`, that hold nothing in any row."""
+    columns = [(heading, [text(row) for row in rows]) for heading, text in cells]
+    shown = [each for i, each in enumerate(columns) if i < left or set(each[1]) != {formats.NONE}]
+    return markdown.table([heading for heading, _ in shown], zip(*(texts for _, texts in shown), strict=True), left)
 
 
 def _any(rows: Sequence[Row], keys: Iterable[str]) -> bool:
@@ -95,6 +97,16 @@ def not_estimable(rows: Sequence[Row], point: str) -> str:
     return f"Not estimable for {'; '.join(said)}." if said else ""
 
 
+def undefined(rows: Sequence[Row], point: str) -> str:
+    """For how many subjects numbers of scans are not defined at an operating point; empty where all are."""
+    of_fields: dict[str, list[str]] = {}
+    for row in rows:
+        for field, n in json.loads(row["undefined_on_scans"]).get(point, {}).items():
+            of_fields.setdefault(FIELDS[field].title if field in FIELDS else field, []).append(f"{row['label']} {n}")
+    found = [f"{title}: {', '.join(of)}" for title, of in of_fields.items()]
+    return f"Subjects for whom a number is not defined, left out of its mean: {'; '.join(found)}." if found else ""
+
+
 def scans(rows: Sequence[Row], point: str = "") -> str:
     """One table of what scans are judged by on their own grid, as `quality`; empty for sets of pictures."""
     metrics = {key: metric for key, metric in SCAN_METRICS.items() if metric.point == point}
@@ -105,7 +117,12 @@ def scans(rows: Sequence[Row], point: str = "") -> str:
 
 
 def _estimate(key: str) -> Callable[[Row], str]:
-    return lambda row: formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"])
+    return lambda row: formats.interval(*(row[name] for name in _fields(key)))
+
+
+def _fields(key: str) -> list[str]:
+    """Value, ends of its interval, and standard deviation over seeds."""
+    return [key, f"{key}_low", f"{key}_high", f"{key}_sd"]
 
 
 def timing(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
@@ -120,7 +137,10 @@ def timing(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
 
 
 def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str, str]) -> str:
-    """Lesion recall and sensitivity by size of lesion, one row a record; strata are of one operating point."""
+    """Lesion recall and sensitivity by size of lesion, one row a record; strata are of one operating point.
+
+    Beside them its false components, whatever lesions they lie near.
+    """
     strata = strata[strata["record"].isin(rows["record"])]
     starts = sorted(strata.loc[strata["lesions"] > 0, "from_fraction"].unique())
     if not starts:
@@ -134,7 +154,10 @@ def lesions_by_size(rows: pd.DataFrame, strata: pd.DataFrame, names: Mapping[str
             columns = wide[[(name, start), (f"{name}_low", start), (f"{name}_high", start)]]
             texts = {record: formats.interval(*values) for record, *values in columns.itertuples(name=None)}
             cells.append((f"{size}: {name.replace('_', ' ')}", lambda row, texts=texts: texts[row["record"]]))  # type: ignore[misc]
-    return _table(rows_of(rows[["record", "config_hash", "seed"]]), [*cells, ("record", _link)], left=2)
+    false = f"false_components_{strata['point'].iloc[0]}"
+    cells.append((METRICS[false].heading, _estimate(false)))
+    rows = rows.assign(**{f"{false}_sd": None})[["record", "config_hash", "seed", *_fields(false)]]
+    return _table(rows_of(rows), [*cells, ("record", _link)], left=2)
 
 
 def lesion_counts(strata: pd.DataFrame) -> str:

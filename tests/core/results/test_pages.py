@@ -216,6 +216,13 @@ def test_records_without_lesions_by_size_have_no_such_table_and_others_leave_the
     assert [row[0] for row in rows(details(mixed, "Lesions by size"))] == ["`new`"]
 
 
+def test_false_components_stand_beside_lesions_by_size():
+    found = {**metrics(), "false_components_5pct": {"value": 2.5}}
+    text = details(render([make(metrics=found, measurement=BY_SIZE)])[Path("toy.md")], "Lesions by size")
+    assert text.count("| false components a slice |") == 1, "at the other point there are none"
+    assert rows(text)[0][-2] == "2.500"
+
+
 def test_failed_and_skipped_runs_are_shown_with_their_reason(page):
     text = details(page, "Failed and skipped")
     assert "failed | RuntimeError: a\\|b of &lt;class 'x'> |" in text

@@ -71,3 +71,31 @@ def test_sets_of_pictures_have_no_such_table_nor_glossary():
 def test_seeds_are_pooled(other):
     seeds = [make(measurement=measurement(scans=scans(dice=d)), seed=i) for i, d in enumerate((0.5, other))]
     assert f"{(0.5 + other) / 2:.3f} ± 0.141" in render(seeds)[Path("toy.md")]
+
+
+def table(*records) -> str:
+    return render(records)[Path("toy.md")].split("<summary>On the scans' own grid")[1].split("</details>")[0]
+
+
+def test_an_interval_that_so_few_subjects_cannot_give_is_left_out_and_said():
+    judged = scans(dice=0.5, avd_percent=80.0)
+    few, many = (make(measurement=measurement(scans={**judged, "subjects": n}, lesion_subjects=n)) for n in (5, 300))
+    assert "80.000 [40.000, 80.000]" in table(many)
+    assert "| 80.000 |" in table(few)
+    assert "0.500 [0.250, 0.500]" in table(few)
+    assert "Of 5 subjects with lesions, intervals of AVD % would hold the truth" in render([few])[Path("toy.md")]
+
+
+def test_numbers_that_are_not_defined_for_some_subjects_are_counted_below_the_table():
+    judged = scans(dice=0.5, hd95_mm=12.5)
+    judged["volumes"][0]["undefined"] = {"hd95_mm": 2, "avd_percent": 1}
+    said = table(make(measurement=measurement(scans=judged)))
+    assert (
+        "Subjects for whom a number is not defined, left out of its mean: AVD %: `ddpm` 1; HD95 mm: `ddpm` 2." in said
+    )
+    assert "not defined" not in table(RECORD)
+
+
+def test_columns_without_any_value_are_left_out():
+    assert "lesion precision" not in table(RECORD)
+    assert "| lesion precision |" in table(make(measurement=measurement(scans=scans(lesion_precision=0.5))))
