@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from adbench.config.options import Precision
 from adbench.metrics.estimate import Estimate
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 FORMAT: Literal[1] = 1
 """Raised when a card loses or changes a field."""
+BINS = 64
+"""Of the histogram of healthy images."""
 NOTICE = (
     "Not a medical device: for research alone. Scores say what differs from the images trained on, not what is ill; "
     "nothing here may guide diagnosis or treatment."
@@ -78,9 +82,9 @@ class PointCard(Frozen):
 class HealthyCard(Frozen):
     """What healthy images that were not trained on are like."""
 
-    histogram: tuple[float, ...]
+    histogram: Annotated[tuple[float, ...], Field(min_length=BINS, max_length=BINS)]
     """Fraction of the brain's pixels below each of so many equal steps from 0 to 1, mean over subjects."""
-    distances: tuple[float, ...]
+    distances: Annotated[tuple[float, ...], Field(min_length=1)]
     """Of other healthy subjects to that histogram, ascending: how far a healthy one lies by chance."""
     numbers: dict[str, tuple[float, float]]
     """Trait -> smallest and largest, of scans trained on."""
@@ -118,7 +122,7 @@ class ModelCard(Frozen):
     preparation: PreparationCard
     image_size: tuple[int, int]
     protocol: dict[str, Any]
-    points: tuple[PointCard, ...]
+    points: Annotated[tuple[PointCard, ...], Field(min_length=1)]
     calibration: CalibrationCard | None = None
     """None where the points come from the training set's own healthy people, as in the record."""
     measured_in: str

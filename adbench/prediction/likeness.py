@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from adbench.contracts.scans import Traits
 from adbench.contracts.splits import Split
-from adbench.prediction.card import HealthyCard
+from adbench.prediction.card import BINS, HealthyCard
 from adbench.protocol.halves import evenly
 
-BINS = 64
 MOST_IMAGES = 1000
 """Healthy images of which a histogram is taken, even over subjects."""
 FAR = 1.5

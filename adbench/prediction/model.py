@@ -100,7 +100,7 @@ class Model:
     def predict_scan(self, scan: NewScan, at: Sequence[float] = DEFAULT_AT, force: bool = False) -> Prediction:
         """Score a scan that `find` found. Raises as `predict`."""
         points = self.points(at)
-        prepared = self.dataset.prepare_scan(scan, force)
+        prepared = self._prepared(scan, force)
         if not len(prepared.images):
             raise DataError(f"A scan needs a slice with a brain or head, but {scan.name} has none.")
         maps, own = self._scored(prepared.images)
@@ -118,9 +118,19 @@ class Model:
             sheet=sheet,
         )
 
+    def _prepared(self, scan: NewScan, force: bool = False) -> PreparedScan:
+        prepared = self.dataset.prepare_scan(scan, force)
+        size = prepared.images.shape[2:]
+        if size != self.card.image_size:
+            raise ModelError(
+                f"The model was trained on images of {_by(self.card.image_size)} pixels, but its settings make images "
+                f"of {_by(size)}: its card was altered. Fetch or export it again."
+            )
+        return prepared
+
     def measured(self, scan: NewScan) -> tuple[Floats, Floats]:
         """The scores of a healthy scan that thresholds are taken from: of its voxels, and of pixels at network size."""
-        prepared = self.dataset.prepare_scan(scan)
+        prepared = self._prepared(scan)
         maps = self.maps(prepared.images)
         scores = self._on_grid(prepared, maps)
         pixels = maps[prepared.brains] if self.protocol.region == "brain" else maps.ravel()
@@ -162,6 +172,10 @@ class Model:
 def load_model(path: str | Path, device: str = "auto", precision: AskedPrecision = "auto") -> Model:
     """Read a model file for use on a device. Raises ModelError, DeviceError, UnknownPluginError."""
     return Model(read_model(Path(path)), device, precision)
+
+
+def _by(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))
 
 
 def _own_precision(card: ModelCard, device: torch.device) -> Precision:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -77,7 +78,12 @@ def read_model(path: Path) -> ModelFile:
     for name, entry in header.items():
         if _card(entry, body) != card.tensors[name]:
             raise ModelError(f"The tensor {name} of {path} does not match its hash: the file was altered. {AGAIN}")
-    return ModelFile(card, tensors_from_bytes(data), hashlib.sha256(data).hexdigest())
+    try:
+        return ModelFile(card, tensors_from_bytes(data), hashlib.sha256(data).hexdigest())
+    except SafetensorError as error:  # stricter with the header than JSON is
+        raise ModelError(
+            f"The header of {path} is not that of safetensors ({error}): it was altered. {AGAIN}"
+        ) from error
 
 
 def _checked(path: Path) -> tuple[ModelCard, dict[str, Any], int]:

@@ -60,7 +60,11 @@ def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> N
     """
     place = out.resolve()
     inside = any(path.is_dir() and _is_inside(place, path.resolve(), scans) for path in paths)
-    if inside or any(file.resolve().is_relative_to(place) for scan in scans for file in scan.files):
+    if (
+        inside
+        or _is_in_dataset(place)
+        or any(file.resolve().is_relative_to(place) for scan in scans for file in scan.files)
+    ):
         raise ConfigError(
             f"Predictions have a folder of their own, but {out} lies among the scans: name another by -o, which for "
             f"BIDS may be {DERIVED}/NAME."
@@ -68,7 +72,7 @@ def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> N
     named = [scan.bids for scan in scans if scan.bids is not None]
     if len(set(named)) < len(named):
         raise ConfigError("One BIDS dataset has each name once, but several were given: predict them one by one.")
-    if named and not _is_ours(out):
+    if not _is_ours(out):
         raise ConfigError(f"{out} is a dataset that something else made: name another folder by -o.")
 
 
@@ -76,6 +80,16 @@ def _is_inside(place: Path, path: Path, scans: Sequence[NewScan]) -> bool:
     derived = path / DERIVED
     apart = any(scan.bids is not None for scan in scans) and place.is_relative_to(derived) and place != derived
     return place.is_relative_to(path) and not apart
+
+
+def _is_in_dataset(place: Path) -> bool:
+    """Whether a folder lies in a BIDS dataset, whatever of it is predicted, and not in a folder of its derivatives."""
+    for folder in place.parents:
+        if folder.name == DERIVED:
+            return False
+        if (folder / DESCRIPTION).is_file():
+            return True
+    return False
 
 
 def _is_ours(out: Path) -> bool:

@@ -102,6 +102,19 @@ def test_nothing_is_written_among_raw_scans_or_into_what_others_derived(model, r
             check_apart(other, [raw], scans)
 
 
+def test_of_one_file_or_subject_nothing_is_written_into_its_dataset_either(model, raw):
+    file = raw / f"{NAMES[1]}_FLAIR.nii.gz"
+    for paths in ([file], [raw / "sub-02"]):
+        scans = model.find(paths)
+        for out in (file.parent / "out", raw / "sub-01" / "out", raw / "out", raw / "derivatives"):
+            with pytest.raises(ConfigError, match="lies among the scans"):
+                check_apart(out, paths, scans)
+        with pytest.raises(ConfigError, match=r"lies among the scans|something else made"):
+            check_apart(raw, paths, scans)
+        check_apart(raw / "derivatives" / "adbench", paths, scans)
+        check_apart(raw.parent / "out", paths, scans)
+
+
 def test_two_datasets_with_the_same_names_are_refused(model, raw, tmp_path):
     write(tmp_path / "raw2" / f"{NAMES[1]}_FLAIR.nii.gz", head(7))
     paths = [raw, tmp_path / "raw2"]

@@ -61,6 +61,23 @@ def renamed(data: bytes) -> bytes:
     return joined(header, body)
 
 
+def with_setting(data: bytes, **changes) -> bytes:
+    """The file with settings of its dataset changed, sealed anew."""
+    trained_on = json.loads(parts(data)[0]["__metadata__"]["adbench"])["trained_on"]
+    return with_card(data, trained_on=trained_on | {"config": trained_on["config"] | changes})
+
+
+def with_healthy(data: bytes, **changes) -> bytes:
+    healthy = json.loads(parts(data)[0]["__metadata__"]["adbench"])["healthy"]
+    return with_card(data, healthy=healthy | changes)
+
+
+def with_metadata(data: bytes) -> bytes:
+    header, body = parts(data)
+    header["__metadata__"]["x"] = 5
+    return joined(header, body)
+
+
 def flipped(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
@@ -90,6 +107,14 @@ FAULTS = {
     "negative shape": (lambda data: with_entry(data, shape=[-1, -64, 64]), "must be .* by the card"),
     "other code of the method": (lambda data: with_card(data, code_version="0"), "scores in another way"),
     "other preparation": (lambda data: with_card(data, preparation={"version": "0.0", "steps": []}), "prepares by"),
+    "metadata of another type": (with_metadata, "is not that of safetensors"),
+    "a mark before the header": (
+        lambda data: joined(b"\xef\xbb\xbf" + json.dumps(parts(data)[0]).encode(), parts(data)[1]),
+        "is not that of safetensors",
+    ),
+    "histogram of other bins": (lambda data: with_healthy(data, histogram=[0.5]), "is not valid: healthy.histogram"),
+    "no healthy person": (lambda data: with_healthy(data, distances=[]), "is not valid: healthy.distances"),
+    "no point": (lambda data: with_card(data, points=[]), "is not valid: points"),
     "unknown setting": (lambda data: with_card(data, config={"roof": 1}), "are not valid here: roof"),
 }
 
@@ -101,6 +126,16 @@ def test_a_file_that_is_not_what_was_exported_is_refused_in_words(fault, trained
     path.write_bytes(make(trained.path.read_bytes()))
     with pytest.raises(ModelError, match=words):
         load_model(path, "cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: with_setting(data, size=128), lambda data: with_card(data, image_size=[64, 32])]
+)
+def test_a_card_that_says_another_size_than_its_tensors_have_scores_nothing(change, trained, tmp_path):
+    path = tmp_path / "bad.adbench"
+    path.write_bytes(change(trained.path.read_bytes()))
+    with pytest.raises(ModelError, match="its card was altered"):
+        load_model(path, "cpu", "float32").predict(trained.patient)
 
 
 def test_an_archive_or_a_folder_is_refused(tmp_path):
