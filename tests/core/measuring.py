@@ -15,9 +15,9 @@ from adbench.storage.store import ArtifactStore
 H = W = 8
 
 
-def scorer(tmp_path, method: str = "toy-brightness", *given: str, **splits: Split) -> Scorer:
+def scorer(tmp_path, method: str = "toy-brightness", *given: str, dataset: str = "toy", **splits: Split) -> Scorer:
     """A fitted method on the toy data, or on other splits."""
-    cell = toys.cell(tmp_path, method, *given)
+    cell = toys.cell(tmp_path, method, *given, dataset=dataset)
     if splits:
         cell = replace(cell, data=replace(cell.data, splits=replace(cell.data.splits, **splits)))
     store = ArtifactStore(tmp_path / "store")
