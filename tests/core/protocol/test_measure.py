@@ -50,6 +50,22 @@ def test_within_the_brain_the_other_pixels_are_left_out(tmp_path):
     assert found["auprc"].value == found["auroc"].value == 1
 
 
+def test_the_rule_for_all_looks_at_the_region_alone_and_the_methods_own_at_the_whole_image(tmp_path):
+    images = np.full((4, 1, H, W), 0.25, np.float32) + np.arange(4, dtype=np.float32)[:, None, None, None] / 100
+    brains = np.ones(images.shape, bool)
+    brains[:, :, : H // 2] = False
+    lesions = np.zeros(images.shape, bool)
+    lesions[2:, :, -1] = True
+    images[lesions] = 0.5
+    images[:2, :, : H // 2] = 0.9  # what shines in healthy images lies outside the brain
+    splits = {
+        "test": toys.healthy(images, "test", lesions=lesions, brains=brains),
+        "validation": toys.healthy(images + np.float32(0.001), "validation", brains=brains),
+    }
+    found = metrics(scorer(tmp_path, "toy-brightness", "protocol.region=brain", **splits))
+    assert (found["image_auroc"].value, found["image_auroc_p99"].value) == (0, 1)
+
+
 @pytest.mark.parametrize("without", ["validation", "test"])
 def test_a_brain_region_without_brains_is_refused(tmp_path, without, monkeypatch):
     load = toys.ToyData.load
