@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from adbench.contracts.detector import Images, Runtime
 from adbench.contracts.plan import PartPlan, Run
@@ -88,7 +89,11 @@ class Part(ABC):
         return self.network(size).to(runtime.device)
 
     def loaded(self, size: Size, runtime: Runtime, tensors: Mapping[str, Tensor]) -> Any:
-        """Return the network with these weights, frozen."""
+        """Return the network with these weights, frozen.
+
+        Raises ValueError where they are of another network, before memory is reserved for one.
+        """
+        _check_fit(self.network, size, tensors)
         return _frozen(self.fresh(size, runtime), tensors)
 
     def fetch(self, healthy: Images, runtime: Runtime, made: dict[str, Any] | None = None) -> Any:
@@ -122,6 +127,30 @@ class Part(ABC):
 
         spec, steps = self.spec(healthy, runtime.seed), self.steps(healthy)
         return PartPlan(spec, steps, None if self.computed else build, self.computed)
+
+
+def _check_fit(network: Callable[[Size], nn.Module], size: Size, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where the network has other tensors than these; it is built without memory for them."""
+    left = len(tensors)
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"the network has more than the {len(tensors)} tensors that are there")
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            wanted = shapes_of(network(size).state_dict())
+    except (NotImplementedError, RuntimeError):  # it cannot be built so: what does not fit shows when it is loaded
+        return
+    finally:
+        counting.remove()
+    there = shapes_of(tensors)
+    for name in sorted(wanted.keys() | there.keys()):
+        if wanted.get(name) != there.get(name):
+            raise ValueError(f"{name} is {there.get(name, 'missing')}, not {wanted.get(name, 'needed')}")
 
 
 def _frozen(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -130,3 +130,9 @@ def test_a_part_is_made_with_its_parents_and_shares_them(tmp_path):
         assert child.spec(stack(), 0).parents == {"up": root.spec(stack(), 0).key}
         child.fetch(stack(), runtime, made)
     assert seen == [("root", []), ("left", ["up"]), ("right", ["up"])]
+
+
+def test_a_size_that_its_tensors_do_not_have_is_refused_before_memory_is_reserved():
+    state = fitted().state() | {"size": torch.tensor([1 << 20, 1 << 20])}  # 4 TiB
+    with pytest.raises(ValueError, match=r"image is \(1, 1, 32, 32\), not \(1, 1, 1048576, 1048576\)"):
+        detector().load_state(state)
