@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
+from typer import rich_utils
 from typer.core import TyperGroup
 
 from adbench.cli import cache, console, data, model, new, parts, suite
@@ -49,6 +50,10 @@ def _shown_errors() -> Iterator[None]:
 
 class _Group(TyperGroup):
     """All commands, with errors shown one way."""
+
+    def main(self, *args: Any, **named: Any) -> Any:
+        rich_utils.MAX_WIDTH = console.out().width  # of help and usage errors, which a wide terminal would stretch
+        return super().main(*args, **named)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, at_home(args))

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -39,9 +40,15 @@ def out() -> Console:
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
-def say(text: str) -> None:
-    """Print text to stdout without breaking its lines."""
-    out().print(text, soft_wrap=True)
+def say(text: str, command: bool = False) -> None:
+    """Print text to stdout, its lines broken between words; those of a command so that a shell takes them as one.
+
+    A word that is longer than a line, such as a path, stays whole on a line of its own.
+    """
+    console, end = out(), " \\" if command else ""
+    for line in text.split("\n"):
+        broken = wrap(line, console.width - len(end), break_long_words=False, break_on_hyphens=False) or [""]
+        console.print(f"{end}\n".join(broken), soft_wrap=True)
 
 
 def complain(text: str) -> None:

@@ -58,7 +58,7 @@ def _write(noun: str, name: str, out: Path | None, run: str) -> None:
         ) from error
     for path in files:
         console.say(str(folder / path))
-    console.say(f"go on: cd {quote(str(folder))}; pip install -e '.[dev]'; pytest; {run}")
+    console.say(f"go on: cd {quote(str(folder))}; pip install -e '.[dev]'; pytest; {run}", command=True)
 
 
 def check_name(noun: str, name: str) -> None:

@@ -118,8 +118,8 @@ def _show(outcome: Outcome, options: TuneOptions) -> None:
     storage = outcome.storage if options.storage else None
     where = _again({"storage": storage, "cache": None if options.cache == default_cache() else options.cache})
     data = _again({"data-root": options.data_root})
-    console.say(f"use them: {tuned.command(outcome.study)}{data}{where}")
-    console.say(f"look at them: adbench tune --report {name}{where}")
+    console.say(f"use them: {tuned.command(outcome.study)}{data}{where}", command=True)
+    console.say(f"look at them: adbench tune --report {name}{where}", command=True)
 
 
 def _again(given: dict[str, object]) -> str:

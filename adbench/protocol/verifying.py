@@ -102,7 +102,9 @@ def _faults(record: Record, path: Path, out: Path) -> Iterator[str]:
         yield f"says that it belongs at {record.path}: a copied or renamed record"
         return
     checks = [partial(_config_hash, record), partial(_reported, record)]
-    if record.status == "ok" and record.measurement is not None:
+    if missing := [key for key in METRICS if key not in record.metrics and record.status == "ok"]:
+        yield f"has no {', '.join(missing)}: a run measures all of them"
+    elif record.status == "ok" and record.measurement is not None:
         checks += [
             partial(_counts, record, path),
             partial(_manifest, record, out),

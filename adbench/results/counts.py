@@ -121,7 +121,10 @@ def check_counts(record: Record, hist: ScoreHistogram) -> None:
 
 
 def check_values(record: Record, hist: ScoreHistogram) -> list[str]:
-    """The keys of the pooled numbers that the counts bound. Raises RecordError for one that is not what they give."""
+    """The keys of the pooled numbers without a threshold that the counts bound.
+
+    Raises RecordError for a pooled number, at an operating point too, that is not what they give.
+    """
     if not hist.positives:
         return []
     curve = Curve.of(hist)
@@ -130,14 +133,29 @@ def check_values(record: Record, hist: ScoreHistogram) -> list[str]:
     if hist.negatives:
         auroc, auroc_bound = curve.auroc()
         bounds["auroc"] = (auroc - auroc_bound, auroc + auroc_bound)
-    for key, (least, most) in bounds.items():
-        value = record.metrics[key].value
+    for key, (least, most) in {**bounds, **_at_points(record, hist)}.items():
+        value = record.metrics[key].value if key in record.metrics else None
         if value is None or not least - _ROUNDING <= value <= most + _ROUNDING:
             raise RecordError(
                 f"{record.path}: {key} is {value}, but the counts beside it give {least:.4f} to {most:.4f}. One of the "
                 "two files is of another run: run that cell again with --force."
             )
     return list(bounds)
+
+
+def _at_points(record: Record, hist: ScoreHistogram) -> dict[str, tuple[float, float]]:
+    """Least and largest Dice and sensitivity at each operating point: its threshold may part the pixels of one bin."""
+    pos, neg = hist.pooled()
+    bounds = {}
+    for point in record.measurement.points if record.measurement else ():
+        if point.missing is None:
+            at = int(hist.bins.find(ordered(np.array([point.threshold], np.float32)))[0])
+            tp, fp, lesion = int(pos[at + 1 :].sum()), int(neg[at + 1 :].sum()), int(pos.sum())
+            most = tp + int(pos[at])
+            worst = 2 * tp / (lesion + tp + fp + int(neg[at]))
+            bounds[f"dice_{point.key}"] = (worst, 2 * most / (lesion + most + fp))
+            bounds[f"sensitivity_{point.key}"] = (tp / lesion, most / lesion)
+    return bounds
 
 
 def _check_interval(record: Record, key: str, ours: Bounded) -> None:

@@ -128,6 +128,8 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pooled metric": (set_metric("auprc"), "auprc is .*but the counts"),
     "its interval": (set_metric("auprc", "low", -0.05), "interval of auprc"),
     "a mean over subjects": (set_metric("subject_auprc", by=-0.01), "has subject_auprc"),
+    "Dice at an operating point": (set_metric("dice_5pct", by=0.1), "dice_5pct is .*but the counts"),
+    "a metric less": (edit_record(lambda r: r["metrics"].pop("auroc")), "has no auroc"),
     "a metric at an operating point": (set_metric("lesion_recall_5pct", by=-0.1), "lesions by size give"),
     "the prevalence": (edit_record(lambda r: r["dataset"].update(prevalence=0.5)), "prevalence of 0.5"),
     "a setting": (edit_record(lambda r: r["protocol"].update(reference_images=77)), "config hash"),
