@@ -46,7 +46,7 @@ class BarReporter:
             TimeRemainingColumn(),
             console=Console(stderr=True, markup=False, highlight=False, emoji=False),
             transient=True,
-            speed_estimate_period=120,
+            speed_estimate_period=24 * 3600,  # cells may take hours
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -81,6 +81,16 @@ class _Task:
     began_at: int
     said_s: float
     said_tenth: int
+    moved_s: float
+    moved_to: int
+    """When what is done last grew, and to what: cells of a grid take long."""
+
+    def left_s(self, now: float, total: int) -> float | None:
+        """Seconds left at the pace so far; None before anything was done."""
+        if self.moved_to == self.began_at:
+            return None
+        pace = (self.moved_s - self.began_s) / (self.moved_to - self.began_at)
+        return max(0.0, pace * (total - self.moved_to) - (now - self.moved_s))
 
 
 class LineReporter:
@@ -95,15 +105,18 @@ class LineReporter:
 
     def progress(self, what: str, done: int, total: int) -> None:
         now, tenth = self._clock(), 10 * done // max(total, 1)
-        task = self._tasks.setdefault(what, _Task(now, done, now, tenth))
+        task = self._tasks.setdefault(what, _Task(now, done, now, tenth, now, done))
+        if done > task.moved_to:
+            task.moved_s, task.moved_to = now, done
         if done >= total:
             self.message(f"{what}: {done}/{total}, done in {formats.duration(now - task.began_s)}")
             del self._tasks[what]
             return
         silent_s = now - task.said_s
         if silent_s >= EVERY_S or (silent_s >= APART_S and tenth > task.said_tenth):
-            left = (now - task.began_s) / max(done - task.began_at, 1) * (total - done)
-            self.message(f"{what}: {done}/{total} ({100 * done // total} %), {formats.duration(left)} left")
+            left = task.left_s(now, total)
+            time_left = "time left unknown" if left is None else f"{formats.duration(left)} left"
+            self.message(f"{what}: {done}/{total} ({100 * done // total} %), {time_left}")
             task.said_s, task.said_tenth = now, tenth
 
     def __enter__(self) -> LineReporter:

@@ -25,6 +25,7 @@ from adbench.protocol.data import check_same_images
 from adbench.protocol.faults import DetectorError, faults
 from adbench.protocol.fitting import Fitted, fit, missing_part
 from adbench.protocol.folders import check_writable, only_one
+from adbench.protocol.grid import GridReporter
 from adbench.protocol.measure import Measured, measure
 from adbench.protocol.recording import (
     failed_record,
@@ -58,8 +59,15 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
     check_writable(options)
     for cell in cells:
         cell.hold_parts()
-    groups = groupby(cells, key=lambda cell: (cell.data.name, cell.method))
-    return [record for _, regions in groups for record in evaluate(list(regions), reporter)]
+    groups = [list(regions) for _, regions in groupby(cells, key=lambda cell: (cell.data.name, cell.method))]
+    new = [any(options.force or not cell.record_path.is_file() for cell in regions) for regions in groups]
+    grid, records = GridReporter(reporter, sum(new)), []
+    for regions, is_new in zip(groups, new, strict=True):
+        grid.method, grid.dataset = regions[0].method, regions[0].data.name
+        records += evaluate(regions, grid if is_new else reporter)
+        if is_new:
+            grid.end_cell()
+    return records
 
 
 def times_here(records: Sequence[Record], options: RunOptions) -> list[TimingFile]:

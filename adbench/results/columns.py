@@ -20,7 +20,7 @@ from adbench.results import formats
 from adbench.results.method_card import MethodCard
 from adbench.results.record import Record
 from adbench.results.scan_metrics import SCAN_METRICS, ScanMetric
-from adbench.results.timing import TimingFile, device_label
+from adbench.results.timing import TimingFile
 
 Described = TypeVar("Described", Record, TimingFile, MethodCard | None)
 Row = Mapping[str, Any]
@@ -74,6 +74,11 @@ def _elsewhere(field: str) -> Callable[[Record], str]:
 
 def _measured(field: str) -> Callable[[Record], Any]:
     return lambda record: getattr(record.measurement, field, None)
+
+
+def _scored_on(record: Record) -> str:
+    of = record.environment
+    return f"{of.device} ({of.device_name}), {of.precision}"
 
 
 def _not_estimable(record: Record) -> str:
@@ -135,7 +140,7 @@ _RUN: tuple[Column[Record], ...] = (
         "undefined_on_scans", "string", "operating point -> number -> subjects without it, JSON", _undefined_on_scans
     ),
     Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
-    Column("scored_on", "string", "device and precision of scoring", lambda r: device_label(r.environment)),
+    Column("scored_on", "string", "device and precision of scoring", _scored_on),
     Column("git_commit", "string", "of the code; empty where unknown", lambda r: r.environment.git_commit or ""),
     Column("git_dirty", "boolean", "whether the code had changes", lambda r: r.environment.git_dirty),
     Column("created", "string", "UTC, ISO 8601", lambda r: r.created),

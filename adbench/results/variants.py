@@ -1,4 +1,4 @@
-"""Which rows may share a table: what was trained on and measured the same pixels by the same rules."""
+"""Which rows may share a table: what was trained on and measured the same pixels by the same rules, on one device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adbench.contracts.dataset import SEEN_IN_IMAGES
 from adbench.results import formats
 
 COMPARABLE = [
-    *("fingerprint", "dataset_version", "dataset_config", "region", "protocol", "tuning"),
+    *("fingerprint", "dataset_version", "dataset_config", "region", "protocol", "tuning", "scored_on"),
     *("train_on", "train_on_version", "train_on_config", "train_on_fingerprint"),
 ]
 """Rows with the same values in these may share a table."""
@@ -80,6 +80,8 @@ def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator
             yield formats.settings(changed)
     if first["dataset_version"] != other["dataset_version"]:
         yield f"version {other['dataset_version']} of the dataset's code"
+    if first["scored_on"] != other["scored_on"]:
+        yield f"scored on {other['scored_on']}"
 
 
 def trained_on(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from adbench.errors import RecordError
+from adbench.errors import RecordError, counted
 from adbench.metrics.catalogue import METRICS
 from adbench.results import formats, markdown
 from adbench.results.columns import Row, reported_title
@@ -38,8 +38,11 @@ def read_published(text: str, path: str) -> pd.DataFrame:
     return rows
 
 
-def published(rows: pd.DataFrame, summaries: Summaries) -> list[str]:
-    """The blocks of the page: how many numbers are reached, then each table. summaries: dataset -> its variants."""
+def published(rows: pd.DataFrame, summaries: Summaries) -> tuple[list[str], dict[str, str]]:
+    """The blocks of the page: how many numbers are reached, then of each table those beside which ours stand.
+
+    And title -> table of those that are not measured. summaries: dataset -> its variants.
+    """
     texts = [_row(row, summaries) for row in rows.to_dict("records")]
     rows = rows.assign(ours=[ours for ours, _ in texts], state=[state for _, state in texts])
     states = rows["state"].str.partition(":")[0].value_counts()
@@ -47,12 +50,21 @@ def published(rows: pd.DataFrame, summaries: Summaries) -> list[str]:
     several = any("±" in ours for ours in rows["ours"])
     ours = "means ± standard deviation over trainings" if several else "of one training"
     blocks = [f"{len(rows)} numbers: {counts}. Ours are {ours}, without a median."]
+    missing = {}
     for name, table in rows.groupby("table", sort=False):
-        header = ["method", "data", "metric", "theirs", "ours", ""]
-        columns = table[["method", "dataset", "metric", "value", "ours", "state"]].itertuples(index=False, name=None)
-        cells = [[m, d, reported_title(k), f"{v:g}", ours, state] for m, d, k, v, ours, state in columns]
-        blocks += [f"## {name}", markdown.table(header, cells, left=3)]
-    return blocks
+        without = table["state"].str.startswith("not measured")
+        if not without.all():
+            blocks += [f"## {name}", _table(table[~without])]
+        if without.any():
+            missing[f"{name}: {counted(int(without.sum()), 'number')} not measured"] = _table(table[without])
+    return blocks, missing
+
+
+def _table(rows: pd.DataFrame) -> str:
+    header = ["method", "data", "metric", "theirs", "ours", ""]
+    columns = rows[["method", "dataset", "metric", "value", "ours", "state"]].itertuples(index=False, name=None)
+    cells = [[m, d, reported_title(k), f"{v:g}", ours, state] for m, d, k, v, ours, state in columns]
+    return markdown.table(header, cells, left=3)
 
 
 def _row(row: Mapping[str, object], summaries: Summaries) -> tuple[str, str]:

@@ -84,7 +84,9 @@ def render(
     note = extras.notes.get(INDEX.stem, "").strip()
     pages[INDEX] = _page("Leaderboards", filter(None, [*index, note, f"[{ABOUT}]({GLOSSARY})."]))
     for name, rows in extras.published.items():
-        pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", published(rows, summaries))
+        blocks, missing = published(rows, summaries)
+        unmeasured = [Details(title, [table]) for title, table in missing.items()]
+        pages[Path(f"{name}.md")] = _page(f"Published and measured: {name}", blocks, unmeasured)
     if len(results):
         pages[GLOSSARY] = _page(ABOUT, _glossary(results, extras.methods))
     return pages

@@ -100,7 +100,7 @@ def test_of_two_runs_of_a_method_the_settings_and_the_folders_are_shown(tmp_path
     write(tmp_path / "old", "mine")
     shown = adbench("mine", "--out", tmp_path / "new", "--against", tmp_path / "old")
     assert "steps: 20 | 10" in shown
-    assert f"a: mine in {tmp_path / 'new'}; b: mine in {tmp_path / 'old'}" in shown
+    assert f"a: mine in {tmp_path / 'new'}; b: mine in {tmp_path / 'old'}" in " ".join(shown.split())
 
 
 def test_seeds_are_averaged(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from adbench.cli.progress import BarReporter, LineReporter
+from adbench.protocol.grid import GridReporter
 
 
 def test_a_log_gets_a_line_now_and_then_with_the_time_left():
@@ -36,3 +37,28 @@ def test_a_bar_ends_in_one_line_and_may_be_used_again(capsys):
     captured = capsys.readouterr()
     assert captured.err.count("score [a]: done in 0.0 s") == 2
     assert captured.out == ""
+
+
+def test_a_grid_names_cell_and_stage_and_tells_the_time_left_for_all_cells():
+    now, stream = [0.0], io.StringIO()
+    grid = GridReporter(LineReporter(stream, clock=lambda: now[0]), cells=3)
+    for method in ("a", "b"):  # 100 seconds each
+        grid.method, grid.dataset = method, "toy"
+        for done in range(101):
+            grid.progress(f"{method}: train", done, 100)
+            now[0] += 1.0 if done < 100 else 0.0
+        if method == "a":
+            grid.end_cell()
+    lines = stream.getvalue().splitlines()
+    assert "cell 1/3, a on toy: train: 30/100 (30 %), 1 min 10 s left" in lines
+    assert "all cells: 0/3 (0 %), time left unknown" in lines
+    assert "cell 2/3, b on toy: train: 100/100, done in 1 min 40 s" in lines
+    assert "all cells: 1/3 (33 %), 2 min 50 s left" in lines, "200 seconds, of which 30 are over"
+
+
+def test_one_cell_has_no_grid():
+    stream = io.StringIO()
+    grid = GridReporter(LineReporter(stream, clock=lambda: 0.0), cells=1, method="a", dataset="toy")
+    grid.progress("a: score", 1, 1)
+    grid.end_cell()
+    assert stream.getvalue() == "a: score: 1/1, done in 0.0 s\n"

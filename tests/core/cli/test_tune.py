@@ -45,7 +45,7 @@ USUAL = ("--method", "toy-tuned", "--dataset", "toy-heads", "--preset", "smoke",
 def test_a_study_is_made_and_its_best_trial_is_printed_with_what_to_do_next():
     out = adbench_tune(*USUAL, "--trials", "3")
     assert re.search(r"trial \d: dice 0\.\d{4} with level=", out)
-    assert "3 trials of study toy-tuned-toy-heads-smoke-inference in sqlite:///" in out
+    assert "3 trials of study toy-tuned-toy-heads-smoke-inference in sqlite:///" in " ".join(out.split())
     run = (
         "adbench run --method toy-tuned --dataset toy-heads --preset smoke --tuned toy-tuned-toy-heads-smoke-inference"
     )

@@ -161,7 +161,7 @@ def test_the_command_says_what_it_merged_writes_the_pages_and_refuses_with_2(tmp
     write(tmp_path / "a", make())
     write(tmp_path / "b", make("ae"))
     text = adbench(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "all")
-    assert "2 records, 2 of them new; 2 files of times" in text
+    assert "2 records, 2 of them new; 2 files of times" in " ".join(text.split())
     assert "ae" in (tmp_path / "all" / "toy.md").read_text(encoding="utf-8")
     assert "must hold records" in adbench(tmp_path / "nowhere", "-o", tmp_path / "all", code=2)
     write(tmp_path / "c", make(metrics=metrics(0.1)))

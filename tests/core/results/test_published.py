@@ -53,7 +53,8 @@ def test_every_row_stands_with_ours_and_says_whether_it_is_reached_and_if_not_wh
         "| Another | PRIVATE | ⌈DICE⌉ | 0.3 | - | not measured: no such method here |",
     ]
     assert "6 numbers: another device 1, not measured 1, not reached 1, reached 2, stand-in 1." in page
-    assert page.index("## Table 1") < page.index("## Table 2")
+    assert page.index("## Table 1") < page.index("## Table 2") < page.index("<details>") < page.index("| Another")
+    assert "Table 2: 1 number not measured" in page
     assert check_pages(out) == []
 
 

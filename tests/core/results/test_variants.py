@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from record_factory import dataset, make, trained_on
+from record_factory import dataset, environment, make, trained_on
 
 from adbench.results.frame import frame
 from adbench.results.variants import variants
@@ -21,3 +21,13 @@ def test_what_is_said_of_images_without_a_mask_parts_no_table_and_other_settings
     sources = [{"train_on": trained_on(config={"size": 64, "unmatched": value})} for value in ("skip", "refuse")]
     assert parted(*sources) == []
     assert parted(sources[0], {"train_on": trained_on(config={"size": 128})}) == ["trained on `healthy`"]
+
+
+def test_records_of_another_device_or_precision_share_no_table_and_other_threads_do():
+    def scored(**changes: object) -> list[str]:
+        records = [make("a"), make("b", environment=environment(**changes))]
+        return [variant.differs for variant in variants(frame(records))[1:]]
+
+    assert scored(device="cuda", device_name="NVIDIA H100") == ["scored on cuda (NVIDIA H100), float32"]
+    assert len(scored(precision="bf16 autocast")) == 1
+    assert scored(threads=3) == []
