@@ -78,7 +78,7 @@ def _measured(field: str) -> Callable[[Record], Any]:
 
 def _scored_on(record: Record) -> str:
     of = record.environment
-    return f"{of.device} ({of.device_name}), {of.precision}"
+    return f"{of.device}, {of.precision}"
 
 
 def _not_estimable(record: Record) -> str:
@@ -140,7 +140,8 @@ _RUN: tuple[Column[Record], ...] = (
         "undefined_on_scans", "string", "operating point -> number -> subjects without it, JSON", _undefined_on_scans
     ),
     Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
-    Column("scored_on", "string", "device and precision of scoring", _scored_on),
+    Column("scored_on", "string", "type of device and precision of scoring: rows of a table share them", _scored_on),
+    Column("machine", "string", "processor or GPU of scoring", lambda r: r.environment.device_name),
     Column("git_commit", "string", "of the code; empty where unknown", lambda r: r.environment.git_commit or ""),
     Column("git_dirty", "boolean", "whether the code had changes", lambda r: r.environment.git_dirty),
     Column("created", "string", "UTC, ISO 8601", lambda r: r.created),

@@ -1,4 +1,4 @@
-"""Which rows may share a table: what was trained on and measured the same pixels by the same rules, on one device."""
+"""Which rows may share a table: trained on and measured the same pixels by the same rules, on one type of device."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ def test_what_is_said_of_images_without_a_mask_parts_no_table_and_other_settings
     assert parted(sources[0], {"train_on": trained_on(config={"size": 128})}) == ["trained on `healthy`"]
 
 
-def test_records_of_another_device_or_precision_share_no_table_and_other_threads_do():
+def test_records_of_another_type_of_device_or_precision_share_no_table_and_another_processor_does():
     def scored(**changes: object) -> list[str]:
         records = [make("a"), make("b", environment=environment(**changes))]
         return [variant.differs for variant in variants(frame(records))[1:]]
 
-    assert scored(device="cuda", device_name="NVIDIA H100") == ["scored on cuda (NVIDIA H100), float32"]
+    assert scored(device="cuda", device_name="NVIDIA H100") == ["scored on cuda, float32"]
     assert len(scored(precision="bf16 autocast")) == 1
-    assert scored(threads=3) == []
+    assert scored(threads=3, device_name="Another CPU, 8 cores") == []
