@@ -84,15 +84,20 @@ def _whole(mask: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return mask if all((np.rint(plane) == plane).all() for plane in planes) else np.rint(mask)
 
 
+def _values(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """All values of a mask in order, found a slice at a time: a mask may be large."""
+    return np.unique(np.concatenate([np.unique(plane) for plane in np.moveaxis(mask, -1, 0)]))
+
+
 def _is_damaged(mask: NDArray[np.float32]) -> bool:
     """Whether values lie so near to others as no classes do, up to white."""
-    values = np.unique(mask)
+    values = _values(mask)
     return bool(WHITE <= values[-1] <= 255 and len(values) > 2 and np.diff(values).min() < NEAR / 4)
 
 
 def _check_written(mask: NDArray[np.float32], name: str) -> None:
     """Raise CaseError where values lie both near black and near white, as those of a mask that was JPEG before do."""
-    values = np.unique(mask)
+    values = _values(mask)
     if ((values > 0) & (values <= NEAR)).any() and ((values >= 255 - NEAR) & (values < 255)).any():
         raise CaseError(
             name,
