@@ -28,7 +28,7 @@ BY_SIZE = measurement(strata=strata())
 
 RECORDS = [
     make("ddpm", metrics=metrics(0.91), **PAPER),
-    make("ddpm", seed=1, metrics=metrics(0.89), environment=GPU, **PAPER),
+    make("ddpm", seed=1, metrics=metrics(0.89), **PAPER),
     make("control", metrics=metrics(0.95), parameters=0),
     make("blank", metrics=metrics(None), preset="demo"),
     make("ddpm", config_hash="777777012345", metrics=metrics(0.93), tuning=TUNING),
