@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.metrics.bins import Bins
 from adbench.metrics.catalogue.at_points import f1_estimate
@@ -218,17 +219,14 @@ def images(shape: str, rng: Rng, n: int) -> tuple[Floats, NDArray[np.bool_], lis
 @cache
 def ranked_truth(shape: str) -> tuple[float, float]:
     scores, has, _ = images(shape, np.random.default_rng(0), 100_000)
-    found = image_metrics(scores, has, 2)
-    assert found.image_auroc is not None
-    assert found.image_auprc is not None
-    return found.image_auroc, found.image_auprc
+    return float(roc_auc_score(has, scores)), float(average_precision_score(has, scores))
 
 
 def ranked(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
     """Images of as many subjects without lesions beside those with."""
     scores, has, subjects = images(shape, rng, n)
     found, (auroc, auprc) = (
-        image_metrics(scores, has, len(weights), int(rng.integers(2**31)), subjects),
+        image_metrics(scores, has, subjects, len(weights)),
         ranked_truth(shape),
     )
     return {
