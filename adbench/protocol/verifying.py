@@ -34,7 +34,7 @@ from adbench.results.timing import read_timing
 
 UNPROVED = (
     "times, processor minutes, environments and dates: nobody can tell from files",
-    "image-level metrics, lesion F1, false components and FROC: their counts are not kept",
+    "image-level metrics, lesion F1, false components, FROC, intervals at operating points: their counts are not kept",
     "that settings are those of the preset that is named: any may have been given by hand",
     "config hashes and published values of methods and datasets that are not installed here, or of other versions",
     "that hashes are those of the images, and scores those of the method: run the cell again",
@@ -176,10 +176,12 @@ def _subjects(record: Record, path: Path) -> Iterator[str]:
     if len(rows) != record.dataset.subjects["test"]:
         yield f"has {record.dataset.subjects['test']} test subjects, but {subjects_path(path).name} {len(rows)}"
         return
-    points = [point.key for point in record.measurement.points] if record.measurement else []
-    columns = {f"subject_dice_{key}": f"{key}{SEPARATOR}pixel_dice" for key in points}
+    measured = record.measurement
+    columns = {f"subject_dice_{p.key}": f"{p.key}{SEPARATOR}pixel_dice" for p in (measured.points if measured else [])}
     for key, column in {"subject_auprc": "auprc", **columns}.items():
         ours, theirs = Estimate.of_mean(list(rows[column].dropna())), record.metrics[key]
+        if key in columns and measured and key in measured.interval_error_bound:
+            ours = Estimate(value=ours.value, low=theirs.low, high=theirs.high)  # of resampled healthy subjects too
         if not _same(ours, theirs):
             yield f"has {key} {_shown(theirs)}, but {subjects_path(path).name} gives {_shown(ours)}"
 

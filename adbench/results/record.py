@@ -248,7 +248,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         raise RecordError(
             f"Results must be written, but {path.parent} cannot be ({error.strerror}). "
-            "Free space there, or name another folder."
+            "Free space there, or name another folder with --out, or with -o where the command has that."
         ) from error
 
 

@@ -184,7 +184,7 @@ def test_ct_ich_needs_its_table_for_slices(tmp_path):
         make(CTICH, tmp_path).cases(tmp_path)
     for cell in ("x", "", "1e400", "inf", "nan", "-1", "1.5", "9" * 400, "1_0", "\u0661"):
         for row in (f"{cell},1,1", f"49,{cell},1", f"49,1,{cell}"):
-            table.write_text(f"PatientNumber,SliceNumber,No_Hemorrhage\n{row}\n")
+            table.write_text(f"PatientNumber,SliceNumber,No_Hemorrhage\n{row}\n", encoding="utf-8")
             with pytest.raises(DataError, match=r"row 2: \w+ is (a whole number|0 or 1), not "):
                 make(CTICH, tmp_path).cases(tmp_path)
     table.write_text("PatientNumber,SliceNumber,No_Hemorrhage\n49,1,1\n49.0,1,0\n")

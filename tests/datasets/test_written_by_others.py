@@ -412,14 +412,14 @@ def test_other_pixels_under_the_same_name_size_and_times_are_another_set(
         table = re.sub(r"\n(\d)\.png", r"\n\1.tif", (root / "cases.csv").read_text(encoding="utf-8"))
         (root / "cases.csv").write_text(table, encoding="utf-8")
 
-        def fingerprint() -> str:
+        def manifest() -> dict[str, dict[str, str]]:
             runtime = DataRuntime(workers=1, cache=root / "cache")
-            return Folder(FolderConfig(size=64), root, runtime).load().fingerprint
+            return Folder(FolderConfig(size=64), root, runtime).load().manifest()
 
-        before, file = fingerprint(), root / f"{which}.tif"
+        before, file = manifest(), root / f"{which}.tif"
         pixels, known = tifffile.imread(file), file.stat()
         pixels[at] -= by
         tifffile.imwrite(file, pixels)
         os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns))
         assert file.stat().st_size == known.st_size
-        assert fingerprint() != before
+        assert manifest() != before

@@ -27,7 +27,7 @@ def depot(tmp_path, monkeypatch) -> str:
     harness.run(["toy-trained"], "toy", options, toys.Diary())
     result = adbench("parts", "push", tmp_path / "depot", "--cache", options.cache)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("1 part pushed to file://")
+    assert " ".join(result.stdout.split()).startswith("1 part pushed to file://")
     return str(tmp_path / "depot")
 
 
@@ -84,7 +84,7 @@ def test_pulled_parts_are_those_that_were_pushed_and_a_broken_one_stops_no_other
     broken.write_bytes(b"half")
     result = adbench("parts", "pull", depot, "--cache", cache)
     assert result.exit_code == 1
-    assert result.stdout.startswith("1 part pulled from file://")
+    assert " ".join(result.stdout.split()).startswith("1 part pulled from file://")
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert line.startswith("failed: net-")
     kept = files_of(cache / "artifacts")

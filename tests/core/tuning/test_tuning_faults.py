@@ -96,7 +96,7 @@ def test_a_study_of_someone_else_is_refused(tmp_path):
         ("postgresql://localhost:1/db?user=me&password=secret", r"password=\*\*\* cannot"),
         ("postgresql://me:secret@host:5432x/db", r"postgresql://\*\*\*@host:5432x/db cannot"),
         ("postgresql://me:se@secret@localhost:1/db", r"//\*\*\*@localhost"),
-        ("nosuch://here/db?sslkey=secret&x=1&API_TOKEN=secret", r"sslkey=\*\*\*&x=\*\*\*&API_TOKEN=\*\*\* cannot"),
+        ("nosuch://here/db?sslkey=secret&x=1&API_TOKEN=secret", r"sslkey=\*\*\* cannot"),
     ],
 )
 def test_a_storage_that_cannot_be_reached_is_an_error_without_its_password(tmp_path, url, cause):
