@@ -134,7 +134,7 @@ def test_a_suite_is_run_by_jobs_that_submitit_makes_of_this_machine(suite, tmp_p
 def test_a_suite_is_run_by_processes_and_goes_on(suite, tmp_path):
     text = suite("run", "--workers", "2", code=1)
     assert "3 jobs: 0 done before, 1 run now, 1 failed" in text
-    assert "1 cannot be run here" in text
+    assert "1 cannot be run here" in " ".join(text.split())
     assert (tmp_path / "out" / "toy.md").is_file()
     assert "0 waiting" not in suite("status")
     again = suite("run", code=1)

@@ -49,9 +49,9 @@ def test_a_prune_takes_nothing_that_a_run_of_another_process_will_reuse(tmp_path
         os.utime(path, (0, 0))
     parts, go_on = parts_of(tmp_path), tmp_path / "go on"
     _, *both = toy(tmp_path, "toy-brightness,toy-trained")
-    pausing = Moment("toy-brightness: test maps", 0, wait_for=go_on)
+    pausing = Moment("cell 1/2, toy-brightness on toy: test maps", 0, wait_for=go_on)
     again = Process(tmp_path / "again", ["run", "--force", *both], pausing)
-    until(lambda: again.says("progress: toy-brightness: test maps 0"))
+    until(lambda: again.says("progress: cell 1/2, toy-brightness on toy: test maps 0"))
     assert "1 in use by another process: left" in pruned(tmp_path, "30d").out
     assert parts_of(tmp_path) == parts
     go_on.touch()
