@@ -7,7 +7,8 @@
    same names (another suffix is fine).
 3. BIDS: `sub-*/[ses-*/]anat/*_<suffix>.nii.gz` (suffix FLAIR by default; `entity` chooses one of several in a session).
    Masks lie in `derivatives/[<pipeline>/]` in the same sub-*/[ses-*/]anat: `*_label-lesion_mask.nii.gz` or
-   `*_desc-lesion_mask.nii.gz`, else the only `*_mask.nii.gz` that names neither label nor desc;
+   `*_desc-lesion_mask.nii.gz` (or `L`, `WMH`, `tumour` and so on), else the only `*_mask.nii.gz` that names neither
+   label nor desc; in no other space than the image;
    `*_desc-brain_mask.nii.gz` or `*_label-brain_mask.nii.gz` is the brain.
 
 An image without a mask in test/images or in BIDS, or with one that is all zero, is refused, since a mask that was not
@@ -179,9 +180,10 @@ class Folder(ScanDataset[FolderConfig]):
         """Say which masks are of no image that is read. Raises DataError unless `unmatched` is "skip"."""
         if self.config.unmatched != "skip":
             raise DataError(
-                f"A lesion mask lies in derivatives and is of an image that is read, but {some_names(masks)} is not, "
-                "and no image of its session has another: move it, name its image by data.suffix or data.entity, or "
-                "say --set data.unmatched=skip (leave out such masks, and images without any)."
+                "A lesion mask is named label-lesion, lies in derivatives and is of an image that is read, in its "
+                f"space, but {some_names(masks)} is not, and no image of its session has another: rename or move it, "
+                "name its image by data.suffix or data.entity, or say --set data.unmatched=skip (leave out such masks, "
+                "and images without any)."
             )
         self.runtime.notify(f"lesion masks of no image that is read are left out: {some_names(masks)}")
 

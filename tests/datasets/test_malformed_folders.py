@@ -174,20 +174,29 @@ STRAY: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "beside its image": (
         lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/")),
-        "lies in derivatives and is of an image that is read",
+        "lies in derivatives and is of an image that is read, in its space",
     ),
     "in another folder": (
         lambda r: moved(r, DERIVED, DERIVED.replace("derivatives", "masks")),
-        "lies in derivatives and is of an image that is read",
+        "lies in derivatives and is of an image that is read, in its space",
     ),
     "without a label, of another type": (
         lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask.nii.gz", "mask.mha")),
         "rename it",
     ),
-    "as ATLAS names it": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "label-L_desc-T1lesion")),
-        "rename it",
+    "named as nobody knows what": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "desc-manual")),
+        "no image of its session has another",
     ),
+    "of something beside its image": (
+        lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/").replace("label-lesion", "label-penumbra")),
+        "no image of its session has another",
+    ),
+    "in another space": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "space-MNI152NLin6Asym_label-lesion")),
+        "no image of its session has another",
+    ),
+    "as probabilities": (lambda r: moved(r, DERIVED, DERIVED.replace("mask", "probseg")), "rename it"),
     "as a segmentation": (lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "lesion_seg")), "rename it"),
     "of an image of another subject": (
         lambda r: moved(r, RAW, RAW.replace("sub-00_FLAIR", "sub-01_FLAIR")),
@@ -207,6 +216,23 @@ def test_a_stray_lesion_mask_of_a_bids_set_is_refused_though_images_without_one_
         for verb in (data.load_test, data.inspect):
             with pytest.raises(DataError, match=words):
                 verb()
+
+
+LESIONS = ("label-WMH_mask", "label-L_desc-T1lesion_mask", "desc-lesion_roi", "label-lesion_desc-manual_mask",
+           "label-tumor_dseg", "space-orig_label-lesion_mask", "space-FLAIR_label-lesion_mask")  # fmt: skip
+
+
+def test_a_mask_that_names_a_lesion_in_another_word_is_its_image_s_whatever_lies_beside_it(tmp_path: Path) -> None:
+    for i, named in enumerate(LESIONS):
+        root = bids(tmp_path / str(i))
+        moved(root, DERIVED, DERIVED.replace("label-lesion_mask", named))
+        anat = (root / DERIVED).parent
+        (anat / "._sub-00_label-lesion_mask.nii.gz").write_bytes(bytes(4096))
+        for other in ("space-MNI152NLin6Asym_label-lesion_mask", "label-GM_mask", "desc-brain_mask", "desc-my_mask"):
+            nifti(anat / f"sub-00_{other}.nii.gz", np.ones((4, 4, 4), "u1"))
+        cases = Folder(FolderConfig(size=64), root, DataRuntime(workers=1)).cases(root)
+        assert str(cases[0].lesion).endswith(f"/sub-00_{named}.nii.gz")
+        assert all(case.lesion is not None for case in cases)
 
 
 def test_stray_masks_of_other_images_are_named_and_left_out_with_what_has_none_where_the_user_says_so(

@@ -18,12 +18,20 @@ from pathlib import Path
 from adbench.errors import DataError
 from adbench_datasets.layouts.discovery import SIDECARS, check_owner, files, listing, some_names
 
-NAMED_LESION = re.compile(r"_(?:label|desc)-lesions?_|lesions?_(?:mask|roi|dseg|seg)\.|_lesions?\.", re.IGNORECASE)
-LESION = re.compile(r"_(?:label|desc)-lesions?_(?:mask|roi|dseg)\.nii(?:\.gz)?$", re.IGNORECASE)
+LESION = re.compile(
+    r"(?:T1|T2|FLAIR|DWI|MS|WM|stroke)?lesions?|L|WM[HL]s?|tumou?rs?|stroke|infarcts?|ha?emorrhages?|bleeds?",
+    re.IGNORECASE,
+)
+"""What label or desc of a lesion mask is; L is BIDS's own word."""
+OTHER = re.compile(r"brain|head|skull|scalp|ribbon|BG|[CS]?GM|SCGM|(?:NA)?WM|CSF|BS|CBM|B|ST|NB", re.IGNORECASE)
+"""What it is of other masks, most of them BIDS's own words; of one named otherwise nobody knows what it shows."""
+NAMED_LESION = re.compile(r"lesions?_(?:mask|roi|dseg|seg)\.|_lesions?\.", re.IGNORECASE)
+READ = re.compile(r"_(?:mask|roi|dseg)\.nii(?:\.gz)?$", re.IGNORECASE)
 BRAIN = re.compile(r"_(?:label|desc)-brain_mask\.nii(?:\.gz)?$|_brainmask\.nii(?:\.gz)?$", re.IGNORECASE)
 MASK = re.compile(r"_mask\.nii(?:\.gz)?$", re.IGNORECASE)
-ANY_MASK = re.compile(r"_mask\.", re.IGNORECASE)
-OF_SOMETHING = re.compile(r"_(?:label|desc)-", re.IGNORECASE)
+ANY_MASK = re.compile(r"_(?:mask|roi)\.", re.IGNORECASE)
+OWN_SPACES = ("orig", "individual", "scanner", "native")
+"""Where a mask lies on its raw image, beside that image's own contrast or space; all others are elsewhere."""
 TELLING = ("ses", "acq", "run", "rec", "ce", "dir")
 """Entities that tell two images of a subject apart."""
 NO_ANATOMY = ("func", "dwi", "fmap", "perf", "eeg", "meg", "pet")
@@ -59,7 +67,9 @@ def images(place: Path, suffix: str, entity: str | None = None) -> Iterator[Foun
                 _check_folder(path, place)
             if here:
                 found.append(_chosen(here, entity))
-    derived = [mask for mask in _masks(place) if mask.is_relative_to(place / "derivatives")] if subjects else []
+    derivatives = place / "derivatives"
+    inside = [path for path in _of_subjects(place) if path.is_relative_to(derivatives)] if subjects else []
+    derived = [path for path in inside if _is_lesion(path) or BRAIN.search(path.name)]
     _check_strays(derived, every, place)
     for image in found:
         subject_name = image.relative_to(place).parts[0]
@@ -88,30 +98,59 @@ def _chosen(here: Sequence[Path], entity: str | None) -> Path:
 
 
 def of_no_image(place: Path, found: Sequence[Found]) -> list[Path]:
-    """Lesion masks of none of the images, where those of the session have none either: of another contrast, say."""
+    """What may be lesion masks of none of the images, where those of the session have none either: of another contrast,
+    in another space, or named as nobody knows what."""
     read = {each.lesion for each in found if each.lesion}
     drawn = {_inside(mask, place) for mask in read}
-    return [
-        mask for mask in _masks(place) if _is_lesion(mask) and not {mask} & read and _inside(mask, place) not in drawn
-    ]
+    return [mask for mask in _masks(place) if mask not in read and _inside(mask, place) not in drawn]
 
 
 def _masks(place: Path) -> list[Path]:
-    """All files of subjects that are masks by their names, or name a lesion."""
-    masks = []
+    """All files of subjects that show a lesion by their names, or may."""
+    return [path for path in _of_subjects(place) if _is_lesion(path) or _is_unclear(path)]
+
+
+def _of_subjects(place: Path) -> Iterator[Path]:
+    """All files below a folder of a subject, hidden ones left out, wherever it lies."""
     for folder, inner, names in os.walk(place):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for path in (Path(folder) / name for name in sorted(names)):
-            of_subject = any(part.startswith("sub-") for part in path.relative_to(place).parts)
-            if of_subject and (_is_lesion(path) or BRAIN.search(path.name) or MASK.search(path.name)):
-                masks.append(path)
-    return masks
+        if any(part.startswith("sub-") for part in Path(folder).relative_to(place).parts):
+            yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+        else:
+            yield from (Path(folder) / name for name in sorted(names) if name.startswith("sub-"))
+
+
+def _shown(mask: Path) -> list[str]:
+    """What a file says that it shows: its label and its desc."""
+    named = _entities(mask.name.split(".")[0])
+    return [named[key] for key in ("label", "desc") if key in named]
 
 
 def _is_lesion(mask: Path) -> bool:
     """Whether a file names a lesion, or is a mask of nothing that it names, beside images of anatomy."""
-    plain = ANY_MASK.search(mask.name) and not OF_SOMETHING.search(mask.name) and mask.parent.name not in NO_ANATOMY
-    return bool(plain or NAMED_LESION.search(mask.name)) and mask.suffix.lower() not in SIDECARS
+    shown = _shown(mask)
+    plain = ANY_MASK.search(mask.name) and not shown and mask.parent.name not in NO_ANATOMY
+    named = NAMED_LESION.search(mask.name) or any(map(LESION.fullmatch, shown))
+    return bool(plain or named) and mask.suffix.lower() not in SIDECARS
+
+
+def _is_read(mask: Path) -> bool:
+    """Whether a lesion mask is of a type that is read: where it names nothing, only a `_mask` is."""
+    return bool((READ if _shown(mask) else MASK).search(mask.name))
+
+
+def _is_on(mask: Path, image: Path) -> bool:
+    """Whether a mask lies in the space of its raw image."""
+    ours, theirs = _entities(image.name), _entities(mask.name)
+    contrast = image.name.split(".")[0].rpartition("_")[2]
+    return theirs.get("space") in (None, ours.get("space"), contrast, *OWN_SPACES)
+
+
+def _is_unclear(mask: Path) -> bool:
+    """Whether a file is a mask beside images of anatomy of what is neither a lesion nor tissue by its name."""
+    of_anatomy = ANY_MASK.search(mask.name) and mask.parent.name not in NO_ANATOMY
+    known = any(map(OTHER.fullmatch, _shown(mask))) or BRAIN.search(mask.name)
+    return bool(of_anatomy) and not known and mask.suffix.lower() not in SIDECARS
 
 
 def _inside(path: Path, place: Path) -> tuple[str, ...]:
@@ -147,7 +186,7 @@ def _check_strays(derived: Sequence[Path], every: Sequence[Path], place: Path) -
     for mask in derived:
         if not _is_lesion(mask):
             continue
-        if not (LESION.search(mask.name) or (MASK.search(mask.name) and not OF_SOMETHING.search(mask.name))):
+        if not _is_read(mask):
             raise DataError(
                 f"A lesion mask is *_label-lesion_mask.nii.gz (or _roi, _dseg), but {mask} is not: rename it."
             )
@@ -162,9 +201,8 @@ def _check_strays(derived: Sequence[Path], every: Sequence[Path], place: Path) -
 def _one(masks: list[Path], image: Path) -> tuple[Path | None, Path | None]:
     """The lesion and the brain mask of an image."""
     brains = [mask for mask in masks if BRAIN.search(mask.name)]
-    lesions = [mask for mask in masks if LESION.search(mask.name)]
-    lesions = lesions or [mask for mask in masks if MASK.search(mask.name) and not OF_SOMETHING.search(mask.name)]
-    lesions = [mask for mask in lesions if mask not in brains]
+    here = [mask for mask in masks if _is_lesion(mask) and _is_read(mask) and _is_on(mask, image)]
+    lesions = [mask for mask in here if _shown(mask)] or here
     if len(lesions) > 1:
         raise DataError(
             f"One lesion mask an image is needed, but {image.name} has {len(lesions)}: {some_names(lesions)}. Name the "
