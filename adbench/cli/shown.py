@@ -11,14 +11,19 @@ from rich.text import Text
 from adbench.cli import console
 from adbench.errors import counted
 from adbench.results import formats
+from adbench.results.card import read_cards
 from adbench.results.markdown import plain
+
+MOST_SUBJECTS, MOST_SETTINGS = 5, 8
+"""Lines of a comparison."""
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from adbench.protocol.reproducing import Reproduction
-    from adbench.results.comparison import Comparison
+    from adbench.results.comparison import Comparison, Difference
     from adbench.results.record import Record
+    from adbench.results.side_by_side import Kept
     from adbench.results.table import Table
     from adbench.results.timing import TimingFile
 
@@ -54,22 +59,77 @@ def _show_table(table: Table, title: str | None) -> None:
     console.out().print(shown)
 
 
-def show_comparison(label: str, comparison: Comparison, names: tuple[str, str], settings: bool) -> None:
-    """Print paired differences, the subjects that differ most, and what differs in the settings if they are wanted."""
-    table = console.grid("metric", "subjects", *names, "difference [95 %]", "p", title=label)
+def show_comparison(comparison: Comparison, picture: Path | None, settings: bool) -> None:
+    """Print paired differences, the subjects that differ most with their pictures, and what differs in the settings."""
+    pair = comparison.pair
+    title = f"{pair.methods[0]} on {pair.dataset}" if pair.of_one else pair.dataset
+    table = console.grid("metric", "subjects", *pair.names, "difference [95 %]", "p", title=title)
     table.columns[0].no_wrap = True
     for each in comparison.differences:
-        of = each.difference
-        numbers = [formats.number(each.a), formats.number(each.b), formats.interval(of.value, of.low, of.high)]
-        p = "< 0.001" if each.p < 0.001 else f"{each.p:#.2g}"
-        table.add_row(_compared_title(each.metric), str(each.subjects), *numbers, p)
+        table.add_row(_compared_title(each.metric), *_compared(each))
     console.out().print(table)
-    subjects = console.grid("subject AUPRC differs most in", *names)
-    for row in comparison.largest.itertuples(index=False):
-        subjects.add_row(str(row.subject), formats.number(row.a), formats.number(row.b))
-    console.out().print(subjects)
-    for key, (ours, theirs) in comparison.settings.items() if settings else ():
+    _show_subjects(comparison, picture)
+    _show_settings(comparison, settings)
+
+
+def _compared(each: Difference) -> list[str]:
+    """Subjects, values, difference and p."""
+    of = each.difference
+    numbers = [formats.number(each.a), formats.number(each.b), formats.interval(of.value, of.low, of.high)]
+    return [str(each.subjects), *numbers, "< 0.001" if each.p < 0.001 else f"{each.p:#.2g}"]
+
+
+def _show_subjects(comparison: Comparison, picture: Path | None) -> None:
+    """Print the subjects that differ most, and where they are seen."""
+    names, kept = comparison.pair.names, _kept(comparison)
+    table = console.grid("subject AUPRC differs most in", *names, "columns of the pictures" if kept else "")
+    for row in comparison.subjects.head(MOST_SUBJECTS).itertuples(index=False):
+        columns = (f"{name}: {column}" for name, each in kept for column in each.of(row.subject))
+        seen = ", ".join(columns) or (formats.NONE if kept else "")
+        table.add_row(str(row.subject), formats.number(row.a), formats.number(row.b), seen)
+    console.out().print(table)
+    for name, each in kept:
+        console.say(f"picture of {name}: {each.path}")
+    if picture:
+        console.say(f"side by side, those that differ most first: {picture}")
+    elif len(kept) == 2:
+        console.say("--pictures DIR draws the slices that both keep side by side")
+    elif not kept:
+        folder, record = comparison.pair.a[0]
+        card = read_cards(folder).get(record.dataset.name)
+        console.say("no pictures are kept of these images" + (f"; their licence: {card.licence}" if card else ""))
+
+
+def _kept(comparison: Comparison) -> list[tuple[str, Kept]]:
+    """Name and picture of the sides that have one."""
+    return [(name, each) for name, each in zip(comparison.pair.names, comparison.kept, strict=True) if each]
+
+
+def _show_settings(comparison: Comparison, every: bool) -> None:
+    """Print settings that differ, a: b; unless all are wanted a few, those of both first."""
+    of_both = sorted(comparison.settings.items(), key=lambda item: None in item[1])
+    shown = of_both if every else [item for item in of_both if None not in item[1]][:MOST_SETTINGS]
+    for key, (ours, theirs) in shown:
         console.say(f"{key}: {formats.short(ours)} | {formats.short(theirs)}")
+    if left := len(of_both) - len(shown):
+        console.say(f"and {counted(left, 'setting')} more: --settings shows all")
+
+
+def show_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """Print one line for each method of two folders, a table for each dataset and its rules."""
+    columns = ("subject AUPRC", "subjects", "a", "b", "difference [95 %]", "p", "metrics worse", "better")
+    for dataset in dict.fromkeys(each.pair.dataset for each in comparisons):
+        table = console.grid(*columns, title=dataset)
+        for each in (each for each in comparisons if each.pair.dataset == dataset):
+            of = next((of for of in each.differences if of.metric == "auprc"), None)
+            numbers = _compared(of) if of else [formats.NONE] * 5
+            table.add_row(each.pair.methods[0], *numbers, str(len(each.worse)), str(len(each.better)))
+        console.out().print(table)
+    for each in comparisons:
+        if each.worse:
+            metrics = ", ".join(map(_compared_title, each.worse))
+            console.say(f"{each.pair.methods[0]} on {each.pair.dataset} is worse in {metrics}")
+    console.say("for all metrics, subjects and settings of one, name its method and --dataset")
 
 
 def _compared_title(key: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ FOLDER = Path("figures")
 VERSION = "1"
 """Raise it when the same pictures give another figure."""
 KEY = "made from"
-TILE_PX, LABEL_PX, GAP_PX = 128, 150, 2
+TILE_PX, LABEL_PX, GAP_PX, LINE_PX = 128, 150, 2, 16
 MOST = 4
 """Methods of a figure."""
 
@@ -35,11 +36,13 @@ class Figure:
 
     names: Sequence[str]
     pictures: Sequence[Picture]
+    captions: Sequence[Sequence[str]] = ()
+    """Lines above each column."""
 
     @property
     def key(self) -> str:
         """SHA-256 (hex) of all that the figure shows."""
-        digest = hashlib.sha256("\0".join([VERSION, *self.names]).encode())
+        digest = hashlib.sha256("\0".join([VERSION, *self.names, *chain(*self.captions)]).encode())
         for picture in self.pictures:
             for pixels in (picture.inputs, picture.lesions, picture.scores):
                 digest.update(f"{pixels.shape}".encode() + pixels.tobytes())
@@ -52,7 +55,7 @@ class Figure:
         rows += [("lesion", [_outlined(*slices) for slices in zip(first.inputs, first.lesions, strict=True)])]
         for name, picture in zip(self.names, self.pictures, strict=True):
             rows.append((name, [_mapped(scores) for scores in picture.scores]))
-        sheet = _sheet(rows)
+        sheet = _sheet(rows, self.captions)
         says = PngImagePlugin.PngInfo()
         says.add_text(KEY, self.key)
         buffer = io.BytesIO()
@@ -116,13 +119,17 @@ def _mapped(scores: Pixels) -> Pixels:
     return colours[_large(scores)]
 
 
-def _sheet(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Image.Image:
+def _sheet(rows: Sequence[tuple[str, Sequence[Pixels]]], captions: Sequence[Sequence[str]]) -> Image.Image:
     height, width = rows[0][1][0].shape[:2]
     columns = len(rows[0][1])
-    size = LABEL_PX + columns * (width + GAP_PX), len(rows) * (height + GAP_PX)
+    above = LINE_PX * max(map(len, captions), default=0)
+    size = LABEL_PX + columns * (width + GAP_PX), above + len(rows) * (height + GAP_PX)
     sheet = Image.new("RGB", size, "white")
+    for column, lines in enumerate(captions):
+        for i, line in enumerate(lines):
+            write_line(sheet, line, (LABEL_PX + column * (width + GAP_PX), i * LINE_PX), width)
     for row, (label, tiles) in enumerate(rows):
-        top = row * (height + GAP_PX)
+        top = above + row * (height + GAP_PX)
         write_line(sheet, label, (GAP_PX, top + height // 2), LABEL_PX - 2 * GAP_PX)
         for column, tile in enumerate(tiles):
             sheet.paste(Image.fromarray(tile), (LABEL_PX + column * (width + GAP_PX), top))

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from record_factory import dataset, make
+from report_folder import write_folder
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -18,7 +20,10 @@ from adbench.metrics.bins import Bins
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.maps import ordered
 from adbench.results.counts import counts_path, write_counts
+from adbench.results.figures import GAP_PX, LABEL_PX, LINE_PX
+from adbench.results.pictures import Picture
 from adbench.results.record import write_record
+from adbench.results.side_by_side import Kept, side_by_side
 from adbench.results.subjects import subjects_path, write_subjects
 
 
@@ -91,8 +96,20 @@ def test_the_terminal_shows_differences_subjects_and_settings(tmp_path):
     assert "subject AUPRC differs most in" in shown
     assert "scan false components a scan at 1 %" in shown
     assert "< 0.001" in shown
-    assert "method: good | bad" not in shown
-    assert "method: good | bad" in adbench("good", "bad", "--out", tmp_path, "--settings")
+    assert "method: good | bad" in shown
+    assert "no pictures are kept of these images" in shown
+
+
+def test_few_settings_are_shown_unless_all_are_asked_for(tmp_path):
+    for name, first in (("good", 0), ("bad", 1)):
+        write(tmp_path, name, config={f"setting{i:02d}": first + i for i in range(20)})
+    shown = adbench("good", "bad", "--out", tmp_path)
+    assert "setting06: 6 | 7" in shown
+    assert "setting07" not in shown
+    assert "and 13 settings more: --settings shows all" in shown
+    shown = adbench("good", "bad", "--out", tmp_path, "--settings")
+    assert "setting19: 19 | 20" in shown
+    assert "more:" not in shown
 
 
 def test_of_two_runs_of_a_method_the_settings_and_the_folders_are_shown(tmp_path):
@@ -109,6 +126,77 @@ def test_seeds_are_averaged(tmp_path):
     write(tmp_path, "bad")
     (found,) = json.loads(adbench("good", "bad", "--out", tmp_path, "--json"))
     assert found["differences"][0]["difference_value"] == pytest.approx(0.2, abs=0.02)
+
+
+def test_of_two_folders_each_method_is_compared_with_itself(tmp_path):
+    for name, shift in (("same", 0.0), ("worse", -0.2), ("better", 0.2)):
+        write(tmp_path / "new", name, shift)
+        write(tmp_path / "old", name)
+    write(tmp_path / "old", "gone")
+    shown = adbench(tmp_path / "new", tmp_path / "old")
+    rows = {
+        line.split()[0]: line.split()[-2:] for line in shown.splitlines() if re.match(r" (same|worse|better) ", line)
+    }
+    assert rows == {"same": ["0", "0"], "worse": ["2", "0"], "better": ["0", "2"]}
+    assert "worse on toy is worse in subject AUPRC, scan false components a scan at 1 %" in shown
+    assert "old has gone on toy." in " ".join(shown.split())
+    assert adbench(tmp_path / "new", "--against", tmp_path / "old") == shown
+    adbench(tmp_path / "new", "--against", tmp_path / "old", "--fail-if", "worse", code=1)
+    adbench(tmp_path / "new", "better", "--against", tmp_path / "old", "--fail-if", "worse")
+
+
+def test_folders_with_several_settings_of_a_method_are_paired_by_them(tmp_path):
+    for folder, shift in (("new", 0.2), ("old", 0.0)):
+        for config_hash in ("1" * 12, "2" * 12):
+            write(tmp_path / folder, "mine", shift, config_hash=config_hash)
+    found = json.loads(adbench(tmp_path / "new", tmp_path / "old", "--json"))
+    assert [each["differences"][0]["difference_value"] for each in found] == [pytest.approx(0.2)] * 2
+    write(tmp_path / "one", "mine", config_hash="3" * 12)
+    assert "several settings on toy" in adbench(tmp_path / "new", tmp_path / "one", code=2)
+
+
+def test_p_is_corrected_over_all_that_is_compared(tmp_path):
+    for name, shift in (("good", 0.2), ("bad", 0.0)):
+        write(tmp_path, name, shift)
+        write(tmp_path, name, shift, dataset=dataset(name="other"))
+    found = json.loads(adbench("good", "bad", "--out", tmp_path, "--json"))
+    assert {len(each["differences"]) for each in found} == {2}
+    assert found[0]["differences"][0]["p"] == pytest.approx(4 / 100_001, rel=0.01)
+
+
+def test_slices_that_both_keep_are_drawn_side_by_side(tmp_path):
+    results = write_folder(tmp_path / "results")
+    shown = adbench("good", "fair", "--dataset", "toy", "--out", results, "--pictures", tmp_path / "drawn")
+    picture = tmp_path / "drawn" / "toy-good-fair.png"
+    assert str(picture) in "".join(shown.split())
+    assert re.search(r"subject-0\d +0\.\d{3} +0\.\d{3} +good: \d, fair: \d", shown)
+    with Image.open(picture) as image:
+        assert image.height == 2 * LINE_PX + 4 * (128 + GAP_PX)
+        assert image.width == LABEL_PX + 6 * (128 + GAP_PX)
+    (found,) = json.loads(adbench("good", "fair", "--dataset", "toy", "--out", results, "--json"))
+    assert [Path(path).suffix for path in found["pictures"]] == [".png", ".png"]
+
+
+def test_slices_side_by_side_are_those_of_both_the_most_different_first():
+    rng = np.random.default_rng(0)
+    inputs, scores = rng.random((2, 4, 8, 8)).astype(np.float32)
+    lesions, counted = rng.random((4, 8, 8)) > 0.5, np.ones((4, 8, 8), bool)
+
+    def of(which: list[int], factor: float) -> Kept:
+        names = [f"s{i}" for i in which]
+        return Kept(
+            Path("x.png"), Picture.of(inputs[which], lesions[which], counted[which], factor * scores[which], names)
+        )
+
+    values = {"s0": (0.5, 0.5), "s1": (0.2, 0.9), "s2": (0.4, 0.6), "s3": (0.0, 1.0)}
+    figure = side_by_side(of([0, 1, 2], 1.0), of([3, 2, 1], 2.0), ("a", "b"), values)
+    assert figure is not None
+    assert [list(picture.subjects) for picture in figure.pictures] == [["s1", "s2"]] * 2
+    assert [list(lines) for lines in figure.captions] == [["s1", "0.200 | 0.900"], ["s2", "0.400 | 0.600"]]
+    for picture in figure.pictures:
+        assert np.array_equal(picture.inputs, np.rint(inputs[[1, 2]] * 255))
+    assert side_by_side(of([0], 1.0), of([1], 1.0), ("a", "b"), values) is None
+    assert side_by_side(of([0], 1.0), None, ("a", "b"), values) is None
 
 
 @pytest.mark.parametrize(("shift", "code"), [(-0.2, 1), (0.2, 0), (0.0, 0)])
