@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from functools import cache as cache_of
@@ -20,6 +22,8 @@ from adbench.execution.executor import Engine
 from adbench.results import formats
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from adbench.execution.job import Folders, Job
     from adbench.execution.ledger import Entry, Ledger
     from adbench.execution.planning import Costs, PlannedJob
@@ -33,7 +37,11 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RESULTS = Path("leaderboards")
+Row = dict[str, str]
+"""Of a job: its name and key, status, what is to be said of it, and its log."""
 STATES = ("to do", "done", "cannot run")
+UNDONE = ("waiting", "failed")
+WATCH_S = 2.0
 MEASURED = ("training", "scoring", "memory", "disk")
 """Columns of a plan."""
 
@@ -108,29 +116,24 @@ def status(
     data_root: DataRoot = None,
     settings: Settings = None,
     as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until all have ended.")] = False,
 ) -> None:
     """Say which jobs wait, run, are done (by `adbench run` too) or have failed, why, and where their logs are."""
     from adbench.execution.ledger import Ledger
 
     jobs, folders = _jobs(file, settings, out, cache, data_root)
-    ledger = Ledger(folders.cache)
-    entries, lives = ledger.entries(), cache_of(ledger.lives)
-    rows = [_state(job, key, entries.get(key), ledger, lives) for job in jobs for key in [job.key(out)]]
-    _note_recorded(rows, jobs, folders)
+    ledger, keys = Ledger(folders.cache), [job.key(out) for job in jobs]
+    rows = _states(jobs, keys, ledger)
+    recorded = _recorded_jobs(rows, jobs, folders)
+    _note_done(rows, recorded)
     if as_json:
         console.say_json(rows)
-        return
-    table = console.grid("job", "status", "", left=3)
-    for row in rows:
-        if row["says"]:
-            table.add_row(row["job"], row["status"], row["says"])
-    console.out().print(table)
-    for row in rows:
-        if row["status"] == "failed":
-            console.say(f"failed: {row['job']}: {row['log'] or 'it left no log'}")
-    states = [row["status"] for row in rows]
-    console.say(", ".join(f"{states.count(state)} {state}" for state in ("waiting", "running", "done", "failed")))
-    console.say(f"logs: {ledger.root / 'logs'}")
+    elif watch and console.out().is_interactive:
+        _watch(rows, lambda: _note_done(_states(jobs, keys, ledger), recorded), ledger)
+    else:
+        console.out().print(_status_table(rows))
+        for line in _status_lines(rows, ledger):
+            console.say(line)
 
 
 @app.command(cls=SeveralCommand)
@@ -251,7 +254,47 @@ def _costs_as_json(costs: Costs) -> dict[str, Any]:
     return {**vars(costs), "parts": [part.key for part in costs.parts], "seconds": costs.seconds}
 
 
-def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Callable[[str], bool]) -> dict[str, str]:
+def _watch(rows: list[Row], look: Callable[[], list[Row]], ledger: Ledger) -> None:
+    """Show the states until no job waits or runs, or Ctrl-C."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with suppress(KeyboardInterrupt), Live(console=console.out(), auto_refresh=False) as live:
+        while True:
+            said = Text("\n".join(_status_lines(rows, ledger)), overflow="fold")
+            live.update(Group(_status_table(rows), said), refresh=True)
+            if not {"waiting", "running"} & {row["status"] for row in rows}:
+                return
+            time.sleep(WATCH_S)
+            rows = look()
+
+
+def _status_table(rows: Sequence[Row]) -> Table:
+    """Jobs of which something is to be said."""
+    table = console.grid("job", "status", "", left=3)
+    for row in rows:
+        if row["says"]:
+            table.add_row(row["job"], row["status"], row["says"])
+    return table
+
+
+def _status_lines(rows: Sequence[Row], ledger: Ledger) -> Iterator[str]:
+    """Logs of what failed, and how many jobs there are of each state."""
+    for row in rows:
+        if row["status"] == "failed":
+            yield f"failed: {row['job']}: {row['log'] or 'it left no log'}"
+    counts = Counter(row["status"] for row in rows)
+    yield ", ".join(f"{counts[state]} {state}" for state in ("waiting", "running", "done", "failed"))
+    yield f"logs: {ledger.root / 'logs'}"
+
+
+def _states(jobs: Sequence[Job], keys: Sequence[str], ledger: Ledger) -> list[Row]:
+    entries, lives = ledger.entries(), cache_of(ledger.lives)
+    return [_state(job, key, entries.get(key), ledger, lives) for job, key in zip(jobs, keys, strict=True)]
+
+
+def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Callable[[str], bool]) -> Row:
     """Of a job: waiting, running, done or failed, and what is to be said of it."""
     row = {"job": job.name, "key": key, "status": "waiting", "says": "", "log": ""}
     if entry is None:
@@ -267,14 +310,20 @@ def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Calla
     return {**row, "says": "its driver is gone" if entry.status == "running" else ""}
 
 
-def _note_recorded(rows: Sequence[dict[str, str]], jobs: Sequence[Job], folders: Folders) -> None:
-    """Jobs whose records are there are done, whoever made them: a driver that is gone, or `adbench run`."""
+def _note_done(rows: list[Row], recorded: set[str]) -> list[Row]:
+    for row in rows:
+        if row["key"] in recorded and row["status"] in UNDONE:
+            row.update(status="done", says="")
+    return rows
+
+
+def _recorded_jobs(rows: Sequence[Row], jobs: Sequence[Job], folders: Folders) -> set[str]:
+    """Keys of jobs whose records are there, whoever made them: a driver that is gone, or `adbench run`."""
     recorded = cache_of(_recorded)
-    open_rows = {job: row for job, row in zip(jobs, rows, strict=True) if row["status"] in ("waiting", "failed")}
-    left = [job for job in open_rows if job.seed in recorded(folders.out, job.dataset, job.method)]
-    for each in _planned(left, folders, "auto", measured=False) if left else ():
-        if each.status == "done":
-            open_rows[each.job].update(status="done", says="")
+    undone = [job for job, row in zip(jobs, rows, strict=True) if row["status"] in UNDONE]
+    left = [job for job in undone if job.seed in recorded(folders.out, job.dataset, job.method)]
+    planned = _planned(left, folders, "auto", measured=False) if left else ()
+    return {each.job.key(folders.out) for each in planned if each.status == "done"}
 
 
 def _recorded(out: Path, dataset: str, method: str) -> set[int]:

@@ -121,11 +121,27 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
 
 def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     write_method_card(method_card(cell.plugin.cls), cell.options.out / method_card_path(cell.method))
-    if not cell.options.force and (existing := _existing(cell, reporter)) is not None:
-        if not _is_timed(cell, reporter):
-            shared.untimed.append(cell)
-        return existing
-    record = _run_or_fail(cell, shared, reporter)
+    if (found := _found(cell, shared, reporter)) is not None:
+        return found
+    record, measured = _run_or_fail(cell, shared, reporter)
+    if (first := _found(cell, shared, reporter)) is not None:
+        return first  # this run was held up, and another took it for gone
+    return _published(record, measured, cell, shared)
+
+
+def _found(cell: Cell, shared: Shared, reporter: Reporter) -> Record | None:
+    """The record that a cell has, and that is to be timed where it has no time on this device."""
+    if cell.options.force or (record := _existing(cell, reporter)) is None:
+        return None
+    if not _is_timed(cell, reporter):
+        shared.untimed.append(cell)
+    return record
+
+
+def _published(record: Record, measured: Measured | None, cell: Cell, shared: Shared) -> Record:
+    """A record that was written after all that stands beside it."""
+    if measured:
+        _write_beside(measured, cell.record_path)
     write_manifest(cell)
     write_card(cell.data.dataset.info, cell.options.out / card_path(cell.data.name))
     write_record(record, cell.options.out)
@@ -164,8 +180,8 @@ def _is_timed(cell: Cell, reporter: Reporter) -> bool:
         return False
 
 
-def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
-    """Fit and measure; where the detector fails, a failed record."""
+def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> tuple[Record, Measured | None]:
+    """Fit and measure; where the detector fails, a failed record and nothing measured."""
     if shared.failure is None:
         try:
             with faults(cell, reporter):
@@ -174,11 +190,10 @@ def _run_or_fail(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
                 with over_devices(scorer) as names:
                     shared.scored_by += names
                     measured = measure(scorer, cell.data.reference, cell.data.splits.test, cell.protocol)
-                _write_beside(measured, cell.record_path)
-                return measured_record(cell, shared.fitted.detector, measured, shared.scored_by)
+                return measured_record(cell, shared.fitted.detector, measured, shared.scored_by), measured
         except DetectorError as error:
             shared.failure = str(error)
-    return failed_record(cell, shared.failure)
+    return failed_record(cell, shared.failure), None
 
 
 def _write_beside(measured: Measured, record: Path) -> None:

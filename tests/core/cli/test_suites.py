@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toys
+from rich.console import Console
 from typer.testing import CliRunner
 
+from adbench.cli import console
+from adbench.cli import suite as commands
 from adbench.cli.app import app
 from adbench.execution.ledger import Entry, Ledger
 
@@ -86,6 +91,32 @@ def test_a_suite_is_followed_while_it_waits_runs_and_fails(suite, tmp_path):
     assert "1 run asked to stop" in suite("cancel")
     ledger.close()
     assert "no suite runs" in suite("cancel")
+
+
+def test_on_a_terminal_a_suite_is_watched_until_all_have_ended_and_in_a_pipe_it_is_shown_once(
+    suite, tmp_path, monkeypatch
+):
+    ledger = Ledger(tmp_path / "cache")
+    ledger.beat()
+    first, *others = (row["key"] for row in json.loads(suite("status", "--json")))
+    ledger.write(Entry(job=first, status="running", attempt=1, driver=ledger.driver, place="process 7"))
+    assert suite("status", "--watch") == suite("status")
+
+    def all_end(seconds: float) -> None:
+        ledger.write(Entry(job=first, status="failed", attempt=1, driver=ledger.driver, reason="too\nlate"))
+        for key in others:
+            ledger.write(Entry(job=key, status="done", attempt=1, driver=ledger.driver))
+
+    terminal = Console(file=io.StringIO(), force_terminal=True, force_interactive=True, width=100)
+    monkeypatch.setattr(console, "out", lambda: terminal)
+    monkeypatch.setattr(commands, "time", SimpleNamespace(sleep=all_end))
+    suite("status", "--watch")
+    before, after = terminal.file.getvalue().split("\x1b[1A", 1)
+    assert "2 waiting, 1 running, 0 done, 0 failed" in before
+    assert "process 7" in before
+    assert "0 waiting, 0 running, 2 done, 1 failed" in after
+    assert "too" in after
+    assert "late" not in after
 
 
 def test_a_job_whose_driver_is_gone_is_done_where_its_record_is_there_and_waits_otherwise(suite, tmp_path):

@@ -97,6 +97,10 @@ def test_training_goes_on_at_its_last_checkpoint(killed):
     assert cut["between parts"].steps("UNet") == [5]
 
 
+def files_of_records(folder: Path) -> list[Path]:
+    return [path for path in (folder / "out" / "records").rglob("*") if path.is_file()]
+
+
 @pytest.mark.slow
 def test_finished_parts_and_batches_are_not_made_again(killed):
     whole, cut = killed
@@ -144,6 +148,21 @@ def test_a_second_run_of_the_same_cell_waits_and_returns_the_first_ones_record(t
     assert metrics(first) == metrics(second)
     assert json.loads(first.out) == json.loads(second.out)
     assert second.steps("toy training") == []
+
+
+@pytest.mark.slow
+def test_a_run_that_was_held_up_for_longer_than_its_lease_leaves_the_record_of_the_first_that_is_done(tmp_path):
+    go = tmp_path / "go"
+    held_up = Process(tmp_path / "logs/1", toy(tmp_path), Moment("toy training", 2, wait_for=go))
+    until(lambda: held_up.says("progress: toy training 2"))
+    for lease in (tmp_path / "cache").rglob("*.lease"):
+        lease.unlink()  # as whoever waits does, once they have run out
+    assert metrics(run(tmp_path / "logs/2", toy(tmp_path)))
+    before = {path: path.stat().st_mtime_ns for path in files_of_records(tmp_path)}
+    go.touch()
+    assert metrics(held_up)
+    assert "--force runs it again" in held_up.err
+    assert {path: path.stat().st_mtime_ns for path in files_of_records(tmp_path)} == before
 
 
 @pytest.mark.slow
