@@ -28,9 +28,11 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the package, absent or
 def detector(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the method.", show_default=False)],
     out: Out = None,
+    trained: Annotated[bool, typer.Option("--trained", help="With a network, its loss and its training.")] = False,
 ) -> None:
     """Write an installable package with a small detector, its config, its contract test and a README."""
-    _write("detector", name, out, f"adbench run --method {name} --dataset phantom --preset smoke --out results")
+    run = f"adbench run --method {name} --dataset phantom --preset smoke --out results"
+    _write("detector", name, out, run, "trained_detector" if trained else "detector")
 
 
 @app.command()
@@ -39,14 +41,15 @@ def dataset(
     out: Out = None,
 ) -> None:
     """Write an installable package with a small generated dataset, its config, its contract test and a README."""
-    _write("dataset", name, out, f"adbench run --method intensity --dataset {name} --preset smoke --out results")
+    run = f"adbench run --method intensity --dataset {name} --preset smoke --out results"
+    _write("dataset", name, out, run, "dataset")
 
 
-def _write(noun: str, name: str, out: Path | None, run: str) -> None:
+def _write(noun: str, name: str, out: Path | None, run: str, template: str) -> None:
     """Write the package and say how to go on. Raises ConfigError where a name or the folder cannot be used."""
     check_name(noun, name)
     folder = out or Path(f"adbench-{name}")
-    files = render(noun, name, run)
+    files = render(noun, name, run, template)
     try:
         _check_folder(folder)
         for path, text in files.items():
@@ -82,8 +85,11 @@ def check_name(noun: str, name: str) -> None:
         )
 
 
-def render(noun: str, name: str, run: str) -> Mapping[str, str]:
-    """Return the text of each file of the package by its path; `run` is the command that its README shows."""
+def render(noun: str, name: str, run: str, template: str) -> Mapping[str, str]:
+    """Return the text of each file of the package by its path.
+
+    run: the command that its README shows; template: of its module and of its test.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -101,10 +107,10 @@ def render(noun: str, name: str, run: str) -> Mapping[str, str]:
         "pyproject.toml": "pyproject.toml.j2",
         "README.md": "README.md.j2",
         f"{package}/__init__.py": "init.py.j2",
-        f"{package}/{noun}.py": f"{noun}.py.j2",
-        "tests/test_contract.py": f"test_{noun}.py.j2",
+        f"{package}/{noun}.py": f"{template}.py.j2",
+        "tests/test_contract.py": f"test_{template}.py.j2",
     }
-    return {path: templates.get_template(template).render(words) for path, template in files.items()}
+    return {path: templates.get_template(file).render(words) for path, file in files.items()}
 
 
 def _package(name: str) -> str:

@@ -42,5 +42,5 @@ def test_the_readme_s_results_are_those_of_the_published_page() -> None:
 
 
 def test_the_detector_shown_is_the_one_that_is_written() -> None:
-    written = new.render("detector", "my-method", "")["adbench_my_method/detector.py"]
+    written = new.render("detector", "my-method", "", "detector")["adbench_my_method/detector.py"]
     assert blocks(Path(ROOT / "docs" / "plugins.md"), "python")[0] == written

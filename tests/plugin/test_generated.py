@@ -14,10 +14,11 @@ METHODS = {"detector": "my-own", "dataset": "intensity"}
 DATASETS = {"detector": "phantom", "dataset": "my-own"}
 
 
-@pytest.mark.parametrize("noun", ["detector", "dataset"])
-def test_a_generated_package_passes_its_tests_as_written_and_runs(noun: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["detector", "detector --trained", "dataset"])
+def test_a_generated_package_passes_its_tests_as_written_and_runs(asked: str, tmp_path: Path) -> None:
     package = tmp_path / "package"
-    python("-m", "adbench", "new", noun, "my-own", "--out", str(package), cwd=tmp_path)
+    noun, *options = asked.split()
+    python("-m", "adbench", "new", noun, "my-own", *options, "--out", str(package), cwd=tmp_path)
     site = install(package, tmp_path)
     assert "passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", path=site, cwd=package)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -13,13 +14,16 @@ from adbench.cli import new
 from adbench.errors import ConfigError
 
 NOUNS = ("detector", "dataset")
+TEMPLATES = {"detector": "detector", "trained_detector": "detector", "dataset": "dataset"}
+"""Template -> what it is of."""
+OPTIONS = {"trained_detector": ["--trained"]}
 NAMES = ("q", "my-method2", "detector", "x" * new.LONGEST, "-".join("x" * (new.LONGEST // 2)) + "x")
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_an_installable_package_is_written_into_a_folder_of_its_own(noun, command, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("template", "noun"), TEMPLATES.items())
+def test_an_installable_package_is_written_into_a_folder_of_its_own(template, noun, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, _ = command("new", noun, "my-own")
+    code, out, _ = command("new", noun, "my-own", *OPTIONS.get(template, []))
     assert code == 0
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     files = {"pyproject.toml", "README.md", "adbench_my_own/__init__.py", f"adbench_my_own/{noun}.py"}
@@ -28,9 +32,9 @@ def test_an_installable_package_is_written_into_a_folder_of_its_own(noun, comman
     assert "go on: cd adbench-my-own" in out
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_the_entry_point_names_the_class_that_was_written(noun):
-    files = new.render(noun, "my-own", "adbench list")
+@pytest.mark.parametrize(("template", "noun"), TEMPLATES.items())
+def test_the_entry_point_names_the_class_that_was_written(template, noun):
+    files = new.render(noun, "my-own", "adbench list", template)
     project = tomllib.loads(files["pyproject.toml"])["project"]
     assert (project["name"], project["dependencies"]) == ("adbench-my-own", ["brain-adbench"])
     module, _, cls = project["entry-points"][f"adbench.{noun}s"]["my-own"].partition(":")
@@ -38,10 +42,17 @@ def test_the_entry_point_names_the_class_that_was_written(noun):
     assert f"import {cls}\n" in files["tests/test_contract.py"]
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_ruff_has_nothing_to_say_whatever_the_length_of_the_name(noun, command, tmp_path):
+def test_a_trained_detector_needs_at_most_six_names_of_adbench():
+    module = ast.parse(new.render("detector", "my-own", "", "trained_detector")["adbench_my_own/detector.py"])
+    imported = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom)]
+    names = [alias.name for node in imported if node.module.startswith("adbench") for alias in node.names]
+    assert 0 < len(names) <= 6, names
+
+
+@pytest.mark.parametrize(("template", "noun"), TEMPLATES.items())
+def test_ruff_has_nothing_to_say_whatever_the_length_of_the_name(template, noun, command, tmp_path):
     for name in NAMES:
-        assert command("new", noun, name, "--out", str(tmp_path / name))[0] == 0
+        assert command("new", noun, name, "--out", str(tmp_path / name), *OPTIONS.get(template, []))[0] == 0
     for arguments in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *arguments, "--no-cache", str(tmp_path)]
         ran = subprocess.run(ruff, capture_output=True, text=True, check=False)
