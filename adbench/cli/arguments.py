@@ -19,6 +19,10 @@ SEVERAL = ("--method", "--dataset", "--metric", "--set")
 """Options that take several values after one flag."""
 
 Records = Annotated[Path, typer.Option(help="Folder with the records.")]
+RecordName = Annotated[
+    str,
+    typer.Argument(help="File of a record, method@dataset, or the beginning of its hash.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and scoring.")]
 Settings = Annotated[
     list[str] | None,

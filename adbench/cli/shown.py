@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ MOST_SUBJECTS, MOST_SETTINGS = 5, 8
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from adbench.protocol.reproducing import Reproduction
+    from adbench.protocol.reproducing import Plan, Reproduction
     from adbench.results.comparison import Comparison, Difference
     from adbench.results.record import Record
     from adbench.results.side_by_side import Kept
@@ -148,20 +148,40 @@ def _compared_title(key: str) -> str:
     return title_of(title) if title in {**METRICS, **SCAN_METRICS} else column_title(key)
 
 
+def show_plan(path: Path, plan: Plan) -> None:
+    """Print what would be made again, what it would take, what it took, and what differs in the environment."""
+    record = plan.record
+    took = "" if record.core_minutes is None else f"; its training took {record.core_minutes:.1f} core-minutes"
+    facts = f"seed {record.seed}, preset {record.detector.preset}, images {record.dataset.fingerprint}"
+    console.say(f"to make again: {record.detector.name} on {record.dataset.name}, {facts}{took}: {path}")
+    console.show_forecast([plan.forecast])
+    _show_environment(plan.environment)
+
+
+def _show_environment(changed: Mapping[str, tuple[object, object]]) -> None:
+    if not changed:
+        console.say("environment: that of the record")
+        return
+    table = console.grid("environment", "of the record", "here", left=3)
+    for key, (was, now) in changed.items():
+        table.add_row(key, *(formats.NONE if value is None else str(value) for value in (was, now)))
+    console.out().print(table)
+
+
 def show_reproduction(reproduction: Reproduction, tolerance: float) -> None:
     """Print each number as it was and as it came out again, and what differs in the environment."""
+    from adbench.protocol.reproducing import VERDICTS
     from adbench.results.summary import title_of
 
-    table = console.grid("metric", "was", "now", "")
+    table = console.grid("metric", "was", "now", "value", "interval")
     for number in reproduction.numbers:
         texts = ["-" if value is None else f"{value:.6f}" for value in (number.was, number.now)]
-        table.add_row(title_of(number.metric), *texts, number.verdict)
+        table.add_row(title_of(number.metric), *texts, number.verdict, number.interval)
     console.out().print(table)
     verdicts = [number.verdict for number in reproduction.numbers]
-    counts = ", ".join(f"{verdicts.count(each)} {each}" for each in ("the same", "agrees", "differs"))
-    console.say(f"{counted(len(verdicts), 'number')}: {counts} (within {tolerance:g})")
-    for key, (was, now) in reproduction.environment.items():
-        console.say(f"{key}: {was} | {now}")
+    counts = ", ".join(f"{verdicts.count(each)} {each}" for each in VERDICTS)
+    console.say(f"{counted(len(verdicts), 'number')}: {counts} (bit for bit; within {tolerance:g}; neither)")
+    _show_environment(reproduction.environment)
 
 
 def show_record(record: Record, times: Sequence[TimingFile]) -> None:

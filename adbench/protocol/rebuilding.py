@@ -51,9 +51,16 @@ class Rebuilder:
         protocol = _validated(MeasurementProtocol, rules, record)
         cell = Cell(plugin, config, self._data(record, options), protocol, options, device, precision)
         if cell.config_hash != record.config_hash:
+            was, now = record.dataset.fingerprint, cell.data.splits.fingerprint
+            changed = (
+                f"the fingerprint of its images is {was}, here {now}; processors may prepare scans otherwise, and "
+                "OPENBLAS_CORETYPE chooses (docs/results.md)"
+                if was != now
+                else f"its config hash would now be {cell.config_hash}"
+            )
             raise RecordError(
-                f"{record.path} must be of this code and these images, but was made with others: its config hash "
-                f"would now be {cell.config_hash}. Run the cell again with 'adbench run'."
+                f"{record.path} must be of this code and these images, but was made with others: {changed}. "
+                "Run the cell again with 'adbench run'."
             )
         return cell
 

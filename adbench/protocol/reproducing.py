@@ -8,7 +8,11 @@ from typing import Literal
 
 from adbench.config.nested import flat
 from adbench.config.options import Reporter, RunOptions
+from adbench.devices.environment import environment
 from adbench.errors import RecordError
+from adbench.metrics.estimate import Estimate
+from adbench.protocol.cell import Cell
+from adbench.protocol.forecast import CellForecast, Known, of_cell
 from adbench.protocol.harness import evaluate
 from adbench.protocol.rebuilding import Rebuilder
 from adbench.results.record import EnvironmentRecord, Record
@@ -18,6 +22,7 @@ TOLERANCE = 0.001
 UNTIMED = {"timing_slices": 1, "timing_budget_s": 0.01}
 """Times are no part of what is made again: the least that a run measures."""
 Verdict = Literal["the same", "agrees", "differs"]
+VERDICTS: tuple[Verdict, ...] = ("the same", "agrees", "differs")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,19 @@ class Number:
     now: float | None
     verdict: Verdict
     """The same to the last bit, within the tolerance, or neither."""
+    interval: Verdict
+    """Of both ends of its interval."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A record's cell, and what making it again would take here."""
+
+    record: Record
+    cell: Cell
+    forecast: CellForecast
+    environment: dict[str, tuple[object, object]]
+    """Where it differs: as it was, as it is now."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +60,11 @@ class Reproduction:
 
     @property
     def succeeded(self) -> bool:
-        return all(number.verdict != "differs" for number in self.numbers)
+        return all("differs" not in (number.verdict, number.interval) for number in self.numbers)
 
 
-def reproduce(record: Record, options: RunOptions, reporter: Reporter, tolerance: float = TOLERANCE) -> Reproduction:
-    """Train and score a record's cell again below `options.out`, where nothing of it is at hand from nothing.
+def plan(record: Record, options: RunOptions, reporter: Reporter) -> Plan:
+    """What it takes to train and score a record's cell again below `options.out`; data are prepared there.
 
     Raises:
         AdbenchError: the record failed, its method or data are not here, or code or images have changed since.
@@ -55,19 +73,31 @@ def reproduce(record: Record, options: RunOptions, reporter: Reporter, tolerance
         raise RecordError(f"{record.path} {record.status} and has no numbers: run its cell with 'adbench run'.")
     cell = Rebuilder(options, reporter).cell(record)
     cell = replace(cell, protocol=cell.protocol.model_copy(update=UNTIMED))
-    (again,) = evaluate([cell], reporter)
+    with cell.computing():
+        here = EnvironmentRecord(**environment(cell.device))
+    return Plan(record, cell, of_cell(cell, Known()), environments(record.environment, here))
+
+
+def reproduce(plan: Plan, reporter: Reporter, tolerance: float = TOLERANCE) -> Reproduction:
+    """Train and score a cell again, where nothing of it is at hand from nothing.
+
+    Raises RecordError where it fails.
+    """
+    (again,) = evaluate([plan.cell], reporter)
     if again.status != "ok":
-        raise RecordError(f"{record.path} could not be made again: {again.reason}")
-    return Reproduction(again, numbers(record, again, tolerance), environments(record.environment, again.environment))
+        raise RecordError(f"{plan.record.path} could not be made again: {again.reason}")
+    changed = environments(plan.record.environment, again.environment)
+    return Reproduction(again, numbers(plan.record, again, tolerance), changed)
 
 
 def numbers(record: Record, again: Record, tolerance: float) -> list[Number]:
     """The metrics that the record has, side by side."""
     numbers = []
-    for key, estimate in record.metrics.items():
-        other = again.metrics.get(key)
-        was, now = estimate.value, other.value if other else None
-        numbers.append(Number(key, was, now, _verdict(was, now, tolerance)))
+    for key, was in record.metrics.items():
+        now = again.metrics.get(key, Estimate(value=None))
+        ends = [_verdict(was.low, now.low, tolerance), _verdict(was.high, now.high, tolerance)]
+        verdict = _verdict(was.value, now.value, tolerance)
+        numbers.append(Number(key, was.value, now.value, verdict, max(ends, key=VERDICTS.index)))
     return numbers
 
 

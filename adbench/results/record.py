@@ -23,6 +23,10 @@ PROTOCOL_VERSION: Literal[2] = 2
 """Of the rules by which metrics are measured. Records of another version are left out of all tables."""
 
 
+NAMED = 10
+"""Records of an error that several are meant by a name."""
+
+
 class Frozen(BaseModel):
     """A part of a file that is never changed once it is written."""
 
@@ -307,6 +311,37 @@ def read_records(out: Path) -> list[Record]:
                 f"A record must lie where its content says, at {record.path}, but {path} does not: move or remove it."
             )
     return list(records.values())
+
+
+def find_record(name: str, out: Path) -> Path:
+    """The file of a record that is named by its path, `method@dataset`, or the beginning of its `confighash-seedk`.
+
+    Raises RecordError where no record below `out` is named so, or several are.
+    """
+    if name.endswith(".json") or Path(name).is_file():
+        return Path(name)
+    method, _, dataset = name.partition("@")
+    found = [path for path in _record_files(out) if _is_named(path, name, (dataset, method))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RecordError(
+            f"A record must be named by its file, by the beginning of its hash, or as method@dataset, but {name!r} is "
+            f"none below {out}. Run 'adbench list' to see what there is."
+        )
+    names = ", ".join(f"{path.stem} ({_rules(path)})" for path in found[:NAMED]) + (", ..." if found[NAMED:] else "")
+    raise RecordError(f"{name!r} names {len(found)} records: name one of {names} instead.")
+
+
+def _is_named(path: Path, name: str, cell: tuple[str, str]) -> bool:
+    return path.parts[-3:-1] == cell if cell[0] else path.stem.startswith(name)
+
+
+def _rules(path: Path) -> str:
+    """What of a record tells it from others of its method and dataset."""
+    record = read_record(path)
+    rules = [record.detector.name, record.dataset.name, record.detector.preset, record.dataset.region]
+    return ", ".join([*rules, f"postprocess={record.protocol.get('postprocess', 'none')}"])
 
 
 def _of_this_protocol(path: Path) -> Record | None:
