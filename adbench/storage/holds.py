@@ -1,21 +1,35 @@
 """What a process uses is not removed by another: holds on files and folders of a cache.
 
-A hold is a shared lock on one byte of `.holds` in the folder of the place, chosen by its name; the system ends it
-with the process, however that ends. Whoever removes a place locks its byte for itself meanwhile.
+A process has a lease in `.in-use` of the folder of each place, in which it writes the names of the places that it uses;
+the hold ends with the lease, however the process ends. Whoever adds a name or removes a place has the lease of that
+name meanwhile. So there are no file locks here either.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import atexit
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-FILE = ".holds"
-_files: dict[Path, int] = {}
-"""Folder -> descriptor. Closing one would end all holds of this process there (POSIX), so they stay open."""
+from adbench.storage.leases import Lease, is_believed
+
+FOLDER = ".in-use"
+
+
+@dataclass
+class _Own:
+    """The lease of this process in a folder, and what it has written there."""
+
+    lease: Lease
+    names: set[str] = field(default_factory=set)
+
+
+_own: dict[Path, _Own] = {}
+os.register_at_fork(after_in_child=_own.clear)
 
 
 def hold(place: Path) -> None:
@@ -25,37 +39,56 @@ def hold(place: Path) -> None:
     needed.
     """
     with suppress(OSError):
-        fcntl.lockf(_file(place.parent), fcntl.LOCK_SH, 1, _byte(place))
+        own = _own_in(_folder(place))
+        if place.name not in own.names:
+            with _lease_of(place), own.lease.path.open("ab") as file:
+                file.write(place.name.encode() + b"\n")
+            own.names.add(place.name)
+
+
+def _own_in(folder: Path) -> _Own:
+    if folder not in _own or not _own[folder].lease.path.exists():
+        lease = Lease(folder / f"{os.getpid()}-{uuid.uuid4().hex}")
+        lease.acquire()
+        _own[folder] = _Own(lease)
+    return _own[folder]
 
 
 @contextmanager
 def alone(place: Path) -> Iterator[bool]:
     """Say whether no other process holds a place; within the block none can begin to. Raises OSError."""
-    file = _file(place.parent)
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(place))
-    except BlockingIOError:
+    lease = _lease_of(place)
+    if not lease.acquire(patient=False):
         yield False
         return
-    try:
-        yield True
-    finally:
-        fcntl.lockf(file, fcntl.LOCK_UN, 1, _byte(place))
+    with lease:
+        yield not any(_is_held(place, held, lease) for held in _folder(place).glob("[!.]*"))
 
 
+def _is_held(place: Path, held: Path, lease: Lease) -> bool:
+    """Whether another process that has not ended has written this name; what one has left that did is removed."""
+    if held in [own.lease.path for own in _own.values()]:
+        return False
+    with suppress(FileNotFoundError):
+        if not is_believed(held, lease.path):
+            held.unlink()
+            return False
+        return place.name.encode() in held.read_bytes().split(b"\n")[1:]
+    return False
+
+
+@atexit.register
 def release() -> None:
     """End all holds of this process."""
-    while _files:
-        os.close(_files.popitem()[1])
+    while _own:
+        _own.popitem()[1].lease.release()
 
 
-def _file(folder: Path) -> int:
-    folder = folder.resolve()
-    if folder not in _files:
-        folder.mkdir(parents=True, exist_ok=True)
-        _files[folder] = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    return _files[folder]
+def _folder(place: Path) -> Path:
+    folder = place.parent.resolve() / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def _byte(place: Path) -> int:
-    return int.from_bytes(hashlib.sha256(place.name.encode()).digest()[:5], "big")
+def _lease_of(place: Path) -> Lease:
+    return Lease(_folder(place) / f".{place.name}")

@@ -98,7 +98,7 @@ def _parts(cache: Path) -> Iterator[Entry]:
 
 
 def _slices(cache: Path) -> Iterator[Entry]:
-    for folder in (cache / "data" / "slices").glob("*/"):
+    for folder in (cache / "data" / "slices").glob("[!.]*/"):
         lease = folder.with_name(f"{folder.name}{LEASE}")
         index = path if (path := folder / "index.json").is_file() else folder
         with suppress(OSError):

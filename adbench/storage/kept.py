@@ -141,13 +141,16 @@ class Kept:
         indices: list[int],
         make: Callable[[list[int]], Planes],
     ) -> None:
-        """Compute and write planes, then say that they are there.
+        """Compute and write planes, then say that they are there; those that another was first to write stay.
 
         They are written by calls and not through the map: a full disk is then an error and no SIGBUS.
         """
         planes = np.ascontiguousarray(make(indices), np.float32)
+        have |= self._read_have(name, len(have))
         with open(self.folder / f"{name}.npy", "r+b") as file:
             for index, plane in zip(indices, planes, strict=True):
+                if have[index]:
+                    continue
                 file.seek(stack.offset + index * plane.nbytes)  # type: ignore[attr-defined]  # a memmap
                 file.write(plane.data)
         have[indices] = True

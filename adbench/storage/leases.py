@@ -32,7 +32,7 @@ class Lease:
     """On what `path` stands for, in a folder that is there; for one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file = path, -1
+        self.path, self._file = path, -1
         self._owner = f"{_machine()} {os.getpid()} {uuid.uuid4().hex}"
         self._ends, self._beating = threading.Event(), threading.Thread(target=self._beat, daemon=True)
 
@@ -43,7 +43,7 @@ class Lease:
         """
         seen, unchanged_s, pause_s = None, 0.0, FIRST_POLL_S
         while not self._created():
-            if (now := _read(self._path)) is None:
+            if (now := _read(self.path)) is None:
                 continue
             lives = _lives(now)
             if lives is False or (now == seen and unchanged_s >= DURATION_S):
@@ -64,7 +64,7 @@ class Lease:
         self._beating.join()
         with suppress(OSError):
             if self._is_there():
-                self._path.unlink()
+                self.path.unlink()
         os.close(self._file)
 
     def __enter__(self) -> Lease:
@@ -77,7 +77,7 @@ class Lease:
 
     def _created(self) -> bool:
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         except FileExistsError:
             return False
         self._write(0)
@@ -98,17 +98,28 @@ class Lease:
                 os.fsync(self._file)
 
     def _is_there(self) -> bool:
-        return os.path.samestat(self._path.stat(), os.fstat(self._file))
+        return os.path.samestat(self.path.stat(), os.fstat(self._file))
 
     def _end(self, seen: bytes) -> None:
         """Remove a lease that has run out; one of several that try succeeds."""
-        aside = self._path.with_name(f"{self._path.name}-{uuid.uuid4().hex}")
+        aside = self.path.with_name(f"{self.path.name}-{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):
-            self._path.rename(aside)
+            self.path.rename(aside)
             if aside.read_bytes() != seen:  # another was quicker: this is its lease
                 with suppress(FileExistsError):
-                    os.link(aside, self._path)
+                    os.link(aside, self.path)
             aside.unlink()
+
+
+def is_believed(path: Path, now: Path) -> bool:
+    """Whether the owner of a lease lives, as far as one look tells; `now` is a file of the same disk that is new.
+
+    That of another machine is believed for longer than by whoever waits: what a disk says of times may be old. Raises
+    FileNotFoundError.
+    """
+    if (lives := _lives(path.read_bytes())) is not None:
+        return lives
+    return now.stat().st_mtime - path.stat().st_mtime < 3 * DURATION_S
 
 
 def _read(path: Path) -> bytes | None:

@@ -271,7 +271,7 @@ def test_a_disk_that_fills_up_while_running_is_an_error_and_the_run_goes_on_late
     assert "No space left on device" in err.splitlines()[-1]
     assert "Free space there" in err.splitlines()[-1]
     assert "Traceback" not in err
-    hidden = [p for folder in (adbench.out, adbench.cache) for p in folder.rglob(".*") if p.name != ".holds"]
+    hidden = [p for folder in (adbench.out, adbench.cache) for p in folder.rglob(".*") if p.name != ".in-use"]
     assert hidden == []
     assert list(adbench.out.glob("records/*/*/*.json")) == []
     assert adbench(*TOY, settings=["part.steps=1"])[0] == 0

@@ -31,8 +31,16 @@ def test_a_worker_alone_is_left_as_it_is():
 
 def test_workers_share_the_cores_of_this_process(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert variables_of_worker(3, None) == {"OMP_NUM_THREADS": "2"}
     assert variables_of_worker(20, "1") == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "1"}
+
+
+def test_a_worker_gets_no_more_threads_than_this_process_was_given(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    for given, each in (("1", "1"), ("3", "3"), ("16", "4"), ("many", "4")):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert variables_of_worker(2, None) == {"OMP_NUM_THREADS": each}
 
 
 def test_what_needs_float32_has_it_where_all_else_has_bf16():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from adbench.storage import holds
+from adbench.storage import holds, leases
 
 HOLDING = """
 import pathlib, sys
@@ -40,6 +41,15 @@ def other(tmp_path):
     process.end()
 
 
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The process passes for one of another machine, as this one has changed its name."""
+    process = Other(tmp_path / "place")
+    monkeypatch.setattr(leases, "_machine", lambda: "another-machine")
+    yield process
+    process.end()
+
+
 def free(place: Path) -> bool:
     with holds.alone(place) as alone:
         return alone
@@ -50,6 +60,31 @@ def test_a_place_that_another_process_holds_is_not_free_until_it_ends_however_it
     assert free(tmp_path / "elsewhere")
     other.end()
     assert free(tmp_path / "place")
+
+
+def test_a_place_that_another_machine_holds_is_free_once_its_hold_has_not_changed_for_long(tmp_path, elsewhere):
+    elsewhere.end()
+    assert not free(tmp_path / "place"), "which nobody here can know yet"
+    (hold,) = (tmp_path / holds.FOLDER).glob("[!.]*")
+    ago = hold.stat().st_mtime - 3 * leases.DURATION_S - 1
+    os.utime(hold, (ago, ago))
+    assert free(tmp_path / "place")
+    assert not hold.exists()
+
+
+def test_a_process_that_ends_leaves_no_file(tmp_path, other):
+    other.process.communicate(b"\n")
+    assert list((tmp_path / holds.FOLDER).iterdir()) == []
+
+
+def test_what_a_fork_uses_is_held_by_the_fork_and_does_not_end_what_this_process_holds(tmp_path):
+    holds.hold(tmp_path / "place")
+    if (fork := os.fork()) == 0:
+        holds.release()
+        os._exit(0)
+    os.waitpid(fork, 0)
+    (hold,) = (tmp_path / holds.FOLDER).iterdir()
+    assert hold.read_bytes().endswith(b"\nplace\n")
 
 
 def test_several_processes_hold_one_place(tmp_path, other):

@@ -56,6 +56,21 @@ def test_two_objects_that_fill_in_turn_see_each_others_planes(tmp_path):
     assert asked == [0, 1]
 
 
+def test_planes_that_another_was_first_to_fill_while_this_one_was_held_up_stay(tmp_path):
+    def held_up(indices: list[int]) -> np.ndarray:
+        (lease,) = tmp_path.glob("*.lease")
+        lease.unlink()  # as whoever waits does, once it has run out
+        Kept(tmp_path).planes(["k"], [0, 2], (3, 2, 3), planes_of)
+        return planes_of(indices) + 1
+
+    stack = Kept(tmp_path).planes(["k"], [0, 1], (3, 2, 3), held_up)
+    np.testing.assert_array_equal(stack[[0, 2]], planes_of([0, 2]))
+    np.testing.assert_array_equal(stack[1], planes_of([1])[0] + 1)
+    make, asked = counting(planes_of)
+    Kept(tmp_path).planes(["k"], [0, 1, 2], (3, 2, 3), make)
+    assert asked == []
+
+
 def test_long_fillings_say_how_far_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(kept_module, "AT_ONCE", 2)
     said: list[tuple[str, int, int]] = []
