@@ -290,24 +290,24 @@ def _status_lines(rows: Sequence[Row], ledger: Ledger) -> Iterator[str]:
 
 
 def _states(jobs: Sequence[Job], keys: Sequence[str], ledger: Ledger) -> list[Row]:
-    entries, lives = ledger.entries(), cache_of(ledger.lives)
-    return [_state(job, key, entries.get(key), ledger, lives) for job, key in zip(jobs, keys, strict=True)]
+    entries, logged, lives = ledger.entries(), ledger.logged(), cache_of(ledger.lives)
+    rows = []
+    for job, key in zip(jobs, keys, strict=True):
+        log = str(ledger.log(key)) if key in logged else ""
+        rows.append({"job": job.name, "key": key, **_state(entries.get(key), log, lives), "log": log})
+    return rows
 
 
-def _state(job: Job, key: str, entry: Entry | None, ledger: Ledger, lives: Callable[[str], bool]) -> Row:
+def _state(entry: Entry | None, log: str, lives: Callable[[str], bool]) -> Row:
     """Of a job: waiting, running, done or failed, and what is to be said of it."""
-    row = {"job": job.name, "key": key, "status": "waiting", "says": "", "log": ""}
     if entry is None:
-        return row
-    log = ledger.log(key)
-    there = log.is_file()
-    row["log"] = str(log) if there else ""
+        return {"status": "waiting", "says": ""}
     if entry.status in ("done", "failed"):
-        return {**row, "status": entry.status, "says": entry.reason.partition("\n")[0]}
+        return {"status": entry.status, "says": entry.reason.partition("\n")[0]}
     if entry.status == "running" and lives(entry.driver):
-        lines = log.read_text("utf-8", errors="replace").splitlines() if there else []
-        return {**row, "status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
-    return {**row, "says": "its driver is gone" if entry.status == "running" else ""}
+        lines = Path(log).read_text("utf-8", errors="replace").splitlines() if log else []
+        return {"status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
+    return {"status": "waiting", "says": "its driver is gone" if entry.status == "running" else ""}
 
 
 def _note_done(rows: list[Row], recorded: set[str]) -> list[Row]:

@@ -63,6 +63,12 @@ class Ledger:
     def log(self, job: str) -> Path:
         return self._logs / f"{job}.log"
 
+    def logged(self) -> set[str]:
+        """Jobs that have a log."""
+        with suppress(FileNotFoundError):
+            return {name.removesuffix(".log") for name in os.listdir(self._logs)}
+        return set()
+
     def entries(self) -> dict[str, Entry]:
         """Job -> what happened to it last. A line that was cut off is left out."""
         found: dict[str, Entry] = {}

@@ -231,7 +231,7 @@ class Record(Frozen):
 
 
 def record_path(dataset: str, method: str, config_hash: str, seed: int) -> Path:
-    return Path("records") / dataset / method / f"{config_hash}-seed{seed}.json"
+    return Path("records", dataset, method, f"{config_hash}-seed{seed}.json")
 
 
 def write_changed(path: Path, text: str) -> None:
