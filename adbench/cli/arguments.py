@@ -37,6 +37,9 @@ Cache = Annotated[
     Path | None,
     typer.Option(envvar="ADBENCH_CACHE", help="Folder for trained parts, checkpoints and prepared data."),
 ]
+Depot = Annotated[
+    str | None, typer.Option("--parts", metavar="URL", help="Where to look for trained parts before training them.")
+]
 VerifyData = Annotated[bool, typer.Option("--verify-data", help="Read all files again, whatever is remembered.")]
 PrecisionChoice = Annotated[AskedPrecision, typer.Option(help="auto takes bf16 where it is measured to be faster.")]
 ModelPrecision = Annotated[

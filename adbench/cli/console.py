@@ -46,14 +46,19 @@ def say(text: str, command: bool = False) -> None:
     A word that is longer than a line, such as a path, stays whole on a line of its own.
     """
     console, end = out(), " \\" if command else ""
-    for line in text.split("\n"):
+    for line in visible(text).split("\n"):
         broken = wrap(line, console.width - len(end), break_long_words=False, break_on_hyphens=False) or [""]
         console.print(f"{end}\n".join(broken), soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """Print text to stderr without breaking its lines."""
-    Console(stderr=True, markup=False, highlight=False, emoji=False).print(text, soft_wrap=True)
+    Console(stderr=True, markup=False, highlight=False, emoji=False).print(visible(text), soft_wrap=True)
+
+
+def visible(text: str) -> str:
+    """Text whose control characters are spelled: what a file says of itself commands no terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_results(out: Path) -> None:
@@ -119,7 +124,7 @@ def show_models(rows: Sequence[tuple[str, ...]]) -> None:
     """Print the cells that can be exported."""
     table = grid("method", "trained on", "preset", "seed", "parts", left=5)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     out().print(table)
 
 
@@ -127,7 +132,7 @@ def show_cache(rows: Sequence[tuple[str, ...]]) -> None:
     """Print what lies in the cache."""
     table = grid("what", "name", "for", "size", "last used", left=3)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     out().print(table)
 
 
@@ -135,7 +140,7 @@ def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print names with what they are."""
     table = grid("", "", left=2, title=title)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     out().print(table)
 
 

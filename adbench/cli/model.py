@@ -13,6 +13,7 @@ from adbench.cli import console
 from adbench.cli.arguments import (
     Cache,
     DataRoot,
+    Depot,
     Device,
     PrecisionChoice,
     Preset,
@@ -44,6 +45,7 @@ def export(
     settings: Settings = None,
     out: Records = Path("leaderboards"),
     cache: Cache = None,
+    parts: Depot = None,
 ) -> None:
     """Write a trained method as one file; what is not trained yet is trained. Needs healthy images alone."""
     registry.find(registry.DETECTORS, method)
@@ -58,6 +60,7 @@ def export(
         out=out,
         data_root=data_root,
         cache=cache or default_cache(),
+        parts=parts,
     )
     from adbench.cli import progress
     from adbench.prediction.export import export as write
@@ -69,22 +72,31 @@ def export(
 
 @app.command("list")
 def list_models(out: Records = Path("leaderboards"), cache: Cache = None) -> None:
-    """Show the trained cells that can be exported, and whether their parts are in the cache."""
+    """Show the trained cells that can be exported, whether their parts are in the cache, and parts of no record."""
     from adbench.results.record import read_records
-    from adbench.storage.store import ArtifactStore
+    from adbench.storage.inventory import Category, entries
 
-    root = ArtifactStore.below(cache or default_cache()).root
-    rows = []
+    there = {entry.name: entry for entry in entries(cache or default_cache()) if entry.category == Category.part}
+    rows: list[tuple[str, ...]] = []
+    named: set[str] = set()
     for record in read_records(out):
         if record.status != "ok":
             continue
         keys = record.detector.artifacts.values()
-        here = sum((root / key / "part.json").is_file() for key in keys)
+        named.update(keys)
+        here = sum(key in there for key in keys)
         parts = "none needed" if not keys else "in the cache" if here == len(keys) else f"{here} of {len(keys)} here"
         trained_on = (record.dataset.train_on or record.dataset).name
         rows.append((record.detector.name, trained_on, record.detector.preset, str(record.seed), parts))
+    for key, entry in there.items():
+        if key not in named:
+            method, _, trained_on = entry.made_for.partition(" on ")
+            rows.append((method or "unknown", trained_on or "unknown", "", "", f"{key}, of no record"))
     if not rows:
-        console.say(f"No records of trained cells below {out}: name the folder that has them by --out.")
+        console.say(
+            f"No records of trained cells below {out}, and no parts in the cache: name the folders that have them by "
+            "--out and --cache. Without either, 'adbench model export' trains."
+        )
         return
     console.show_models(list(dict.fromkeys(rows)))
 

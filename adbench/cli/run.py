@@ -15,6 +15,7 @@ from adbench.cli import console, shown
 from adbench.cli.arguments import (
     Cache,
     DataRoot,
+    Depot,
     Devices,
     PrecisionChoice,
     Preset,
@@ -51,9 +52,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a run would take and do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again where a record exists.")] = False,
-    parts: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where to look for trained parts before training them.")
-    ] = None,
+    parts: Depot = None,
     tuned: Annotated[
         str | None, typer.Option(metavar="STUDY[#TRIAL]", help="Use the settings that a study found.")
     ] = None,

@@ -26,7 +26,7 @@ from adbench.errors import DataError, counted
 class DatasetConfig(BaseModel):
     """Base of every dataset's configuration: frozen, unknown keys forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 SEEN_IN_IMAGES = frozenset({"unmatched"})

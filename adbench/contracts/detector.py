@@ -32,7 +32,7 @@ from adbench.storage.store import ArtifactStore
 class DetectorConfig(BaseModel):
     """Base of every detector's configuration: frozen, unknown keys forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from adbench.config.options import Precision
+from adbench.config.options import MAX_SEED, Precision
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.maps import Reread
 from adbench.metrics.points import POINTS
@@ -26,6 +26,10 @@ NOTICE = (
     "Not a medical device: for research alone. Scores say what differs from the images trained on, not what is ill; "
     "nothing here may guide diagnosis or treatment."
 )
+
+
+Side = Annotated[int, Field(ge=1, le=2048)]
+"""Of an image in pixels."""
 
 
 class TensorCard(Frozen):
@@ -68,8 +72,9 @@ class PreparationCard(Frozen):
 class PointCard(Frozen):
     """An operating point: pixels whose score is greater than the threshold are flagged."""
 
-    key: str
-    rate: float
+    key: Annotated[str, Field(pattern=r"^\d{1,9}pct$")]
+    """In the names of files."""
+    rate: Annotated[float, Field(gt=0, lt=1)]
     """Fraction of healthy pixels flagged at most, subjects weighted equally."""
     threshold: float
     """Of maps on the grid of a scan."""
@@ -110,7 +115,7 @@ class ModelCard(Frozen):
     code_version: str
     """The detector's own `info.version`."""
     preset: str
-    seed: int
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
     config: dict[str, Any]
     parameters: int
     parts: dict[str, str]
@@ -120,7 +125,7 @@ class ModelCard(Frozen):
     tensors: dict[str, TensorCard]
     trained_on: TrainingSet
     preparation: PreparationCard
-    image_size: tuple[int, int]
+    image_size: tuple[Side, Side]
     protocol: dict[str, Any]
     points: Annotated[tuple[PointCard, ...], Field(min_length=1)]
     calibration: CalibrationCard | None = None
@@ -135,6 +140,13 @@ class ModelCard(Frozen):
     created: str | None
     """When that record was measured: two exports of the same parts are the same file."""
     packages: dict[str, str]
+
+    @field_validator("points")
+    @classmethod
+    def _each_point_is_one(cls, points: tuple[PointCard, ...]) -> tuple[PointCard, ...]:
+        if len({point.key for point in points}) < len(points) or len({point.rate for point in points}) < len(points):
+            raise ValueError("each point has a key and a rate of its own")
+        return points
 
     def sealed(self) -> dict[str, Any]:
         """The card as JSON with its own hash, by which a change shows."""

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from adbench.config.options import AskedPrecision, Precision
 from adbench.contracts.dataset import DataRuntime, Dataset
-from adbench.contracts.detector import Detector, Runtime
-from adbench.contracts.registry import load_dataset, load_detector
+from adbench.contracts.detector import Detector, DetectorConfig, Images, Runtime
+from adbench.contracts.registry import LoadedPlugin, load_dataset, load_detector
 from adbench.contracts.scans import NewScan, PreparedScan
 from adbench.devices.device import backend_of, pick_device
 from adbench.devices.precision import known
@@ -27,10 +27,15 @@ from adbench.prediction.report import ScanReport, report_of
 from adbench.prediction.scored import batches, finished, own_scores, slice_scores
 from adbench.prediction.sheet import draw
 from adbench.protocol.data import instance
+from adbench.protocol.planned import plan_of
 from adbench.protocol.protocol import MeasurementProtocol
 
 Floats = NDArray[np.float32]
 DEFAULT_AT = (0.01,)
+MOST_PASSES = 100_000
+"""Network passes of a batch of slices: twelve times those of the longest method."""
+MANY_IMAGES = 1_000_000
+"""Of the healthy images that a plan is asked about, so that none lacks any."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,7 @@ def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:
             f"{plugin.cls.info.version}, which scores in another way. Install {card.distribution}, or train anew."
         )
     config = _valid(plugin.cls.Config, card.config, f"settings of {card.method}")
+    _check_passes(plugin, config, card)
     detector = plugin.cls(config, Runtime(device=device, seed=card.seed))
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in file.tensors.items()}
     try:
@@ -205,6 +211,17 @@ def _detector(file: ModelFile, device: torch.device) -> Detector[Any]:
             "it is of other code. Train and export it anew."
         ) from error
     return detector
+
+
+def _check_passes(plugin: LoadedPlugin[Detector[Any]], config: DetectorConfig, card: ModelCard) -> None:
+    """Raise ModelError where the settings ask for more network passes than any honest model."""
+    images = Images(np.broadcast_to(np.float32(0), (MANY_IMAGES, 1, *card.image_size)), "")
+    plan = plan_of(plugin, config, Runtime(seed=card.seed), images, images)
+    if (passes := sum(plan.passes.values()) + plan.image_passes) > MOST_PASSES:
+        raise ModelError(
+            f"A model takes at most {MOST_PASSES} network passes for a batch of slices, but with its settings this "
+            f"{card.method} would take {passes}: its card was altered. Fetch or export it again."
+        )
 
 
 def _dataset(card: ModelCard) -> Dataset[Any]:

@@ -113,11 +113,21 @@ def _checked(path: Path) -> tuple[ModelCard, dict[str, Any], int]:
 
 def _json_object(path: Path, raw: bytes | str) -> dict[str, Any]:
     try:
-        content = json.loads(raw)
+        content = json.loads(raw, object_pairs_hook=_once_each)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"The header of {path} is no JSON: it is damaged, or no model of adbench. {AGAIN}") from error
+        raise ModelError(
+            f"The header of {path} is no JSON ({error}): it is damaged, or no model of adbench. {AGAIN}"
+        ) from error
     if not isinstance(content, dict):
         raise ModelError(f"The header of {path} must be a JSON object: it is damaged, or no model. {AGAIN}")
+    return content
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError where a name stands twice, of which others might read the first."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a name stands twice")
     return content
 
 

@@ -25,15 +25,15 @@ class DecidesTimes:
 class MeasurementProtocol(BaseModel):
     """What is measured and how; part of every record's config hash."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Literal[2] = Field(
         PROTOCOL_VERSION, description="of the rules; raised when a default changes what is measured"
     )
-    batch_size: Annotated[int, DecidesScores()] = Field(100, ge=1, description="test images scored together")
+    batch_size: Annotated[int, DecidesScores()] = Field(100, ge=1, le=4096, description="test images scored together")
     region: Literal["image", "brain"] = Field("image", description="pixels that count")
     postprocess: Literal["none", "median"] = Field("none", description="of every score map, the same for all methods")
-    median_px: int = Field(5, ge=3, description="edge of the window of that median, odd; edges are replicated")
+    median_px: int = Field(5, ge=3, le=63, description="edge of the window of that median, odd; edges are replicated")
     reference_images: int = Field(
         100, ge=1, description="healthy images scored for thresholds, of validation subjects that no method sees"
     )

@@ -49,8 +49,10 @@ class ANDiConfig(DiffusedConfig):
     t_low: int = Field(75, ge=2, description="first t of the map")
     t_high: int = Field(200, ge=3, description="end of the range of t, itself left out")
     timesteps: int = Field(125, ge=1, description="evenly spaced values of t in that range, each a network pass")
-    median_px: int = Field(5, ge=1, description="side of the median filter on scores, odd; 1 for none")
-    network_batch: int = Field(256, ge=1, description="images that values of t are put together to in one pass")
+    median_px: int = Field(5, ge=1, le=63, description="side of the median filter on scores, odd; 1 for none")
+    network_batch: int = Field(
+        256, ge=1, le=4096, description="images that values of t are put together to in one pass"
+    )
 
     @model_validator(mode="after")
     def _range_is_trained(self) -> Self:

@@ -39,7 +39,7 @@ from adbench_baselines.images.filters import median
 
 class CDDPMConfig(ConditionedConfig):
     times: tuple[int, ...] = Field((250, 500, 750), min_length=1, description="values of t that are averaged over")
-    median_px: int = Field(5, ge=1, description="side of the median filter on scores, odd; 1 for none")
+    median_px: int = Field(5, ge=1, le=63, description="side of the median filter on scores, odd; 1 for none")
 
     @model_validator(mode="after")
     def _times_are_trained(self) -> Self:

@@ -67,8 +67,10 @@ class DAEConfig(NetworkConfig):
     margin: float = Field(0.01, ge=0, lt=1, description="a pixel this much above the background is foreground")
     fill_holes: bool = Field(True, description="holes of the foreground belong to it")
     masked: bool = Field(True, description="loss and scores of the foreground alone; else of the whole image")
-    erosion_px: int = Field(5, ge=1, description="side of the square that the scores' mask is eroded by; 1 for none")
-    median_px: int = Field(5, ge=1, description="side of the median filter on scores, odd; 1 for none")
+    erosion_px: int = Field(
+        5, ge=1, le=63, description="side of the square that the scores' mask is eroded by; 1 for none"
+    )
+    median_px: int = Field(5, ge=1, le=63, description="side of the median filter on scores, odd; 1 for none")
     steps: int = Field(67_200, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=2)
     final_learning_rate: float = Field(0.0, ge=0, le=1, description="fraction kept at the end of a half cosine")

@@ -54,9 +54,9 @@ OWN = {
 
 
 class WeightedConfig(HealingConfig):
-    residual_sigma_px: float = Field(0.7, ge=0, description="Gaussian smoothing of the mean residual")
-    median_px: int = Field(7, ge=1, description="side of the median over the mean residual, odd")
-    edge_radius_px: int = Field(4, ge=0, description="radius of the guided filter of the map; 0 for none")
+    residual_sigma_px: float = Field(0.7, ge=0, le=100, description="Gaussian smoothing of the mean residual")
+    median_px: int = Field(7, ge=1, le=63, description="side of the median over the mean residual, odd")
+    edge_radius_px: int = Field(4, ge=0, le=64, description="radius of the guided filter of the map; 0 for none")
 
     @field_validator("median_px")
     @classmethod

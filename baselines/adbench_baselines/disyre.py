@@ -50,7 +50,7 @@ SIZES = pixel_sizes(timesteps=10)
 
 class DISYREConfig(PixelConfig):
     steps: int = Field(100_000, ge=1, description="optimiser steps")
-    corruption_steps: int = Field(100, ge=2, description="T")
+    corruption_steps: int = Field(100, ge=2, lt=10_000, description="T")
     beta_first: float = Field(1e-3, gt=0, lt=1, description="beta_1")
     beta_last: float = Field(0.2, gt=0, lt=1, description="beta_T; linear between")
     radius_first: float = Field(0.05, gt=0, le=1, description="least mean radius of a shape over the shorter side")
@@ -60,7 +60,9 @@ class DISYREConfig(PixelConfig):
         "single", description="mean residual of one restoration from every t (v2), or residual of a chain of them (v1)"
     )
     timesteps: int = Field(100, ge=1, description="values of t, evenly spaced, each a network pass")
-    network_batch: int = Field(256, ge=1, description="images that values of t are put together to in one pass")
+    network_batch: int = Field(
+        256, ge=1, le=4096, description="images that values of t are put together to in one pass"
+    )
 
     def model_post_init(self, context: object) -> None:
         if self.radius_first > self.radius_last:

@@ -74,7 +74,9 @@ class MADADConfig(RestoringConfig):
     eta: float = Field(0.5, ge=0, le=1, description="noise of a step back, as in DDIM")
     gate: float = Field(0.5, ge=0, le=1, description="predicted mask from which on a step changes a latent")
     residual_limit: float = Field(0.125, gt=0, description="residuals above count as this, of intensities in [0, 1]")
-    smoothing: float = Field(5 / 256, ge=0, description="sigma of the score map's Gaussian, in heights of the image")
+    smoothing: float = Field(
+        5 / 256, ge=0, le=1, description="sigma of the score map's Gaussian, in heights of the image"
+    )
 
 
 class MaskedModel(LatentNet):

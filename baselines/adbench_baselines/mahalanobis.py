@@ -44,7 +44,7 @@ class MahalanobisConfig(ConditionedConfig):
     test_t: int = Field(500, ge=1, description="t that images are noised to for scoring")
     reconstructions: int = Field(10, ge=2, description="samples of the covariance, each a network pass")
     ridge: float = Field(0.01, gt=0, description="added to the diagonal of the covariance")
-    map_sigma_px: float = Field(1.0, ge=0, description="Gaussian smoothing of M in pixels")
+    map_sigma_px: float = Field(1.0, ge=0, le=100, description="Gaussian smoothing of M in pixels")
 
     @model_validator(mode="after")
     def _test_is_trained(self) -> Self:

@@ -59,7 +59,7 @@ CPU_FIELDS: dict[str, Any] = {"position_weight": 5.0, "resolution": "coarsest"}
 
 class PatchCoreConfig(DetectorConfig):
     vqvae: VQVAEConfig = VQVAEConfig()
-    neighbourhood: int = Field(3, ge=1, description="p, side of the square that features are averaged over; odd")
+    neighbourhood: int = Field(3, ge=1, le=63, description="p, side of the square that features are averaged over; odd")
     resolution: Literal["finest", "coarsest"] = Field(
         "finest", description="level of the encoder that all others are brought to the resolution of"
     )
@@ -74,7 +74,9 @@ class PatchCoreConfig(DetectorConfig):
     memory_size: int = Field(10_000, ge=2, description="patches in the memory")
     projection: int = Field(128, ge=1, description="width of the random projection that distances of the choice are in")
     neighbours: int = Field(9, ge=2, description="b, items that the image score is weighted by")
-    smoothing: float = Field(4 / 224, ge=0, description="sigma of the score map's Gaussian, in heights of the image")
+    smoothing: float = Field(
+        4 / 224, ge=0, le=1, description="sigma of the score map's Gaussian, in heights of the image"
+    )
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> PatchCoreConfig:

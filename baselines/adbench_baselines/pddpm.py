@@ -55,8 +55,8 @@ class PDDPMConfig(SimplexConfig):
         0.592, gt=0, description="standard deviation of noise=simplex: what six octaves of OpenSimplex noise have"
     )
     wavelength: float = Field(2 / 3, gt=0, description="of the first octave, over the image's shorter side")
-    median_px: int = Field(5, ge=1, description="side of the median filter on scores, odd; 1 for none")
-    network_batch: int = Field(256, ge=1, description="images that patches are put together to in one pass")
+    median_px: int = Field(5, ge=1, le=63, description="side of the median filter on scores, odd; 1 for none")
+    network_batch: int = Field(256, ge=1, le=4096, description="images that patches are put together to in one pass")
 
     @model_validator(mode="after")
     def _test_is_trained(self) -> Self:

@@ -106,8 +106,12 @@ class REFLECTConfig(RestoringConfig):
     flow_steps: int = Field(1, ge=1, description="Euler steps that latents are restored with")
     image_limit: float = Field(0.2, gt=0, description="residuals above count as this, of intensities in [0, 1]")
     latent_limit: float = Field(0.4, gt=0, description="the same of latents, in standard deviations")
-    image_smoothing: float = Field(3 / 256, ge=0, description="sigma of the image's Gaussian over the image's height")
-    latent_smoothing: float = Field(1 / 32, ge=0, description="sigma of the latents' Gaussian over the latents' height")
+    image_smoothing: float = Field(
+        3 / 256, ge=0, le=1, description="sigma of the image's Gaussian over the image's height"
+    )
+    latent_smoothing: float = Field(
+        1 / 32, ge=0, le=1, description="sigma of the latents' Gaussian over the latents' height"
+    )
 
 
 def flow_part(config: FlowConfig, compressor: TrainedPart) -> TrainedPart:

@@ -104,7 +104,9 @@ class TransformerConfig(DetectorConfig):
         0.01, gt=0, lt=1, description="share of the tokens of healthy validation images that count as unlikely"
     )
     healings: int = Field(1, ge=1, description="healed versions an image and member; their residual is averaged")
-    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
+    mask_sigma_px: float | None = Field(
+        None, ge=0, le=100, description="smoothing of the upsampled mask; null: f / 2 pixels"
+    )
     cache: bool = Field(True, description="keep keys and values while healing; false is slow, with the same result")
 
 

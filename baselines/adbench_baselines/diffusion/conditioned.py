@@ -39,7 +39,9 @@ class ConditionedConfig(SimplexConfig):
         0.592, gt=0, description="standard deviation of noise=simplex: what six octaves of OpenSimplex noise have"
     )
     wavelength: float = Field(2 / 3, gt=0, description="of the first octave, over the image's shorter side")
-    network_batch: int = Field(256, ge=1, description="images that reconstructions are put together to in one pass")
+    network_batch: int = Field(
+        256, ge=1, le=4096, description="images that reconstructions are put together to in one pass"
+    )
 
 
 class ImageCode(nn.Module):

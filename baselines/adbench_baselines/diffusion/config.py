@@ -59,15 +59,17 @@ class LatentConfig(DetectorConfig):
     t_low: int = Field(400, ge=2, description="first t of the KL map")
     t_high: int = Field(600, ge=3, description="end of the range of t of the KL map, itself left out")
     kl_timesteps: int = Field(200, ge=1, description="evenly spaced values of t in that range")
-    map_sigma: float = Field(0.0, ge=0, description="Gaussian smoothing of v, in latent pixels")
+    map_sigma: float = Field(0.0, ge=0, le=100, description="Gaussian smoothing of v, in latent pixels")
     variance: Variance = Field("beta_tilde", description="Sigma_theta of the reverse process")
     image_score: ImageScore = Field(
         "chain", description="an image's score: mean of L_{t-1} over the whole chain (the paper), or largest value of v"
     )
     image_timesteps: int = Field(1000, ge=1, description="values of t over the whole chain, for image_score=chain")
-    image_sigma: float = Field(1.0, ge=0, description="smoothing of v for image_score=map-max, in latent pixels")
+    image_sigma: float = Field(
+        1.0, ge=0, le=100, description="smoothing of v for image_score=map-max, in latent pixels"
+    )
     network_batch: int = Field(
-        256, ge=1, description="latents that values of t are put together to in one pass of the KL map"
+        256, ge=1, le=4096, description="latents that values of t are put together to in one pass of the KL map"
     )
 
     @model_validator(mode="after")
@@ -109,7 +111,7 @@ class HealingConfig(LatentConfig):
     threshold: Literal["position", "global"] = Field(
         "position", description="one threshold a latent position (the paper), or one for all"
     )
-    mask_growth: int = Field(0, ge=0, description="dilation of the mask, in latent pixels")
+    mask_growth: int = Field(0, ge=0, le=64, description="dilation of the mask, in latent pixels")
     start_t: int = Field(500, ge=1, description="first t of healing")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm")
     healing_steps: int = Field(500, ge=1, description="steps from start_t to 0 (ddpm always takes all)")
@@ -140,7 +142,9 @@ class HealingConfig(LatentConfig):
 
 class DiffusionConfig(HealingConfig):
     step: Literal["a", "b", "c"] = Field("c", description="step of the paper; (d) is (c) with DDIM and 50 values of t")
-    mask_sigma_px: float | None = Field(None, ge=0, description="smoothing of the upsampled mask; null: f / 2 pixels")
+    mask_sigma_px: float | None = Field(
+        None, ge=0, le=100, description="smoothing of the upsampled mask; null: f / 2 pixels"
+    )
 
     @property
     def healing(self) -> HealingOptions:

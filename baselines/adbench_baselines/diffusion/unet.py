@@ -23,7 +23,7 @@ class UNetConfig(LatentNetConfig):
 
     @model_validator(mode="after")
     def _trained_steps_lie_in_the_chain(self) -> UNetConfig:
-        if not self.t_first < self.trained[-1] <= self.diffusion_steps:
+        if not self.t_first < self.trained.stop - 1 <= self.diffusion_steps:
             raise ValueError(
                 f"t_first < t_last <= T is needed, got {self.t_first}, {self.t_last}, T = {self.diffusion_steps}"
             )

@@ -13,11 +13,14 @@ class PreprocessingConfig(DatasetConfig):
     """How a scan becomes slices. Every field is part of the cache's key. Adapters may set other defaults."""
 
     size: Literal[64, 128, 160, 192, 256] = Field(128, description="side of the square slices in pixels")
-    spacing_mm: Annotated[float, Field(gt=0)] | Literal["fit", "keep"] = Field(
+    spacing_mm: Annotated[float, Field(ge=0.01, le=100)] | Literal["fit", "keep"] = Field(
         "fit", description='pixel size in mm; "fit": fov_mm / size; "keep": pixels as stored'
     )
     fov_mm: float = Field(
-        192, gt=0, description='side of the square in mm where spacing_mm is "fit"; the whole slice if that is unknown'
+        192,
+        ge=1,
+        le=10_000,
+        description='side of the square in mm where spacing_mm is "fit"; the whole slice if that is unknown',
     )
     slice_step_mm: float | None = Field(None, gt=0, description="take a slice about every so many mm; null: each one")
     lower_percentile: float = Field(1.0, ge=0, lt=50, description="MRI: percentile within the region that becomes 0")

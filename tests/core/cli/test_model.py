@@ -11,9 +11,12 @@ import nibabel as nib
 import pytest
 from dicom_files import write_series
 from heads import affine, head, image, write_patient, write_set
+from part_files import KEY, SPEC, TENSORS
 from record_factory import dataset, failed, make, trained_on
 
+from adbench.prediction.model_file import read_model, write_model
 from adbench.results.record import write_record
+from adbench.storage.store import ArtifactStore
 
 MODEL = ("--method", "healthy-zscore", "--dataset", "folder", "--preset", "smoke")
 
@@ -45,6 +48,16 @@ def test_a_card_is_shown_for_people_and_as_json(exported, command):
     assert all(word in out for word in ("licence of the data", "--at 0.01", "medical device", "SHA-256"))
     code, out, _ = command("model", "show", str(exported), "--json")
     assert json.loads(out)["method"] == "healthy-zscore"
+
+
+def test_what_a_card_says_commands_no_terminal(exported, command, tmp_path):
+    file = read_model(exported)
+    evil = file.card.trained_on.model_copy(update={"licence": "\x1b[2Jnone"})
+    write_model(tmp_path / "evil.adbench", file.card.model_copy(update={"trained_on": evil}), file.tensors)
+    code, out, _ = command("model", "show", str(tmp_path / "evil.adbench"))
+    assert code == 0
+    assert r"\x1b[2Jnone" in out
+    assert "\x1b" not in out
 
 
 def test_a_file_that_is_no_model_ends_with_2(exported, command, place):
@@ -157,7 +170,7 @@ def test_help_says_that_it_is_no_medical_device_and_that_sheets_show_faces(comma
 def test_cells_of_records_are_listed(exported, command, place, tmp_path):
     code, out, _ = command("model", "list", "--out", str(tmp_path))
     assert code == 0
-    assert f"No records of trained cells below {tmp_path}" in " ".join(out.split())
+    assert f"No records of trained cells below {tmp_path}, and no parts in the cache" in " ".join(out.split())
     assert "--out" in out
 
 
@@ -195,3 +208,32 @@ def test_bids_images_are_found_by_suffix_with_their_brain_masks(exported, comman
     assert code == 0, err
     assert (tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-anomaly_statmap.nii.gz").is_file()
     assert "1 of 1 scan predicted" in out
+
+
+def test_an_export_takes_trained_parts_from_a_depot_and_is_the_same_file(place, command, tmp_path):
+    def export(name, *more):
+        of = ("--method", "ae", "--dataset", "folder", "--preset", "smoke", "--data-root", str(place / "set"))
+        path = str(tmp_path / f"{name}.adbench")
+        code, _, err = command(
+            "model", "export", *of, "--cache", str(tmp_path / name), *more, "-o", path, "--set", "steps=2"
+        )
+        return code, " ".join(err.split())
+
+    depot = str(tmp_path / "depot")
+    code, err = export("first", "--parts", depot)
+    assert code == 2
+    assert "Parts must lie at file://" in err
+    assert export("first")[0] == 0
+    assert command("parts", "push", depot, "--cache", str(tmp_path / "first"))[0] == 0
+    code, err = export("second", "--parts", depot)
+    assert code == 0, err
+    assert "comes from file://" in err
+    assert (tmp_path / "first.adbench").read_bytes() == (tmp_path / "second.adbench").read_bytes()
+
+
+def test_parts_of_no_record_are_listed(command, tmp_path):
+    store = ArtifactStore.below(tmp_path / "cache").made_for("ddim on my-flair")
+    store.get(SPEC, lambda checkpoint: TENSORS)
+    code, out, err = command("model", "list", "--out", str(tmp_path / "none"), "--cache", str(tmp_path / "cache"))
+    assert code == 0, err
+    assert f"ddim my-flair {KEY}, of no record" in " ".join(out.split())

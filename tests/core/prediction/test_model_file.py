@@ -18,6 +18,7 @@ from prediction_options import options
 from safetensors.torch import load_file, save
 
 from adbench.config.options import Silent
+from adbench.contracts.registry import load_detector
 from adbench.errors import ModelError
 from adbench.metrics.points import POINTS
 from adbench.prediction.export import export
@@ -65,6 +66,25 @@ def with_setting(data: bytes, **changes) -> bytes:
     """The file with settings of its dataset changed, sealed anew."""
     trained_on = json.loads(parts(data)[0]["__metadata__"]["adbench"])["trained_on"]
     return with_card(data, trained_on=trained_on | {"config": trained_on["config"] | changes})
+
+
+def with_point(data: bytes, **changes) -> bytes:
+    """The file with fields of its first operating point changed, sealed anew."""
+    first, *others = json.loads(parts(data)[0]["__metadata__"]["adbench"])["points"]
+    return with_card(data, points=[first | changes, *others])
+
+
+def with_name_twice(data: bytes) -> bytes:
+    """The file with another method first in its card, of which only the last is sealed."""
+    header, body = parts(data)
+    note = header["__metadata__"]["adbench"]
+    header["__metadata__"]["adbench"] = note.replace('"method":', '"method":"random","method":', 1)
+    return joined(header, body)
+
+
+def with_method(data: bytes, method: str, **config) -> bytes:
+    """The file as one of another method."""
+    return with_card(data, method=method, code_version=load_detector(method).cls.info.version, config=config)
 
 
 def with_healthy(data: bytes, **changes) -> bytes:
@@ -115,6 +135,18 @@ FAULTS = {
     "histogram of other bins": (lambda data: with_healthy(data, histogram=[0.5]), "is not valid: healthy.histogram"),
     "no healthy person": (lambda data: with_healthy(data, distances=[]), "is not valid: healthy.distances"),
     "no point": (lambda data: with_card(data, points=[]), "is not valid: points"),
+    "a batch of all slices there are": (lambda data: with_card(data, protocol={"batch_size": 10**9}), "equal to 4096"),
+    "a median of an endless window": (lambda data: with_card(data, protocol={"median_px": 10**9 + 1}), "equal to 63"),
+    "images of a million pixels a side": (lambda data: with_card(data, image_size=[10**6, 10**6]), "equal to 2048"),
+    "a smoothing wider than any image": (lambda data: with_method(data, "ddim", map_sigma=1e9), "equal to 100"),
+    "endless network passes": (lambda data: with_method(data, "ddim", healings=10**9), "at most 100000 network passes"),
+    "a name twice": (with_name_twice, "a name stands twice"),
+    "a point whose masks would lie elsewhere": (lambda data: with_point(data, key="../../evil"), "points.0.key"),
+    "a point twice": (lambda data: with_point(data, key="1pct"), "a key and a rate of its own"),
+    "a threshold that is no number": (lambda data: with_point(data, threshold=math.nan), "points.0.threshold"),
+    "a setting that is no number": (lambda data: with_setting(data, window_centre_hu=math.nan), "window_centre_hu"),
+    "pixels of no size": (lambda data: with_setting(data, fov_mm=1e-9), "fov_mm"),
+    "a seed that no generator takes": (lambda data: with_card(data, seed=-1), "is not valid: seed"),
     "unknown setting": (lambda data: with_card(data, config={"roof": 1}), "are not valid here: roof"),
 }
 
