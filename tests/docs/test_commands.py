@@ -31,7 +31,7 @@ TRAINED = {"ddim"}
 RECORDS = {"results.md": ("leaderboards", "results", "lab-a", "lab-b", "before"), "cluster.md": ("results",)}
 """Pages whose commands read published records, and the folders where these lie then."""
 PLACEHOLDER = re.compile(r"[A-Z]+|\.\.\.")
-TOOLS = {"pip", "pytest", "ruff", "cd", "cp", "export", "tmux", "."}
+TOOLS = {"pip", "pytest", "ruff", "cd", "cp", "export", "nohup", "."}
 
 
 @cache
