@@ -22,7 +22,7 @@ is the name of the file, or the part of it that `subject_pattern` says.
 from __future__ import annotations
 
 import dataclasses
-from os.path import isfile
+from os.path import isdir, isfile, realpath
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -36,11 +36,13 @@ from adbench_datasets.imaging.region import Units
 from adbench_datasets.layouts import bids
 from adbench_datasets.layouts.discovery import (
     NIFTI,
+    SIDECARS,
     Pattern,
     by_stem,
     check_all_read,
     check_names,
     find,
+    listing,
     some_names,
     subject_of,
 )
@@ -51,6 +53,7 @@ from adbench_datasets.layouts.tables import all_or_none, named_file, read_table,
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
 ANY = (*NIFTI, *SUFFIXES)
+TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods")
 
 
 class FolderConfig(ScanConfig):
@@ -109,6 +112,7 @@ class Folder(ScanDataset[FolderConfig]):
         layout = self._layout(place)
         if layout == "table":
             return self._from_table(place / self.config.table, root)
+        self._check_no_table(place)
         return self._from_folders(place) if layout == "folders" else self._from_bids(place)
 
     def release(self, root: Path) -> str:
@@ -135,24 +139,43 @@ class Folder(ScanDataset[FolderConfig]):
             return "folders"
         return "BIDS" if next(bids.images(place, self.config.suffix, self.config.entity), None) else None
 
+    def _check_no_table(self, place: Path) -> None:
+        """Raise DataError where something lies there that was meant to be the table."""
+        name = Path(self.config.table)
+        for path in listing(place):
+            if path.stem.lower() == name.stem.lower() and path.suffix.lower() in TABLES:
+                raise DataError(
+                    f"The table is {name}, but {path} lies there: rename it, save it as CSV, name it by data.table, or "
+                    "move it."
+                )
+
     def _from_table(self, table: Path, root: Path) -> list[Case]:
         rows = read_table(table, COLUMNS)
         tell_unread(table, rows, COLUMNS, self.runtime)
         splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
         all_or_none(table, splits)
-        cases = []
+        cases: list[Case] = []
+        drawn: dict[str, tuple[int, str]] = {}
         for line, (row, split) in enumerate(zip(rows, splits, strict=True), start=2):
             image = named_file(table, line, "image", row, root)
             clean = row["lesion"].lower() in ("", "none")
             lesion = None if clean else named_file(table, line, "lesion", row, root)
             brain = named_file(table, line, "brain", row, root) if row["brain"] else None
             subject = required(table, line, "subject", row)
+            if lesion is not None:
+                first, owner = drawn.setdefault(realpath(lesion.path), (line, subject))
+                if owner != subject:
+                    raise DataError(
+                        f"{table}: a lesion mask is of one subject, but {row['lesion']!r} is that of {owner!r} in row "
+                        f"{first} and of {subject!r} in row {line}: mend one of them."
+                    )
             cases.append(self._case(subject, image, lesion, clean, split, brain=brain, session=row["image"]))
         return cases
 
     def _from_folders(self, place: Path) -> list[Case]:
         for part in (*(part for part, _ in PARTS), "test/images", "test/lesions"):
             check_all_read(place / part, ANY)
+        self._check_test(place / "test")
         cases = [
             self._case(self._subject(name), FileRef(path), None, True, split, session=name)
             for part, split in PARTS
@@ -164,6 +187,19 @@ class Folder(ScanDataset[FolderConfig]):
             lesion = FileRef(masks[name]) if name in masks else None
             cases.append(self._case(self._subject(name), FileRef(path), lesion, False, "test", session=name))
         return cases
+
+    @staticmethod
+    def _check_test(test: Path) -> None:
+        """Raise DataError where masks or images lie elsewhere than in `images` and `lesions`."""
+        for path in listing(test):
+            inside = listing(path)
+            if path.name not in ("images", "lesions") and (
+                inside or not (isdir(path) or path.suffix.lower() in SIDECARS)
+            ):
+                raise DataError(
+                    f"{test} holds images and masks in its folders images and lesions alone, but there is "
+                    f"{inside[0] if inside else path}: move it."
+                )
 
     def _from_bids(self, place: Path) -> list[Case]:
         found = list(bids.images(place, self.config.suffix, self.config.entity))

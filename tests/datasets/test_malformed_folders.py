@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,38 @@ NOT_FOUND: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: replaced(r, "test/lesions/x1.nrrd", lambda p: sitk.WriteImage(sitk.GetImageFromArray(MASK), str(p))),
         "x1.nrrd is not",
     ),
+    "FreeSurfer": (
+        lambda r: replaced(r, "test/lesions/x1.mgz", lambda p: nib.save(nib.MGHImage(MASK, np.eye(4)), p)),
+        "x1.mgz is not",
+    ),
+    "SPM": (
+        lambda r: replaced(r, "test/lesions/x1.img", lambda p: nib.save(nib.Spm2AnalyzeImage(MASK, np.eye(4)), p)),
+        "x1.hdr is not",
+    ),
+    "pair of NIfTI": (
+        lambda r: replaced(r, "test/lesions/x1.img", lambda p: nib.save(nib.Nifti1Pair(MASK, np.eye(4)), p)),
+        "x1.hdr is not",
+    ),
+    "3D Slicer": (
+        lambda r: replaced(
+            r, "test/lesions/x1.seg.nrrd", lambda p: sitk.WriteImage(sitk.GetImageFromArray(MASK), str(p))
+        ),
+        "x1.seg.nrrd is not",
+    ),
+    "half a download": (lambda r: (r / "train/t9.png.part").write_bytes(b"x"), "t9.png.part is not"),
+    "in a folder beside": (
+        lambda r: replaced(r, "test/masks/x1.png", lambda p: iio.imwrite(p, MASK)),
+        "folders images and lesions alone, but there is .*masks/x1.png",
+    ),
+    "beside the folders": (
+        lambda r: replaced(r, "test/x1.png", lambda p: iio.imwrite(p, MASK)),
+        "folders images and lesions alone, but there is .*x1.png",
+    ),
+    "a table in capitals": (
+        lambda r: (r / "Cases.csv").write_text("image\n"),
+        "is cases.csv, but .*Cases.csv",
+    ),
+    "a table of Excel": (lambda r: (r / "cases.xlsx").write_bytes(b"PK"), "is cases.csv, but .*cases.xlsx"),
     "sub-folder": (
         lambda r: replaced(r, "test/lesions/defect/x1.png", lambda p: iio.imwrite(p, MASK)),
         "folder defect",
@@ -69,7 +102,7 @@ def test_a_mask_or_image_that_is_not_found_is_named_by_check_and_run(tmp_path: P
         stopping = [problem.what for problem in data.inspect().problems if not problem.skipped]
     except DataError as error:
         stopping = [str(error)]
-    assert words in " ".join(stopping)
+    assert re.search(words, " ".join(stopping))
 
 
 def test_an_image_without_a_mask_is_healthy_or_skipped_only_where_the_user_says_so(tmp_path: Path) -> None:
@@ -81,8 +114,11 @@ def test_an_image_without_a_mask_is_healthy_or_skipped_only_where_the_user_says_
 
 def test_what_lies_beside_images_is_no_image(tmp_path: Path) -> None:
     pictures(tmp_path)
-    for name in ("README", "notes.txt", "x1.json", ".DS_Store", "sizes.xlsx"):
-        (tmp_path / "test/images" / name).write_text("")
+    for name in ("README", "notes.txt", "x1.json", ".DS_Store", "._x1.png", "Thumbs.db", "desktop.ini", "sizes.xlsx"):
+        for folder in ("train", "test", "test/images", "test/lesions"):
+            (tmp_path / folder / name).write_text("")
+    (tmp_path / "test/lesions/__MACOSX").mkdir()
+    (tmp_path / "test/lesions/__MACOSX/._x1.png").write_text("")
     (tmp_path / "test/lesions/empty").mkdir()
     assert len(lesion_px(tmp_path)) == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -152,6 +153,19 @@ def tiff(path: Path, array: np.ndarray, photometric: int, sample_format: int) ->
     )
 
 
+def png(path: Path, array: np.ndarray, bits: int) -> None:
+    """A grey PNG of few bits by hand, as programs that save space write it."""
+    shifts = np.arange(8 - bits, -1, -bits)
+    packed = (array.reshape(len(array), -1, len(shifts)) << shifts).sum(axis=-1).astype(np.uint8)
+    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], bits, 0, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
+    chunks = (b"IHDR" + header, b"IDAT" + rows, b"IEND")
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    )
+
+
 PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
     "16 bit, 0 is white": (lambda p: tiff(p, (65535 - MASK.astype("<u2") * 257), 0, 1), "0 is white"),
     "float, 0 is white": (lambda p: tiff(p, (1 - BLOB).astype("<f4"), 0, 3), "0 is white"),
@@ -190,6 +204,21 @@ PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
     "probabilities": (lambda p: by_tifffile(p, (BLOB * 0.7).astype("f4")), "labels must be whole numbers"),
     "classes in JPEG": (lambda p: Image.fromarray(CLASSES).save(p, format="JPEG", quality=70), "grey picture"),
     "many classes": (lambda p: by_tifffile(p, (1000 + 40 * X).astype("u2")), "a few classes"),
+    "2 bits": (lambda p: png(p, FEW_CLASSES.clip(0, 3), 2), "grey of 2 or 4 bits"),
+    "4 bits": (lambda p: png(p, FEW_CLASSES, 4), "grey of 2 or 4 bits"),
+    "animated": (
+        lambda p: Image.fromarray(MASK).save(p, "PNG", save_all=True, append_images=[Image.fromarray(255 - MASK)]),
+        "2 pages",
+    ),
+    "TIFF turned": (lambda p: by_tifffile(p, MASK, extratags=[(274, "H", 1, 3, True)]), "marked as turned"),
+    "TIFF of 64 bits": (lambda p: by_tifffile(p, MASK.astype("f8")), "64 bits is not"),
+    "Lab": (lambda p: Image.fromarray(np.stack([MASK] * 3, -1)).convert("LAB").save(p, "TIFF"), "mode LAB"),
+    "a bitmap in name alone": (lambda p: Image.fromarray(MASK).save(p, "BMP"), "no PNG, JPEG or TIFF"),
+    "of the whole head": (lambda p: by_tifffile(p, (head(0) > 0).astype("u1")), "one of the brain or of tissue"),
+    "of tissue": (
+        lambda p: by_tifffile(p, np.where(head(0) > 0, 1 + X % 3, 0).astype("u1")),
+        "one of the brain or of tissue",
+    ),
     "another size": (lambda p: iio.imwrite(p, MASK[:32], extension=".png"), "must have one size"),
     "no picture": (lambda p: p.write_bytes(b"<html>404</html>"), "cannot be read|cannot identify"),
     "empty": (lambda p: p.write_bytes(b""), "the file is empty"),
@@ -202,6 +231,13 @@ def test_a_mask_whose_values_are_not_clear_is_refused(tmp_path: Path, name: str)
     masks_of(tmp_path, write, "x{}.tif")
     with pytest.raises(DataError, match=words):
         load(tmp_path)
+
+
+def test_a_lesion_beside_the_head_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    beside = ((X < 6) & (Y < 6)).astype(np.uint8)
+    assert lesion_px(masks_of(tmp_path, lambda p: iio.imwrite(p, beside)), said) == [36] * 3
+    assert any("outside the brain or head" in text for text in said)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])

@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio.v3 as iio
 import pytest
 from picture_folders import BLOB, MASK, lesion_px, load, pictures, put, sick
 
@@ -44,19 +43,43 @@ TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
         "x0.png.* hold the same pixels",
     ),
     "one file of two subjects": (
-        lambda r: table(r, [*rows(), "test/images/x0.png,test/lesions/x1.png,,y0,test"]),
+        lambda r: (table(r, [*rows(), "test/images/x0.png,y0.png,,y0,test"]), put(r / "y0.png", MASK)),
         "hold the same pixels|Each examination",
     ),
     "a copy": (
-        lambda r: (table(r, [*rows(), "copy.tif,test/lesions/x1.png,,y0,test"]), iio.imwrite(r / "copy.tif", sick(0))),
+        lambda r: (
+            table(r, [*rows(), "copy.tif,y0.png,,y0,test"]),
+            put(r / "copy.tif", sick(0)),
+            put(r / "y0.png", MASK),
+        ),
         "copy.tif.* hold the same pixels|x0.png and copy.tif",
     ),
     "a link": (
         lambda r: (
-            table(r, [*rows(), "link.png,test/lesions/x1.png,,y0,test"]),
+            table(r, [*rows(), "link.png,y0.png,,y0,test"]),
+            put(r / "y0.png", MASK),
             (r / "link.png").symlink_to(r / "test/images/x0.png"),
         ),
         "hold the same pixels",
+    ),
+    "one mask of two subjects": (
+        lambda r: table(r, [row.replace("lesions/x1.png", "lesions/../lesions/x0.png") for row in rows()]),
+        "a lesion mask is of one subject, but .* 'x0' in row 7 and of 'x1' in row 8",
+    ),
+    "zeros that a spreadsheet takes away": (lambda r: table(r, rows(t0="MS-007", x0="MS-7")), "leading zeros"),
+    "paths of Windows": (lambda r: table(r, [row.replace("/", "\\") for row in rows()]), "names 'train.*t0.png'"),
+    "Excel's line of the delimiter": (lambda r: table(r, [HEADER, *rows()], "sep=,"), "lacks image"),
+    "not known, as BIDS says it": (
+        lambda r: table(r, [row.replace("test/lesions/x0.png", "n/a") for row in rows()]),
+        "names 'n/a'",
+    ),
+    "a web address": (
+        lambda r: table(r, [row.replace("train/t0.png", "https://a/t0.png") for row in rows()]),
+        "names 'https",
+    ),
+    "of files elsewhere": (
+        lambda r: table(r, [row.replace("train/t0.png", "/etc/hostname") for row in rows()]),
+        "image must lie below",
     ),
     "accents in two ways": (lambda r: table(r, rows(t0="Zoé", x0=SPELT)), "has one spelling"),
     "case": (lambda r: table(r, rows(t0="Anna", x0="ANNA")), "has one spelling"),

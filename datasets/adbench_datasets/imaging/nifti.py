@@ -102,6 +102,10 @@ def _shape(ref: FileRef, header: Header, available: int, first_volume: bool) -> 
         raise CaseError(ref, f"voxels are of no known type (code {error}). Convert or fetch the file again.") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise CaseError(ref, f"voxels must be integers or floats of at most 64 bits, not {dtype}. Convert the file.")
+    if (bits := int(header["bitpix"])) != 8 * dtype.itemsize:
+        raise CaseError(
+            ref, f"{dtype} has {8 * dtype.itemsize} bits, but the header says {bits} (bitpix). Fetch it again."
+        )
     n_bytes = math.prod(shape) * max(4, dtype.itemsize)  # as stored, and as the float32 that they become
     if n_bytes > MAX_BYTES:
         raise CaseError(

@@ -5,9 +5,9 @@ columns run to the left and its rows to the back, so a stack of them has axes L,
 
 Accepted: grey of 1 bit (as 0 and 255), 8, 16 and 32 bits, signed or not, and float; colour of 8 bits where the channels
 are equal or one is chosen; alpha where all is opaque. Refused, since the values would change or mean something else:
-palettes, CMYK, colour of 16 bits (PIL reads 8 of them), transparency, several pages, a turned picture (EXIF), TIFF
-in which 0 is white (but for 8 bits: PIL turns other depths not or not always, and programs that write 1 bit so mean
-white by it), and TIFF with more channels than PIL reads.
+palettes, CMYK, colour of 16 bits (PIL reads 8 of them), grey of 2 or 4 bits (PIL spreads them over 8), transparency,
+several pages, a turned picture (EXIF), TIFF in which 0 is white (but for 8 bits: PIL turns other depths not or not
+always, and programs that write 1 bit so mean white by it), and TIFF with more channels than PIL reads.
 """
 
 from __future__ import annotations
@@ -135,6 +135,8 @@ def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
     stored = " ".join(str(tile[3]) for tile in getattr(picture, "tile", ()))
     if picture.mode in COLOUR and ";16" in stored:
         raise CaseError(ref, "colour of 16 bits would lose half of them when read. Convert it to grey of 16 bits.")
+    if stored.endswith((";2", ";4")):
+        raise CaseError(ref, "grey of 2 or 4 bits would be read with other values. Save it with 8 bits.")
     tags = getattr(picture, "tag_v2", {})
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and tuple(tags.get(BITS_PER_SAMPLE, (1,))) != (8,):
         raise CaseError(ref, "0 is white in this picture (TIFF WhiteIsZero). Save it with 0 as black (BlackIsZero).")

@@ -25,6 +25,9 @@ from adbench_datasets.imaging.placement import Placement, axial, nearest, placem
 from adbench_datasets.imaging.preprocessing_config import PreprocessingConfig
 from adbench_datasets.imaging.region import Units, check_units, region_of
 
+MOST_LESION = 0.5
+"""Of a brain or head: a mask that covers more is one of the brain or of tissue. Real ones reach 0.22."""
+OUTSIDE = "the lesion lies outside the brain or head that was found: it counts, though the image is 0 there"
 VERSION = 3
 """Raise it when the same scan and config would give other slices."""
 EIGHT = np.ones((3, 3), bool)
@@ -67,6 +70,7 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
     if region is None:
         check_units(scan, units)
         region = region_of(scan, units)
+    notes = (*scan.notes, *_lesion_notes(scan, region))
     area = region.sum(axis=(0, 1))
     z = _kept(scan, area, config)
     placement = placement_of(scan, region, z, config)
@@ -98,8 +102,22 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
         contents=_contents(scan, z, masks["lesions"], config.healthy_margin_slices),
         hashes=[content_hash(np.ascontiguousarray(axial(scan.image, k))) for k in z],
         scan_hash=content_hash(scan.image),
-        facts=found,
+        facts=found | {"notes": list(notes)},
     )
+
+
+def _lesion_notes(scan: Scan, region: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What is to be said of where the lesion lies. Raises DataError where it covers most of the brain or head."""
+    if scan.lesion is None or not scan.lesion.any():
+        return ()
+    covered = sum(int(np.count_nonzero(scan.lesion[..., k] & region[..., k])) for k in range(region.shape[2]))
+    share = covered / np.count_nonzero(region)
+    if share > MOST_LESION:
+        raise DataError(
+            f"A lesion covers at most {MOST_LESION:.0%} of a brain or head, but that of {scan.source} covers "
+            f"{share:.0%}: its mask is one of the brain or of tissue. Take the mask of the lesion."
+        )
+    return () if covered else (OUTSIDE,)
 
 
 Scale = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -186,5 +204,4 @@ def _facts(scan: Scan, region: NDArray[np.bool_], scaled: Scale) -> dict[str, An
         ],
         "lesion_voxels": voxels,
         "slices": scan.image.shape[2],
-        "notes": list(scan.notes),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 from adbench.contracts.splits import same_name, unseen
@@ -14,6 +15,8 @@ from adbench_datasets.layouts.scan_config import ScanConfig
 MIN_SUBJECTS = 3
 LEAST = {"train": 1, "validation": 2, "test": 1}
 """Subjects of each split, where there are enough: thresholds come from others than those that are calibrated on."""
+LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
+"""Spreadsheets take them from numbers."""
 
 
 def split_subjects(cases: Iterable[Case], config: ScanConfig, own_split: bool = True) -> dict[str, str]:
@@ -70,11 +73,12 @@ def check_cases(cases: Sequence[Case]) -> None:
     for case in cases:
         for name in (case.subject, case.session, *(str(ref) for ref in refs_of(case.image) + refs_of(case.lesion))):
             check_name(name)
-        first = spelt.setdefault(same_name(case.subject), case.subject)
+        first = spelt.setdefault(LEADING_ZEROS.sub("", same_name(case.subject)), case.subject)
         if first != case.subject:
             raise DataError(
-                f"A subject has one spelling, but {first!a} and {case.subject!a} differ only in case, in spaces or "
-                "in how characters are stored: write them alike, or give different people different names."
+                f"A subject has one spelling, but {first!a} and {case.subject!a} differ only in case, in spaces, in "
+                "leading zeros or in how characters are stored: write them alike, or give different people different "
+                "names."
             )
         other = seen.setdefault((case.subject, case.session), case)
         if other is not case:

@@ -59,6 +59,7 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "negative axis": (header_only(dim=[3, 5, -6, 7, 1, 1, 1, 1]), "a volume or a slice is needed"),
     "no axes": (header_only(dim=[3, 5, 0, 7, 1, 1, 1, 1]), "a volume or a slice is needed"),
     "complex": (nifti_bytes(volume().astype("c8")), "must be integers or floats of at most 64 bits"),
+    "other bits than its type": (header_only(bitpix=64), "but the header says 64 (bitpix)"),
     "colour": (header_only(datatype=128, bitpix=24), "must be integers or floats of at most 64 bits"),
     "unknown type": (header_only(datatype=77), "voxels are of no known type (code 77)"),
     "offset in the header": (header_only(vox_offset=100), "voxels must start at byte 352 or later, not 100"),
