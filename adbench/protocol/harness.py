@@ -19,13 +19,13 @@ from adbench.config.options import Reporter, RunOptions, Silent
 from adbench.devices.device import computing, pick_devices
 from adbench.devices.environment import environment
 from adbench.devices.precision import decide
-from adbench.errors import RecordError, TrainingError
+from adbench.errors import RecordError, TrainingError, counted
 from adbench.protocol.cell import Cell, build_cells
 from adbench.protocol.data import check_same_images
 from adbench.protocol.faults import DetectorError, faults
 from adbench.protocol.fitting import Fitted, fit, missing_part
 from adbench.protocol.folders import check_writable, only_one
-from adbench.protocol.grid import GridReporter
+from adbench.protocol.grid import GridReporter, estimated_s
 from adbench.protocol.measure import Measured, measure
 from adbench.protocol.recording import (
     failed_record,
@@ -38,6 +38,7 @@ from adbench.protocol.recording import (
 from adbench.protocol.scoring import Scorer
 from adbench.protocol.timing import time_scoring
 from adbench.protocol.workers import over_devices
+from adbench.results import formats
 from adbench.results.card import card_path, write_card
 from adbench.results.counts import counts_path, write_counts
 from adbench.results.method_card import method_card_path, write_method_card
@@ -61,7 +62,10 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
         cell.hold_parts()
     groups = [list(regions) for _, regions in groupby(cells, key=lambda cell: (cell.data.name, cell.method))]
     new = [any(options.force or not cell.record_path.is_file() for cell in regions) for regions in groups]
-    grid, records = GridReporter(reporter, sum(new)), []
+    seconds = estimated_s([regions[0] for regions, is_new in zip(groups, new, strict=True) if is_new])
+    if seconds:
+        reporter.message(f"{counted(len(seconds), 'cell')}: about {formats.duration(sum(seconds))}")
+    grid, records = GridReporter(reporter, sum(new), seconds), []
     for regions, is_new in zip(groups, new, strict=True):
         grid.method, grid.dataset = regions[0].method, regions[0].data.name
         records += evaluate(regions, grid if is_new else reporter)
