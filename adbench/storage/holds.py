@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from adbench.storage.leases import Lease, is_believed
@@ -47,10 +48,12 @@ def hold(place: Path) -> None:
 
 
 def _own_in(folder: Path) -> _Own:
+    """The lease of this process; those that processes which have ended left there are removed."""
     if folder not in _own or not _own[folder].lease.path.exists():
         lease = Lease(folder / f"{os.getpid()}-{uuid.uuid4().hex}")
         lease.acquire()
         _own[folder] = _Own(lease)
+        _held_by_others(folder, lease)
     return _own[folder]
 
 
@@ -62,19 +65,28 @@ def alone(place: Path) -> Iterator[bool]:
         yield False
         return
     with lease:
-        yield not any(_is_held(place, held, lease) for held in _folder(place).glob("[!.]*"))
+        names = _held_by_others(_folder(place), lease)
+        yield not any(place.name.encode() in each for each in names)
 
 
-def _is_held(place: Path, held: Path, lease: Lease) -> bool:
-    """Whether another process that has not ended has written this name; what one has left that did is removed."""
-    if held in [own.lease.path for own in _own.values()]:
-        return False
-    with suppress(FileNotFoundError):
-        if not is_believed(held, lease.path):
-            held.unlink()
-            return False
-        return place.name.encode() in held.read_bytes().split(b"\n")[1:]
-    return False
+def _held_by_others(folder: Path, now: Lease) -> list[frozenset[bytes]]:
+    """The names that each other process has written which has not ended; what one left that has is removed."""
+    own, found = {own.lease.path for own in _own.values()}, []
+    for path in folder.glob("[!.]*"):
+        if path in own:
+            continue
+        with suppress(FileNotFoundError), path.open("rb") as file:  # opened, a shared disk says how it is now
+            if is_believed(file, now.path):
+                found.append(_names(path, os.fstat(file.fileno()).st_size))
+            else:
+                path.unlink()
+    return found
+
+
+@lru_cache
+def _names(path: Path, size: int) -> frozenset[bytes]:
+    """Read once as long as none is added: a grid has a million score maps."""
+    return frozenset(path.read_bytes()[:size].split(b"\n")[1:])
 
 
 @atexit.register

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -111,15 +112,14 @@ class Lease:
             aside.unlink()
 
 
-def is_believed(path: Path, now: Path) -> bool:
-    """Whether the owner of a lease lives, as far as one look tells; `now` is a file of the same disk that is new.
+def is_believed(lease: BinaryIO, now: Path) -> bool:
+    """Whether the owner of a lease lives, as far as one look at its file tells; `now` is a new one of the same disk.
 
-    That of another machine is believed for longer than by whoever waits: what a disk says of times may be old. Raises
-    FileNotFoundError.
+    That of another machine is believed for longer than by whoever waits: what a disk says of times may be old.
     """
-    if (lives := _lives(path.read_bytes())) is not None:
+    if (lives := _lives(lease.readline())) is not None:
         return lives
-    return now.stat().st_mtime - path.stat().st_mtime < 3 * DURATION_S
+    return now.stat().st_mtime - os.fstat(lease.fileno()).st_mtime < 3 * DURATION_S
 
 
 def _read(path: Path) -> bytes | None:

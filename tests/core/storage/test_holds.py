@@ -72,6 +72,25 @@ def test_a_place_that_another_machine_holds_is_free_once_its_hold_has_not_change
     assert not hold.exists()
 
 
+def test_what_a_process_that_was_killed_has_left_is_removed_by_the_next_that_holds_something(tmp_path, other):
+    other.end()
+    holds.hold(tmp_path / "elsewhere")
+    (own,) = (tmp_path / holds.FOLDER).iterdir()
+    assert b"elsewhere" in own.read_bytes()
+
+
+def test_a_place_that_is_held_while_others_are_looked_at_is_not_free(tmp_path):
+    code = HOLDING.replace("input()", "hold(pathlib.Path(input()))\nprint(flush=True)\ninput()")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "place")], **pipes)
+    process.stdout.readline()
+    assert free(tmp_path / "later")
+    print(tmp_path / "later", file=process.stdin, flush=True)
+    process.stdout.readline()
+    assert not free(tmp_path / "later")
+    process.communicate("\n")
+
+
 def test_a_process_that_ends_leaves_no_file(tmp_path, other):
     other.process.communicate(b"\n")
     assert list((tmp_path / holds.FOLDER).iterdir()) == []
