@@ -1,16 +1,18 @@
 """How often 95 % intervals over few subjects hold the truth, on data as skewed as lesions are.
 
-    python benchmarks/coverage.py [--draws 1000] [--resamples 300] [--json FILE]
+    python benchmarks/coverage.py [--draws 1000] [--resamples 300] [--json FILE] [--part intervals|chance]
 
 One simulation for each way in which a number and its interval come about, by the library's own functions:
 
 - means over subjects of fractions (AUPRC, Dice, F1 of each) and of numbers without an upper end (mm, %, components);
 - pixels pooled (⌈DICE⌉, AUPRC, AUROC): lesions of lognormal sizes, scores whose contrast differs by subject;
-- ratios pooled (sensitivity, lesion recall, false components a slice) and lesion F1;
+- Dice and sensitivity at a threshold that healthy subjects, of whom there are few, decide;
+- ratios pooled (lesion recall, false components a slice) and lesion F1;
 - image-level AUROC and AUPRC, of one image a subject and of eight.
 
 Subjects are those with lesions. Prints a Markdown table: the least coverage over the distributions of each row; the
-percentile bootstrap stands beside two of them.
+percentile bootstrap stands beside two of them. What is done is printed and written as it comes: a run that is cut keeps
+its figures.
 
 Seeds: means over subjects of several trainings that differ, with an interaction; the truth is the mean over all
 trainings and subjects. Ranks: methods without any difference, and how often any pair of them is called different.
@@ -20,10 +22,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +41,11 @@ from adbench.metrics.chance import compare, over_seeds
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
-from adbench.metrics.intervals import bootstrap, bounded_interval, ratio, resample_weights, resampled
-from adbench.metrics.resampled_thresholds import draws_at
+from adbench.metrics.intervals import bootstrap, ratio, resample_weights, resampled
+from adbench.metrics.resampled_thresholds import draws_at, interval_at
 from adbench.metrics.student import Interval, Scale
 
-SUBJECTS = (3, 5, 10, 20, 50, 100)
+SUBJECTS = (3, 5, 10, 20, 50, 100, 200)
 CHANCE = (5, 10, 20, 100)
 PERCENTILE = "percentile bootstrap"
 Floats = NDArray[np.float64]
@@ -163,7 +167,7 @@ def at_point(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
         joined = ScoreHistogram.from_counts(BINS, ["all"], healthy.sum(axis=1, keepdims=True))  # of one: not resampled
         as_is = draws_at(test, joined, RATE, np.ones((1, n), np.int64))
         for key, draws in draws_at(test, reference, RATE, weights).items():
-            interval = bounded_interval(float(as_is[key][0][0]), draws, n).interval
+            interval = interval_at(key, float(as_is[key][0][0]), draws, counts[0].sum(axis=1)).interval
             held[f"{AT_POINT[key]}, {some} healthy subjects"] = interval, truth_at_point(shape)[key]
     return held
 
@@ -173,34 +177,32 @@ COMPONENTS = {"alike": (4, 2, 4.0), "skewed": (1, 1.5, 1.0), "few lesions": (1, 
 
 
 def components(shape: str, rng: Rng, n: int) -> NDArray[np.int64]:
-    """(n, 6): lesions, those found, components, false ones, lesion pixels, those flagged of each subject."""
+    """(n, 4): lesions, those found, components, false ones of each subject."""
     a, b, alike = COMPONENTS[shape]
     quality = rng.beta(a, b, n)
     lesions = 1 + rng.poisson(rng.gamma(alike, 8 / alike, n))
     found, false = rng.binomial(lesions, quality), rng.poisson(rng.gamma(alike, 10 / alike, n))
-    size = np.rint(1000 * np.exp(rng.normal(0, 0.3 if shape == "alike" else 1.2, n))).astype(np.int64)
-    return np.stack([lesions, found, found + false, false, size, rng.binomial(size, quality)], axis=1)
+    return np.stack([lesions, found, found + false, false], axis=1)
 
 
 SLICES = 60
 
 
 @cache
-def counted_truth(shape: str) -> tuple[float, float, float, float]:
-    lesions, found, both, false, size, hits = components(shape, np.random.default_rng(0), 1_000_000).sum(axis=0)
+def counted_truth(shape: str) -> tuple[float, float, float]:
+    lesions, found, both, false = components(shape, np.random.default_rng(0), 1_000_000).sum(axis=0)
     recall, precision = found / lesions, (both - false) / both
-    return recall, false / 1_000_000 / SLICES, 2 * recall * precision / (recall + precision), hits / size
+    return recall, false / 1_000_000 / SLICES, 2 * recall * precision / (recall + precision)
 
 
 def counted(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
-    """Lesions, components and flagged pixels of all subjects."""
+    """Lesions and components of all subjects."""
     of = components(shape, rng, n)
-    recall, false, f1, sensitivity = counted_truth(shape)
+    recall, false, f1 = counted_truth(shape)
     slices = np.full(n, SLICES)
     return {
-        "sensitivity": (ends(ratio(of[:, 5], of[:, 4], weights)), sensitivity),
         "lesion recall": (ends(ratio(of[:, 1], of[:, 0], weights)), recall),
-        "lesion F1": (ends(f1_estimate(of[:, :4].astype(np.float64), weights)), f1),
+        "lesion F1": (ends(f1_estimate(of.astype(np.float64), weights)), f1),
         "false components a slice": (ends(ratio(of[:, 3], slices, weights, "count")), false),
     }
 
@@ -236,12 +238,12 @@ def ranked(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
 
 
 SIMULATED: tuple[tuple[Callable[[str, Rng, int, NDArray[np.int64]], Held], tuple[str, ...]], ...] = (
-    (means("mean over subjects of fractions", FRACTIONS, "fraction"), tuple(FRACTIONS)),
-    (means("mean over subjects of mm or components", COUNTS, "count"), tuple(COUNTS)),
-    (means("mean over subjects of AVD", VOLUMES, "count"), tuple(VOLUMES)),
     (pooled, tuple(PIXELS)),
     (at_point, tuple(PIXELS)),
     (counted, tuple(COMPONENTS)),
+    (means("mean over subjects of fractions", FRACTIONS, "fraction"), tuple(FRACTIONS)),
+    (means("mean over subjects of mm or components", COUNTS, "count"), tuple(COUNTS)),
+    (means("mean over subjects of AVD", VOLUMES, "count"), tuple(VOLUMES)),
     (ranked, tuple(IMAGES)),
 )
 
@@ -290,6 +292,10 @@ def family_wise(methods: int, seeds: int, n: int, draws: int) -> float:
     return float(np.mean([max(each) > 1 for each in ranks]))
 
 
+Coverage = dict[str, dict[str, dict[int, float]]]
+"""Row of the table -> distribution -> subjects -> coverage."""
+
+
 def print_chance(draws: int) -> dict[str, dict[str, dict[int, float]]]:
     """Print and return the tables of seeds and of ranks."""
     found = {
@@ -303,22 +309,34 @@ def print_chance(draws: int) -> dict[str, dict[str, dict[int, float]]]:
         },
     }
     for what, rows in found.items():
-        print(f"\n| {what} | {' | '.join(f'{n} subjects' for n in CHANCE)} |")
-        print(f"| --- |{' ---: |' * len(CHANCE)}")
-        for name, of in rows.items():
-            print(f"| {name} | {' | '.join(f'{100 * value:.1f} %' for value in of.values())} |")
+        print_table(what, CHANCE, {name: list(of.values()) for name, of in rows.items()}, digits=1)
     return found
 
 
-def simulated(draws: int, resamples: int) -> dict[str, dict[str, dict[int, float]]]:
-    """Row of the table -> distribution -> subjects -> coverage."""
-    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+def print_table(title: str, subjects: tuple[int, ...], rows: dict[str, list[float]], digits: int = 0) -> None:
+    print(f"\n| {title} | {' | '.join(f'{n} subjects' for n in subjects)} |")
+    print(f"| --- |{' ---: |' * len(subjects)}")
+    for name, of in rows.items():
+        print(f"| {name} | {' | '.join(f'{100 * value:.{digits}f} %' for value in of)} |", flush=True)
+
+
+def simulated(draws: int, resamples: int) -> Iterator[Coverage]:
+    """All that is known after each distribution."""
+    found: Coverage = defaultdict(lambda: defaultdict(dict))
     for draw, shapes in SIMULATED:
         for shape in shapes:
             for n in SUBJECTS:
                 for row, held in coverage(draw, shape, n, draws, resamples).items():
                     found[row][shape][n] = held
-    return found
+                    print(f"{row}, {shape}, {n} subjects: {100 * held:.1f} %", file=sys.stderr, flush=True)
+            yield found
+
+
+def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
+    """Write a part of the file, and leave the other as it is."""
+    if path:
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(known | {part: figures}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -326,18 +344,15 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--part", choices=("intervals", "chance"), help="simulate this alone")
     args = parser.parse_args()
-    found = simulated(args.draws, args.resamples)
-    print(f"| least coverage of 95 % intervals | {' | '.join(f'{n} subjects' for n in SUBJECTS)} |")
-    print(f"| --- |{' ---: |' * len(SUBJECTS)}")
-    for row, shapes in found.items():
-        least = [min(held.get(n, 1.0) for held in shapes.values()) for n in SUBJECTS]
-        print(f"| {row} | {' | '.join(f'{100 * value:.0f} %' for value in least)} |")
-    chance = print_chance(args.draws)
-    if args.json:
-        args.json.write_text(
-            json.dumps(vars(args) | {"json": None, "coverage": found, "chance": chance}, indent=1) + "\n"
-        )
+    if args.part != "chance":
+        for found in simulated(args.draws, args.resamples):
+            keep(args.json, "intervals", {"draws": args.draws, "resamples": args.resamples, "coverage": found})
+        least = {row: [min(held.get(n, 1.0) for held in of.values()) for n in SUBJECTS] for row, of in found.items()}
+        print_table("least coverage of 95 % intervals", SUBJECTS, least)
+    if args.part != "intervals":
+        keep(args.json, "chance", {"draws": args.draws} | print_chance(args.draws))
 
 
 if __name__ == "__main__":

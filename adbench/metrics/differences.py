@@ -12,6 +12,7 @@ from adbench.errors import ScoreError
 from adbench.metrics.curve import Floats
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.intervals import Bounded, Bounds, bounded_interval, resampled
+from adbench.metrics.student import freedom_of
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ def pooled_differences(
     first = a[0]
     for other in (*a, *b):
         _check_subjects(first, other)
-    n = int((first.by_subject()[0].sum(axis=1) > 0).sum())
+    sizes = first.by_subject()[0].sum(axis=1)
     whole_first = np.concatenate([np.ones((1, len(first.subjects)), np.int64), weights])
     of_a, of_b = (_means([resampled(hist, whole_first) for hist in side]) for side in (a, b))
-    return {key: _difference(of_a[key], of_b[key], n) for key in of_a}
+    return {key: _difference(of_a[key], of_b[key], sizes) for key in of_a}
 
 
 def _check_subjects(a: ScoreHistogram, b: ScoreHistogram) -> None:
@@ -65,11 +66,12 @@ def _mean(each: Sequence[Bounds]) -> Bounds:
     return middle, least, most
 
 
-def _difference(x: Bounds, y: Bounds, n: int) -> PooledDifference:
+def _difference(x: Bounds, y: Bounds, sizes: NDArray[np.int64]) -> PooledDifference:
     value, least, most = x[0] - y[0], x[1] - y[2], x[2] - y[1]
     bound = float(max(most[0] - value[0], value[0] - least[0]))
     draws = (value[1:], least[1:], most[1:])
-    interval = bounded_interval(float(value[0]), draws, n, "difference", bound)
+    n = int(np.count_nonzero(sizes))
+    interval = bounded_interval(float(value[0]), draws, n, "difference", bound, freedom_of(sizes))
     return PooledDifference(float(x[0][0]), float(y[0][0]), interval, recentred_p(float(value[0]), value[1:]))
 
 

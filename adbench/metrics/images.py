@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from adbench.errors import ScoreError
 from adbench.metrics.estimate import Interval
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.intervals import bootstrap, resample_weights
+from adbench.metrics.intervals import bounded_interval, resample_weights, resampled
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ def image_metrics(
     _check_images(scores, anomalous, names)
     histogram = ScoreHistogram.of(lambda: _by_subject(scores.astype(np.float32), anomalous, names))
     auroc, auprc = _image_points(scores, anomalous)
-    points = {"auroc": auroc, "auprc": auprc}
-    intervals = bootstrap(histogram, resample_weights(histogram.subjects, n_resamples), points)
+    draws = resampled(histogram, resample_weights(histogram.subjects, n_resamples))
+    n = len({subject for subject, has in zip(names, anomalous, strict=True) if has})
     return ImageMetrics(
         image_auroc=auroc,
         image_auprc=auprc,
-        image_auroc_interval=None if auroc is None else intervals["auroc"].interval,
-        image_auprc_interval=None if auprc is None else intervals["auprc"].interval,
+        image_auroc_interval=bounded_interval(auroc, draws["auroc"], n).interval,
+        image_auprc_interval=bounded_interval(auprc, draws["auprc"], n).interval,
     )
 
 

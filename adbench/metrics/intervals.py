@@ -2,8 +2,9 @@
 
 A resample is a row of integer weights, one for each subject, so a resampled curve is a matrix product of the weights
 and the counts of each subject in coarse bins. No score is read again. The spread of the resamples is the standard
-error of an interval of Student's t. How far the order inside a bin could move a resample's metric is known, and so is
-how far it could move the ends of an interval.
+error of an interval of Student's t; the fewer subjects hold the lesion pixels, the fewer degrees of freedom it has. How
+far the order inside a bin could move a resample's metric is known, and so is how far it could move the ends of an
+interval.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from adbench.errors import ScoreError
 from adbench.metrics.curve import Floats, precisions
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.student import Interval, Scale, error_bound, resampled_error, t_interval
+from adbench.metrics.student import Interval, Scale, error_bound, freedom_of, resampled_error, t_interval
 
 Bounds = tuple[Floats, Floats, Floats]
 """(n_resamples,) a metric of each resample, the least it could be, and the most; NaN where undefined."""
@@ -71,17 +72,23 @@ def bootstrap(
             f"Bootstrap weights need one column a subject ({len(hist.subjects)}); received {weights.shape}. "
             "Take them from resample_weights(hist.subjects)."
         )
-    n = int((hist.by_subject()[0].sum(axis=1) > 0).sum())
+    sizes = hist.by_subject()[0].sum(axis=1)
+    n, freedom = int(np.count_nonzero(sizes)), freedom_of(sizes)
     whole = resampled(hist, np.ones((1, len(hist.subjects)), np.int64))
     known = points or {}
     return {
-        name: bounded_interval(known.get(name, float(whole[name][0][0])), draws, n)
+        name: bounded_interval(known.get(name, float(whole[name][0][0])), draws, n, freedom=freedom)
         for name, draws in resampled(hist, weights).items()
     }
 
 
 def bounded_interval(
-    value: float | None, draws: Bounds, n: int, scale: Scale = "fraction", of_value: float = 0.0
+    value: float | None,
+    draws: Bounds,
+    n: int,
+    scale: Scale = "fraction",
+    of_value: float = 0.0,
+    freedom: float | None = None,
 ) -> Bounded:
     """The interval of a number from its resamples, of which the least and the most that each could be are known.
 
@@ -91,6 +98,7 @@ def bounded_interval(
         n: independent subjects.
         scale: what the number can be.
         of_value: how far the value itself could be off.
+        freedom: degrees of freedom of the error, `freedom_of` the sizes for a pooled number; None: n - 1.
     """
     middle, least, most = draws
     error = resampled_error(middle, n)
@@ -98,7 +106,8 @@ def bounded_interval(
         return Bounded(None)
     away = np.fmax(most - middle, middle - least)
     of_error = float(np.sqrt(np.nanmean(away**2) * n / (n - 1)))  # a standard deviation moves no further
-    return Bounded(t_interval(value, error, n, scale), error_bound(value, error, n, scale, of_value, of_error))
+    bound = error_bound(value, error, n, scale, of_value, of_error, freedom)
+    return Bounded(t_interval(value, error, n, scale, freedom), bound)
 
 
 def resampled(hist: ScoreHistogram, weights: NDArray[np.int64]) -> dict[str, Bounds]:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from adbench.metrics.curve import Floats
 from adbench.metrics.histogram import ScoreHistogram
-from adbench.metrics.intervals import Bounds, resample_weights
+from adbench.metrics.intervals import Bounded, Bounds, bounded_interval, resample_weights
+from adbench.metrics.student import freedom_of
 
 HEALTHY_SEED = 1
 """Healthy subjects are drawn apart from the test subjects."""
@@ -43,6 +44,12 @@ def draws_at(
             "subject_dice": (middle, least, most),
             "sensitivity": (hits[0] / lesions, hits[0] / lesions, hits[1] / lesions),
         }
+
+
+def interval_at(key: str, value: float, draws: Bounds, sizes: NDArray[np.int64]) -> Bounded:
+    """The interval of one of `RESAMPLED` from its draws; sizes of the lesions of each subject with any."""
+    freedom = None if key == "subject_dice" else freedom_of(sizes)
+    return bounded_interval(value, draws, len(sizes), freedom=freedom)
 
 
 def _dice(hits: tuple[Floats, Floats], others: tuple[Floats, Floats], size: Floats) -> Bounds:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.evidence import Evidence
-from adbench.metrics.intervals import Bounded, bounded_interval, ratio, resample_weights
+from adbench.metrics.intervals import Bounded, ratio, resample_weights
 from adbench.metrics.metric import Metric
 from adbench.metrics.points import OperatingPoint
+from adbench.metrics.resampled_thresholds import interval_at
 from adbench.metrics.student import Scale, resampled_error, t_interval
 
 Counts = NDArray[np.int64]
@@ -59,16 +60,16 @@ class Measure:
 
 def at_resampled_threshold(of: Evidence, key: str, rate: float) -> tuple[float | None, Bounded]:
     """One of `RESAMPLED` at the threshold of a rate, with its interval; test and healthy subjects are resampled."""
-    pixels, by_subject = of.flagged.pixels, dice_by_subject(of, of.index(rate))
-    hits, flagged, lesion = sum((at[of.index(rate)] for at in pixels.values()), np.zeros(3, np.int64))
+    counts = np.array([at[of.index(rate)] for at in of.flagged.pixels.values()], np.int64).reshape(-1, 3)
+    hits, flagged, lesion = counts.sum(axis=0)
     if not lesion:
         return None, Bounded(None)
     value = {
         "dice": 2 * hits / (flagged + lesion),
-        "subject_dice": np.mean(list(by_subject.values())),
+        "subject_dice": np.mean(list(dice_by_subject(of, of.index(rate)).values())),
         "sensitivity": hits / lesion,
     }[key]
-    return float(value), bounded_interval(float(value), of.draws_at(rate)[key], len(by_subject))
+    return float(value), interval_at(key, float(value), of.draws_at(rate)[key], counts[counts[:, 2] > 0, 2])
 
 
 def _at_resampled_threshold(key: str) -> Callable[[Evidence, OperatingPoint, int], Estimate]:

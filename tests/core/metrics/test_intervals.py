@@ -18,10 +18,10 @@ from adbench.metrics.differences import pooled_differences, recentred_p
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import image_metrics
-from adbench.metrics.intervals import Bounded, bootstrap, bounded_interval, ratio, resample_weights
+from adbench.metrics.intervals import Bounded, bootstrap, ratio, resample_weights
 from adbench.metrics.maps import Maps
 from adbench.metrics.pixels import pixel_metrics
-from adbench.metrics.resampled_thresholds import HEALTHY_SEED, RESAMPLED, draws_at
+from adbench.metrics.resampled_thresholds import HEALTHY_SEED, RESAMPLED, draws_at, interval_at
 from adbench.metrics.thresholds import healthy_thresholds
 
 NAMES = ("best_dice", "auprc", "auroc")
@@ -34,18 +34,25 @@ def repeat(maps: list[Maps], times: np.ndarray) -> list[Maps]:
     return [(f"{one[0]} {k}", *one[1:]) for one, n in zip(maps, times, strict=True) for k in range(n)]
 
 
-def expected(value: float, draws: list[float | None], n: int) -> np.ndarray:
+def expected(value: float, draws: list[float | None], n: int, freedom: float | None = None) -> np.ndarray:
     """Student's t on the logit: the spread of resamples, widened by the root of n / (n - 1)."""
     error = np.std([draw for draw in draws if draw is not None], ddof=1) * np.sqrt(n / (n - 1))
     middle = np.log(value / (1 - value))
-    reach = student.ppf(0.975, n - 1) * error / (value * (1 - value))
+    reach = student.ppf(0.975, freedom or n - 1) * error / (value * (1 - value))
     return 1 / (1 + np.exp(-(middle + np.array([-reach, reach]))))
 
 
 def explicit(maps: list[Maps], weights: np.ndarray, name: str) -> np.ndarray:
     """The ends of the interval, with every resample measured anew."""
     draws = [getattr(pixel_metrics(rereader(repeat(maps, row))), name) for row in weights]
-    return expected(getattr(pixel_metrics(rereader(maps)), name), draws, len(maps))
+    return expected(getattr(pixel_metrics(rereader(maps)), name), draws, len(maps), by_size(maps))
+
+
+def by_size(maps: list[Maps]) -> float:
+    """Satterthwaite's degrees of freedom of a variance of squares weighted by the squares of shares."""
+    shares = np.array([np.count_nonzero(m if v is None else m & v) for _, _, m, v in maps])
+    squares = (shares / shares.sum()) ** 2
+    return max(squares.sum() ** 2 / (squares**2).sum() - 1, 1.0)
 
 
 def points(maps: list[Maps]) -> dict[str, float]:
@@ -186,8 +193,9 @@ def test_intervals_at_a_rate_draw_test_and_healthy_subjects_within_their_bound(s
     found = draws_at(test, counted, 0.1, weights)
     for key in RESAMPLED:
         value = draws[0][key]
-        bounded = bounded_interval(value, found[key], 5)
-        away = np.abs(np.array(bounded.interval) - expected(value, [draw[key] for draw in draws], 5)).max()
+        bounded = interval_at(key, value, found[key], test.by_subject()[0].sum(axis=1))
+        freedom = None if key == "subject_dice" else by_size(maps)
+        away = np.abs(np.array(bounded.interval) - expected(value, [draw[key] for draw in draws], 5, freedom)).max()
         assert away <= bounded.error_bound + 1e-12
         assert (bounded.error_bound == 0) == (shape == "few values")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adbench.metrics.estimate import Estimate
-from adbench.metrics.student import error_bound, t_interval
+from adbench.metrics.student import error_bound, freedom_of, t_interval
 
 NUMBERS = st.floats(0, 1)
 
@@ -45,9 +45,30 @@ def test_of_fewer_than_three_subjects_or_without_spread_there_is_no_interval():
 
 @given(value=st.floats(0.05, 0.95), error=st.floats(0.01, 0.2), a=st.floats(-1, 1), b=st.floats(-1, 1))
 def test_the_bound_covers_values_and_errors_within_theirs(value, error, a, b):
-    bound = error_bound(value, error, 10, "fraction", 0.01, 0.005)
-    moved = np.array(t_interval(value + a * 0.01, error + b * 0.005, 10, "fraction"))
-    assert np.abs(moved - t_interval(value, error, 10, "fraction")).max() <= bound + 1e-12
+    for freedom in (None, 1.5):
+        bound = error_bound(value, error, 10, "fraction", 0.01, 0.005, freedom)
+        moved = np.array(t_interval(value + a * 0.01, error + b * 0.005, 10, "fraction", freedom))
+        assert np.abs(moved - t_interval(value, error, 10, "fraction", freedom)).max() <= bound + 1e-12
+
+
+@given(n=st.integers(2, 200), size=st.integers(1, 10**9))
+def test_subjects_of_one_size_have_all_degrees_of_freedom_and_empty_ones_none(n: int, size: int):
+    assert freedom_of(np.full(n, size)) == pytest.approx(n - 1)
+    assert freedom_of(np.append(np.full(n, size), [0, 0])) == pytest.approx(n - 1)
+
+
+@given(sizes=st.lists(st.integers(0, 10**6), min_size=2, max_size=50))
+def test_the_fewer_subjects_hold_the_lesions_the_fewer_degrees_of_freedom(sizes: list[int]):
+    at = freedom_of(np.array(sizes))
+    assert 1 <= at <= max(len(sizes) - 1, 1) + 1e-9
+    assert freedom_of(np.array([10**9, *sizes])) == pytest.approx(1.0, abs=0.1), "one has nearly all"
+
+
+def test_degrees_of_freedom_are_those_of_a_weighted_sum_of_squares():
+    """Twice the squared mean over the variance is the degrees of freedom of a chi-squared variable."""
+    sizes = np.array([9, 5, 5, 3, 3, 2, 1, 1])
+    sums = np.random.default_rng(0).normal(size=(200_000, sizes.size)) ** 2 @ sizes**2
+    assert freedom_of(sizes) + 1 == pytest.approx(2 * sums.mean() ** 2 / sums.var(), rel=0.02)
 
 
 def test_the_mean_of_five_subjects_is_held_more_often_than_nine_times_in_ten():
