@@ -54,7 +54,7 @@ def varied(original: Record, dataset: int, method: int, seed: int, rng: np.rando
             "config_hash": f"{method:012x}",
             "detector": original.detector.model_copy(update={"name": f"method-{method:03d}"}),
             "dataset": original.dataset.model_copy(
-                update={"name": name, "registered": original.dataset.found_as, "manifest": f"records/{name}/m.json"}
+                update={"name": name, "registered": original.dataset.plugin, "manifest": f"records/{name}/m.json"}
             ),
             "metrics": metrics,
         }

@@ -18,7 +18,7 @@ from adbench.config.options import default_cache
 from adbench.errors import ConfigError, counted
 
 if TYPE_CHECKING:
-    from adbench.storage.inventory import Entry
+    from adbench.storage.inventory import CacheEntry
 
 app = typer.Typer(help="Look after the cache.", no_args_is_help=True)
 
@@ -64,11 +64,11 @@ def _users(out: Path) -> defaultdict[str, set[str]]:
     return users
 
 
-def _grouped(kept: Sequence[Entry], made_for: dict[Path, str]) -> list[tuple[str, ...]]:
+def _grouped(kept: Sequence[CacheEntry], made_for: dict[Path, str]) -> list[tuple[str, ...]]:
     """Rows of a table: score maps and maps of trials by what they are for, all else one by one."""
     from adbench.storage.inventory import Category
 
-    groups: defaultdict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    groups: defaultdict[tuple[str, ...], list[CacheEntry]] = defaultdict(list)
     for entry in kept:
         many = entry.category in (Category.scores, Category.trials)
         groups[entry.category, "" if many else entry.name, made_for[entry.place] or "unknown"].append(entry)
@@ -139,7 +139,7 @@ def verify(cache: Cache = None) -> None:
         raise typer.Exit(console.FAILED)
 
 
-def _mebibytes(kept: Sequence[Entry]) -> str:
+def _mebibytes(kept: Sequence[CacheEntry]) -> str:
     return f"{sum(entry.bytes for entry in kept) / 2**20:.1f} MiB"
 
 

@@ -74,7 +74,7 @@ class BarReporter:
 
 
 @dataclass
-class _Task:
+class _Pace:
     """When a task started (with what already done) and what was last said about it."""
 
     began_s: float
@@ -98,14 +98,14 @@ class LineReporter:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, _Pace] = {}
 
     def message(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
     def progress(self, what: str, done: int, total: int) -> None:
         now, tenth = self._clock(), 10 * done // max(total, 1)
-        task = self._tasks.setdefault(what, _Task(now, done, now, tenth, now, done))
+        task = self._tasks.setdefault(what, _Pace(now, done, now, tenth, now, done))
         if done > task.moved_to:
             task.moved_s, task.moved_to = now, done
         if done >= total:

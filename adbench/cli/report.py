@@ -30,7 +30,7 @@ def report(
     console.say_wrong_values(out, read_records(out))
 
     def notice(record: Record) -> str | None:
-        of_set = _notice(record.dataset.found_as)
+        of_set = _notice(record.dataset.plugin)
         return (
             "Some of its images may not be passed on: keep this page to yourself."
             if (of_set is None and include_restricted)

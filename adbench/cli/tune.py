@@ -19,8 +19,9 @@ from adbench.contracts import registry
 from adbench.errors import TuningError
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from adbench.tuning.space import TuneOptions
-    from adbench.tuning.workers import Outcome
 
 
 class Tier(StrEnum):
@@ -101,25 +102,27 @@ def _tune(method: str, dataset: str, given: dict[str, Any]) -> None:
 
     options = TuneOptions(method, dataset, generator=LesionGenerator(seed=given["seed"]), **given)
     with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        outcome = workers.tune(options, reporter)
-    _show(outcome, options)
+        study = workers.tune(options, reporter)
+    _show(study, options)
 
 
-def _show(outcome: Outcome, options: TuneOptions) -> None:
+def _show(study: Study, options: TuneOptions) -> None:
     """Print the best trial (of several objectives the Pareto front), and how to go on."""
-    from adbench.tuning import studies, trials, tuned
+    from adbench.config.urls import shown
+    from adbench.tuning import places, studies, trials, tuned
 
-    name, all_trials = outcome.study.study_name, studies.trials_of(outcome.study)
-    ranked = studies.ranked(outcome.study.directions, all_trials)
-    shown = outcome.study.best_trials if len(options.objectives) > 1 else ranked[:1]
-    for trial in shown:
+    all_trials = studies.trials_of(study)
+    ranked = studies.ranked(study.directions, all_trials)
+    best = study.best_trials if len(options.objectives) > 1 else ranked[:1]
+    for trial in best:
         console.say(trials.describe(trial, options.objectives))
-    console.say(f"{len(studies.finished(all_trials))} trials of study {name} in {outcome.storage}")
-    storage = outcome.storage if options.storage else None
+    url = shown(options.storage or places.default_storage(options.cache))
+    console.say(f"{len(studies.finished(all_trials))} trials of study {study.study_name} in {url}")
+    storage = url if options.storage else None
     where = _again({"storage": storage, "cache": None if options.cache == default_cache() else options.cache})
     data = _again({"data-root": options.data_root})
-    console.say(f"use them: {tuned.command(outcome.study)}{data}{where}", command=True)
-    console.say(f"look at them: adbench tune --report {name}{where}", command=True)
+    console.say(f"use them: {tuned.command(study)}{data}{where}", command=True)
+    console.say(f"look at them: adbench tune --report {study.study_name}{where}", command=True)
 
 
 def _again(given: dict[str, object]) -> str:

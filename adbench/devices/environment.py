@@ -32,7 +32,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": backend_of(device).name,
         "threads": torch.get_num_threads(),
         "precision": "bf16 autocast" if precision(device) == "bf16" else "float32",
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: installed for name in PACKAGES if (installed := _version(name))},
         "git_commit": commit,
         "git_dirty": dirty,
     }

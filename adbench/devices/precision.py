@@ -34,7 +34,7 @@ GAIN = 1.1
 """How many times faster bf16 must be, so that chance does not decide."""
 
 
-class Measured(BaseModel):
+class MeasuredPrecision(BaseModel):
     """Seconds of one training pass in both precisions, and what was decided."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +87,7 @@ def decide_for_all(
     return next(iter(decided.values()))
 
 
-def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str], None]) -> Measured:
+def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str], None]) -> MeasuredPrecision:
     name, threads = backend_of(device).name, torch.get_num_threads()
     key = canonical_hash([name, torch.__version__, threads])[:12]
     path = folder / f"{device.type}-{key}.json"
@@ -96,12 +96,12 @@ def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str]
         with Lease(path.with_suffix(".lease")):  # of several processes that begin at once, one decides
             if path.is_file():
                 try:
-                    return Measured.model_validate_json(path.read_bytes())
+                    return MeasuredPrecision.model_validate_json(path.read_bytes())
                 except ValidationError:
                     notify(f"{path} is damaged: the precision is measured again")
             float32_s, bf16_s = measure(device)
             precision: Precision = "bf16" if GAIN * bf16_s <= float32_s else "float32"
-            measured = Measured(
+            measured = MeasuredPrecision(
                 device=name,
                 torch=torch.__version__,
                 threads=threads,

@@ -78,10 +78,10 @@ class Bins:
         """The fine bin of each ordered integer."""
         first, shift, table = self._table
         slots = (np.clip(keys, first, self.edges[-1]).view(np.uint32) - first.view(np.uint32)) >> shift
-        found = table.take(slots, mode="clip")  # no slot is outside, but "raise" takes a buffer
-        unsure = np.flatnonzero(found < 0)
-        found[unsure] = np.searchsorted(self.edges, keys[unsure], side="right")
-        return found
+        bins = table.take(slots, mode="clip")  # no slot is outside, but "raise" takes a buffer
+        unsure = np.flatnonzero(bins < 0)
+        bins[unsure] = np.searchsorted(self.edges, keys[unsure], side="right")
+        return bins
 
     @cached_property
     def _table(self) -> tuple[np.int32, np.uint32, NDArray[np.int16]]:

@@ -67,8 +67,8 @@ def enough(n: int, pairs: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All pairs of methods on the same subjects."""
+class PairedTests:
+    """All pairs of methods, tested on the same subjects."""
 
     pairs: dict[tuple[int, int], float]
     """(i, j), i < j -> p, adjusted by Holm over all pairs."""
@@ -90,7 +90,7 @@ class Comparison:
         return [1 + len(self.better(i)) for i in range(len(self.means))]
 
 
-def compare(values: Floats, seeds: Sequence[Floats] | None = None) -> Comparison:
+def compare(values: Floats, seeds: Sequence[Floats] | None = None) -> PairedTests:
     """Compare methods by their values (methods, subjects), of which higher is better.
 
     seeds: of each method the means over subjects of its seeds, (number of seeds,). Flips take the trainings as given;
@@ -103,7 +103,7 @@ def compare(values: Floats, seeds: Sequence[Floats] | None = None) -> Comparison
     if seeds is not None:
         p = [max(q, _seeds_p(values[i] - values[j], (seeds[i], seeds[j]))) for q, (i, j) in zip(p, pairs, strict=True)]
     adjusted = dict(zip(pairs, holm(p), strict=True))
-    return Comparison(adjusted, values.mean(axis=1), least_detectable(values, len(pairs)))
+    return PairedTests(adjusted, values.mean(axis=1), least_detectable(values, len(pairs)))
 
 
 def _seeds_p(differences: Floats, seeds: Sequence[Floats]) -> float:

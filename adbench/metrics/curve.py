@@ -142,16 +142,16 @@ def gather(
     checksum = 0
     for maps in reread():
         for chunk, is_lesion in pieces(*maps):
-            found = ordered(chunk)
-            checksum += int(found.sum(dtype=np.int64))
-            near = np.flatnonzero((found >= low) & (found <= high))
-            near = near[wanted[hist.bins.find(found[near])]]
-            keys.append(found[near])
+            integers = ordered(chunk)
+            checksum += int(integers.sum(dtype=np.int64))
+            near = np.flatnonzero((integers >= low) & (integers <= high))
+            near = near[wanted[hist.bins.find(integers[near])]]
+            keys.append(integers[near])
             labels.append(is_lesion[near])
             subjects.append(np.full(keys[-1].size, index.get(maps[0], -1)))
-    found_pos, found_all = sum(int(each.sum()) for each in labels), sum(each.size for each in keys)
+    pos_again, all_again = sum(int(each.sum()) for each in labels), sum(each.size for each in keys)
     pos, neg = (int(counts[bins].sum()) for counts in hist.pooled())
-    if (checksum, found_pos, found_all) != (hist.checksum, pos, pos + neg):
+    if (checksum, pos_again, all_again) != (hist.checksum, pos, pos + neg):
         raise ScoreError(
             "Scores and labels read again must equal those counted before, or metrics would mix two score maps, but "
             "they do not. Keep the first score maps."

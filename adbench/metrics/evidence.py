@@ -109,7 +109,7 @@ class Evidence:
     @cached_property
     def _flagged(self) -> tuple[FlaggedCounts, NDArray[np.float32]]:
         """One pass over all images: what is flagged, and the score of each by the quantile of its map."""
-        counts = FlaggedCounts([found.threshold for found in self.thresholds.values()])
+        counts = FlaggedCounts([each.threshold for each in self.thresholds.values()])
         scores = np.empty(len(self.anomalous), np.float32)
         for i, (each, pixel_level) in enumerate(zip(self.images(), self.pixel_level, strict=True)):
             counts.add(*each, pixel_level=bool(pixel_level))

@@ -55,8 +55,8 @@ def interval_at(key: str, value: float, draws: Bounds, sizes: NDArray[np.int64])
 def _dice(hits: tuple[Floats, Floats], others: tuple[Floats, Floats], size: Floats) -> Bounds:
     """Of what lies above the bin of the threshold; the least and the most, with any part of that bin flagged too."""
 
-    def dice(found: Floats, false: Floats) -> Floats:
-        return np.asarray(2 * found / np.maximum(size + found + false, 1))
+    def dice(tp: Floats, fp: Floats) -> Floats:
+        return np.asarray(2 * tp / np.maximum(size + tp + fp, 1))
 
     return dice(hits[0], others[0]), dice(hits[0], others[1]), dice(hits[1], others[0])
 

@@ -69,7 +69,7 @@ def hash_of(record: Record) -> str | None:
     """
     of, sets = record.detector, [each for each in (record.dataset, record.dataset.train_on) if each]
     try:
-        method, *classes = load_detector(of.name).cls, *(load_dataset(each.found_as).cls for each in sets)
+        method, *classes = load_detector(of.name).cls, *(load_dataset(each.plugin).cls for each in sets)
     except (UnknownPluginError, PluginError):
         return None
     try:

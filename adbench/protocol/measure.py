@@ -105,11 +105,11 @@ def _measurement(
 
 def _bounded(of: Evidence) -> dict[str, Bounded]:
     """Intervals of all that is read from binned scores."""
-    found = {**of.pixel_intervals, "subject_auprc": subject_auprc(of.histogram)[1]}
+    bounded = {**of.pixel_intervals, "subject_auprc": subject_auprc(of.histogram)[1]}
     for point in POINTS:
         if not point.missing(of.thresholds[point.rate]):
-            found |= {f"{key}_{point.key}": at_resampled_threshold(of, key, point.rate)[1] for key in RESAMPLED}
-    return found
+            bounded |= {f"{key}_{point.key}": at_resampled_threshold(of, key, point.rate)[1] for key in RESAMPLED}
+    return bounded
 
 
 def _point(of: Evidence, point: OperatingPoint) -> PointRecord:

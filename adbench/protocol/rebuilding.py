@@ -71,12 +71,12 @@ class Rebuilder:
         if key not in self._loaded:
             parts = [part for part in (of, of.train_on) if part is not None]
             sources = [self._source(part, options) for part in parts]
-            train_on = of.train_on.found_as if of.train_on else None
-            self._loaded[key] = data.load(sources, [of.found_as], train_on)[0]
+            train_on = of.train_on.plugin if of.train_on else None
+            self._loaded[key] = data.load(sources, [of.plugin], train_on)[0]
         return self._loaded[key]
 
     def _source(self, part: DatasetRecord | TrainedOnRecord, options: RunOptions) -> data.ConfiguredDataset:
-        (plugin,) = data.plugins([part.found_as], None)
+        (plugin,) = data.plugins([part.plugin], None)
         return data.make(plugin, part.config, options, self.reporter)
 
 

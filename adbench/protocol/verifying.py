@@ -132,7 +132,7 @@ def _reported(record: Record) -> Iterator[str]:
     if record.reported is None and record.reported_source is None:
         return
     try:
-        published = load_dataset(record.dataset.found_as).cls.info.reported
+        published = load_dataset(record.dataset.plugin).cls.info.reported
     except (UnknownPluginError, PluginError):
         return
     known = [each for each in published if each.registered == record.detector.name]

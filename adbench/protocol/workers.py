@@ -58,7 +58,7 @@ def over_devices(scorer: Scorer) -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Share:
     """What a process is told of the cell that it scores with others."""
 
     method: str
@@ -88,7 +88,7 @@ class _Workers:
             # what decides scores was decided; the parts are in the store
             options = replace(cell.options, device=str(device), precision=cell.precision, parts=None, verify_data=False)
             hears, says = context.Pipe(duplex=False)
-            task = _Task(cell.method, cell.data.registered, options, threads)
+            task = _Share(cell.method, cell.data.registered, options, threads)
             process = context.Process(target=_process, args=(task, self._taken, says), daemon=True)
             process.start()
             says.close()  # the end of the process is then the end of what is heard
@@ -138,7 +138,7 @@ def end(processes: Sequence[Any]) -> None:
             process.join()
 
 
-def _process(task: _Task, taken: Any, says: Connection) -> None:
+def _process(task: _Share, taken: Any, says: Connection) -> None:
     """Score until all batches are taken. Ctrl-C in a terminal reaches all processes: the first one ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -162,7 +162,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _score(task: _Task, taken: Any, reporter: Reporter) -> None:
+def _score(task: _Share, taken: Any, reporter: Reporter) -> None:
     cell = build_cells([task.method], task.dataset, task.options)[0]  # all regions are measured on the same scores
     with cell.computing(), faults(cell, reporter):
         scorer = Scorer(cell, fit(cell, Silent()).detector, cell.store(reporter), reporter)

@@ -61,7 +61,7 @@ class SetRecord(Frozen):
     """Of the images that are used."""
 
     @property
-    def found_as(self) -> str:
+    def plugin(self) -> str:
         """The name by which its plugin is found."""
         return self.registered or self.name
 

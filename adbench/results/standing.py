@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
-from adbench.metrics.chance import ALPHA, Comparison, compare, enough, over_seeds
+from adbench.metrics.chance import ALPHA, PairedTests, compare, enough, over_seeds
 from adbench.results import formats
 from adbench.results.columns import Row, rows_of, scales
 
@@ -114,7 +114,7 @@ def by_subject(rows: pd.DataFrame, values: Values) -> list[NDArray[np.float64]] 
     return [np.array([[values[record][subject] for subject in common] for record in of]) for of in rows["records"]]
 
 
-def _leader(names: list[str], comparison: Comparison, single: bool, metric: str) -> str:
+def _leader(names: list[str], comparison: PairedTests, single: bool, metric: str) -> str:
     """`a` is better than all others, by 0.012 or more of subject AUPRC."""
     best, second = np.argsort(-comparison.means, kind="stable")[:2]
     alike = [f"`{names[j]}`" for j in range(len(names)) if j != best and not comparison.differ(int(best), j)]

@@ -29,7 +29,7 @@ class Category(StrEnum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One thing that can be removed by itself."""
 
     category: Category
@@ -78,13 +78,13 @@ class Entry:
             shutil.rmtree(self.place)
 
 
-def entries(cache: Path) -> list[Entry]:
+def entries(cache: Path) -> list[CacheEntry]:
     """All that can be removed by itself, by category and name."""
     listed = [*_parts(cache), *_slices(cache), *_trials(cache)]
     return sorted(listed, key=lambda entry: (list(Category).index(entry.category), entry.name))
 
 
-def _parts(cache: Path) -> Iterator[Entry]:
+def _parts(cache: Path) -> Iterator[CacheEntry]:
     for folder in ArtifactStore.below(cache).root.glob("*/"):
         index = next((path for name in ("part", "checkpoint") if (path := folder / f"{name}.json").is_file()), None)
         if index is None:
@@ -94,24 +94,24 @@ def _parts(cache: Path) -> Iterator[Entry]:
             category = Category.scores
         with suppress(OSError):  # removed meanwhile
             made_for = _made_for(folder, index.stem)
-            yield Entry(category, folder, index, folder / LEASE, made_for, _size(folder), _used(index))
+            yield CacheEntry(category, folder, index, folder / LEASE, made_for, _size(folder), _used(index))
 
 
-def _slices(cache: Path) -> Iterator[Entry]:
+def _slices(cache: Path) -> Iterator[CacheEntry]:
     for folder in (cache / "data" / "slices").glob("[!.]*/"):
         lease = folder.with_name(f"{folder.name}{LEASE}")
         index = path if (path := folder / "index.json").is_file() else folder
         with suppress(OSError):
-            yield Entry(
+            yield CacheEntry(
                 Category.slices, folder, index, lease, folder.name.rpartition("-")[0], _size(folder), _used(index)
             )
 
 
-def _trials(cache: Path) -> Iterator[Entry]:
+def _trials(cache: Path) -> Iterator[CacheEntry]:
     for path in (cache / "tuning" / "kept").glob("*/*.npy"):
         with suppress(OSError):
             lease, size = path.with_suffix(LEASE), path.stat().st_size
-            yield Entry(Category.trials, path, path, lease, path.parent.name, size, _used(path))
+            yield CacheEntry(Category.trials, path, path, lease, path.parent.name, size, _used(path))
 
 
 def _made_for(folder: Path, name: str) -> str:

@@ -46,13 +46,13 @@ def push(store: ArtifactStore, depot: Depot, key: str) -> int | None:
     """
     saved = Saved(_folder(store, key), "part")
     try:
-        found = saved.check()
+        whole = saved.check()
     except DamagedError as error:
         raise ArtifactError(f"A pushed part must be whole, but {key} is not ({error}): make it anew.") from error
     if (there := index_at(depot, key)) and depot.has(f"{key}/{there.file}"):
         return None
-    index = Index.model_validate(found)
-    depot.put(f"{key}/{index.file}", saved.folder / found["file"])
+    index = Index.model_validate(whole)
+    depot.put(f"{key}/{index.file}", saved.folder / whole["file"])
     depot.put(f"{key}/{INDEX}", index.written(index.size))
     return index.size
 

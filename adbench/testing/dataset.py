@@ -92,9 +92,9 @@ class DatasetContract:
             for masks in ("lesions", "brains", "ignores"):
                 mask = getattr(split, masks)
                 if mask is not None:
-                    found = f"{name} {masks}: {mask.dtype} {mask.shape}"
-                    assert mask.dtype == np.bool_, f"masks must be bool, got {found}"
-                    assert mask.shape == split.images.shape, f"masks must be {split.images.shape}, got {found}"
+                    got = f"{name} {masks}: {mask.dtype} {mask.shape}"
+                    assert mask.dtype == np.bool_, f"masks must be bool, got {got}"
+                    assert mask.shape == split.images.shape, f"masks must be {split.images.shape}, got {got}"
 
     def test_images_for_image_level_scores_alone_are_clean(self) -> None:
         for name, split in self._splits().items():

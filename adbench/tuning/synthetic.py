@@ -83,7 +83,7 @@ class LesionGenerator:
         y, x = rows - row, columns - column
         u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
         level = np.abs(u / a) ** power + np.abs(v / (a * ratio)) ** power
-        return Outline(level, y, x, a)
+        return Outline(level, y, x)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,6 @@ class Outline:
     level: NDArray[np.float64]
     y: NDArray[np.float64]
     x: NDArray[np.float64]
-    radius_px: float
 
 
 def find_head(image: Pixels) -> Mask:

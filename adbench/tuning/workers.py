@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -28,17 +28,8 @@ MOST_RESTARTS = 3
 POLL_S = 0.5
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a study has come to."""
-
-    study: optuna.Study
-    storage: str
-    """Its URL, without a password."""
-
-
-def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
-    """Work on a study until it has its trials, or the time is spent.
+def tune(options: TuneOptions, reporter: Reporter) -> optuna.Study:
+    """Work on a study until it has its trials, or the time is spent, and return it.
 
     Raises:
         AdbenchError: anything is wrong with what the user gave, or all trials failed.
@@ -65,7 +56,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> Outcome:
         finally:
             studies.requeue_dead(study)
         studies.check_some_succeeded(options.name, studies.finished(studies.trials_of(study)))
-    return Outcome(study, shown(url))
+    return study
 
 
 def _check_options(options: TuneOptions) -> None:

@@ -118,7 +118,7 @@ def nearest_items(vectors: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
 
 def image_score(vectors: Tensor, memory: Tensor, neighbours: int) -> Tensor:
     """Return s, (B,), of the patches (B, P, D) of each image (eq. 6 and 7)."""
-    distances, items = (found.reshape(vectors.shape[:2]) for found in nearest_items(vectors.flatten(0, 1), memory))
+    distances, items = (each.reshape(vectors.shape[:2]) for each in nearest_items(vectors.flatten(0, 1), memory))
     largest, which = distances.max(1)
     rows = torch.arange(len(vectors), device=vectors.device)
     patch, item = vectors[rows, which], memory[items[rows, which]]
@@ -192,10 +192,10 @@ class MemoryPart(Part):
     def make(self, net: Memory, source: Source, checkpoint: Checkpoint) -> None:
         """Take mean and spread of the features, and the memory, from random patches of all images."""
         config, runtime = self.config, source.runtime
-        found, at = candidates(config, source)
-        net.mean.copy_(found.mean(0))
-        net.std.copy_(spread(found, config.standardise))
-        vectors = net(found, at)
+        chosen, at = candidates(config, source)
+        net.mean.copy_(chosen.mean(0))
+        net.std.copy_(spread(chosen, config.standardise))
+        vectors = net(chosen, at)
         generator = stream("patchcore coreset", runtime.seed)
         first, points = int(torch.randint(len(vectors), (1,), generator=generator)), vectors
         if config.projection < vectors.shape[1]:
@@ -217,19 +217,19 @@ def memory_part(config: PatchCoreConfig, compressor: TrainedPart) -> MemoryPart:
 
 def candidates(config: PatchCoreConfig, source: Source) -> tuple[Tensor, Tensor]:
     """Return features (N, C) of random patches, as many of each image, and their places (N, 2)."""
-    found, at, runtime = [], [], source.runtime
+    patches, at, runtime = [], [], source.runtime
     batches, wanted = source.healthy.batches(BATCH), -(-config.candidates // len(source.healthy))
     for i, batch in enumerate(batches):
         maps = features(source.parents["vqvae"].encoder, batch.to(runtime.device), config)
         b, h, w, _ = maps.shape
         generator = stream("patchcore patches", runtime.seed, i)
         drawn = torch.rand(b, h * w, generator=generator).argsort(1)[:, :wanted].to(maps.device)
-        found.append(maps.flatten(1, 2)[torch.arange(b, device=maps.device)[:, None], drawn].flatten(0, 1))
+        patches.append(maps.flatten(1, 2)[torch.arange(b, device=maps.device)[:, None], drawn].flatten(0, 1))
         at.append(places(h, w, maps.device).flatten(0, 1)[drawn].flatten(0, 1))
         runtime.progress("healthy patches", i + 1, len(batches))
-    kept = torch.randperm(sum(map(len, found)), generator=stream("patchcore candidates", runtime.seed))
-    kept = kept[: config.candidates].to(found[0].device)
-    return torch.cat(found)[kept], torch.cat(at)[kept]
+    kept = torch.randperm(sum(map(len, patches)), generator=stream("patchcore candidates", runtime.seed))
+    kept = kept[: config.candidates].to(patches[0].device)
+    return torch.cat(patches)[kept], torch.cat(at)[kept]
 
 
 def check_patches(config: PatchCoreConfig, healthy: Images) -> None:

@@ -124,7 +124,7 @@ class Thor(SimplexDiffusion[ThorConfig]):
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return a_t (B, 1, H, W) of images in [0, 1], from the first to the last."""
         net, schedule, config = self.net, self.net.schedule, self.config
-        x_0, found = centred(images), []
+        x_0, maps = centred(images), []
         start, side = self.noise_at("start", config.start_t, x_0), odd(config.reach * min(self.size))
         x = q_sample(schedule, x_0, config.start_t, start)
         for t, s in config.path:
@@ -132,14 +132,14 @@ class Thor(SimplexDiffusion[ThorConfig]):
             x_0_hat = predict_x_0(schedule, x, t, eps_theta).clamp(-1, 1)
             a_t = anomaly(images, restored(x_0_hat))
             if t in config.mapped:
-                found.append(a_t)
+                maps.append(a_t)
             if t in config.harmonised:
                 m_t = region(a_t, side)
                 x = q_sample(schedule, m_t * x_0_hat + (1 - m_t) * x_0, s, start)
             else:
                 eps = predict_eps(schedule, x, t, x_0_hat)
                 x = ddim_step(schedule, x, t, s, eps, 1.0, self.noise_at("step", t, x))
-        return found
+        return maps
 
 
 def odd(side: float) -> int:

@@ -177,7 +177,7 @@ def counting(make: Callable[[list[int]], np.ndarray]) -> tuple[Callable[[list[in
 
 
 def tune(given: TuneOptions, reporter=None) -> optuna.Study:
-    return workers.tune(given, reporter or Silent()).study
+    return workers.tune(given, reporter or Silent())
 
 
 def url_of(folder: Path) -> str:

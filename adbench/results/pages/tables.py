@@ -18,11 +18,11 @@ from adbench.results.scan_metrics import FIELDS, SCAN_METRICS
 from adbench.results.summary import QUALITY
 from adbench.results.variants import image_size
 
-Cell = tuple[str, Callable[[Row], str]]
+TextColumn = tuple[str, Callable[[Row], str]]
 """The heading of a column, and its text from a row."""
 
 
-def _table(rows: Sequence[Row], cells: list[Cell], left: int) -> str:
+def _table(rows: Sequence[Row], cells: list[TextColumn], left: int) -> str:
     """Without the columns, right of the first `left`, that hold nothing in any row."""
     columns = [(heading, [text(row) for row in rows]) for heading, text in cells]
     shown = [each for i, each in enumerate(columns) if i < left or set(each[1]) != {formats.NONE}]
@@ -103,8 +103,8 @@ def undefined(rows: Sequence[Row], point: str) -> str:
     for row in rows:
         for field, n in json.loads(row["undefined_on_scans"]).get(point, {}).items():
             of_fields.setdefault(FIELDS[field].title if field in FIELDS else field, []).append(f"{row['label']} {n}")
-    found = [f"{title}: {', '.join(of)}" for title, of in of_fields.items()]
-    return f"Subjects for whom a number is not defined, left out of its mean: {'; '.join(found)}." if found else ""
+    said = [f"{title}: {', '.join(of)}" for title, of in of_fields.items()]
+    return f"Subjects for whom a number is not defined, left out of its mean: {'; '.join(said)}." if said else ""
 
 
 def scans(rows: Sequence[Row], point: str = "") -> str:
@@ -179,7 +179,7 @@ def reported(values: Sequence[Reported]) -> str:
 
 def failures(rows: pd.DataFrame) -> str:
     """Failed and skipped runs with their reasons."""
-    who: list[Cell] = [("method", _failed_name), ("preset", lambda row: row["preset"]), _seed()]
+    who: list[TextColumn] = [("method", _failed_name), ("preset", lambda row: row["preset"]), _seed()]
     said = [(key, lambda row, key=key: row[key] or formats.NONE) for key in ("status", "reason")]
     return _table(rows_of(rows), [*who, *said, ("record", _link)], left=6)
 
@@ -188,17 +188,17 @@ def _failed_name(row: Row) -> str:
     return f"`{row['method']}`" + (f", trained on `{row['train_on']}`" if row["train_on"] else "")
 
 
-def _who() -> list[Cell]:
+def _who() -> list[TextColumn]:
     """Of a row that is pooled over seeds."""
     return [("method", lambda row: row["label"]), ("seeds", lambda row: row["seed"])]
 
 
-def _run(names: Mapping[str, str]) -> list[Cell]:
+def _run(names: Mapping[str, str]) -> list[TextColumn]:
     """Of a row that is a record's."""
     return [("method", lambda row: names[row["record"]]), _seed()]
 
 
-def _seed() -> Cell:
+def _seed() -> TextColumn:
     return "seed", lambda row: str(row["seed"])
 
 

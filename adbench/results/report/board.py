@@ -12,7 +12,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.columns import rows_of
-from adbench.results.report.tables import Table
+from adbench.results.report.tables import ReportTable
 from adbench.results.scan_metrics import SCAN_METRICS
 from adbench.results.standing import PRIMARY
 
@@ -34,7 +34,7 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Cell:
+class BoardCell:
     text: str
     sort: float | None = None
     """What a column of numbers sorts by, where the text does not begin with it."""
@@ -53,7 +53,7 @@ class BoardRow:
     page: str
     table: str
     """File of the page of its table."""
-    cells: list[Cell]
+    cells: list[BoardCell]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Numeric:
     digits: int = 3
 
 
-def columns(tables: Iterable[Table]) -> list[Numeric]:
+def columns(tables: Iterable[ReportTable]) -> list[Numeric]:
     """The metrics that any table has a value of, those of `MAIN` first."""
     rows = [table.rows for table in tables]
     titles = {point.key: f" at {point.title}" for point in POINTS} | {"": ""}
@@ -83,7 +83,7 @@ def columns(tables: Iterable[Table]) -> list[Numeric]:
     ]
 
 
-def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[list[Heading], list[BoardRow]]:
+def board(tables: Iterable[ReportTable], times: pd.DataFrame, device: str) -> tuple[list[Heading], list[BoardRow]]:
     """Headings of the numbers, those that are shown first, and the rows; names of dataset and method stand before."""
     tables = list(tables)
     numeric = columns(tables)
@@ -106,35 +106,35 @@ def board(tables: Iterable[Table], times: pd.DataFrame, device: str) -> tuple[li
 
 
 def _rows(
-    table: Table, numeric: list[Numeric], reported: bool, seconds: Mapping[tuple[str, str], float]
+    table: ReportTable, numeric: list[Numeric], reported: bool, seconds: Mapping[tuple[str, str], float]
 ) -> Iterable[BoardRow]:
     best = {c.key: table.rows[c.key].max() if c.higher else table.rows[c.key].min() for c in numeric}
     for row in rows_of(table.rows):
         cells = [_metric(row, column, best[column.key]) for column in numeric]
         if reported:
-            cells.insert(2, Cell(formats.number(row["best_dice_reported"])))
+            cells.insert(2, BoardCell(formats.number(row["best_dice_reported"])))
         time = seconds.get((row["dataset"], row["config_hash"]))
         cells += [
             _plain(time, formats.seconds(time)),
-            Cell(str(len(row["records"]))),
-            Cell(row["preset"]),
+            BoardCell(str(len(row["records"]))),
+            BoardCell(row["preset"]),
             _plain(row["parameters"], formats.si(row["parameters"])),
-            Cell(formats.number(row["core_minutes"], 1)),
+            BoardCell(formats.number(row["core_minutes"], 1)),
         ]
         page, family = f"methods/{table.slug}/{row['config_hash']}.html", row["family"] or formats.NONE
         who = (table.dataset, table.variant, row["method"], family, row["label"])
         yield BoardRow(*who, page, f"{table.slug}.html", cells)
 
 
-def _metric(row: Mapping[str, Any], column: Numeric, best: float) -> Cell:
+def _metric(row: Mapping[str, Any], column: Numeric, best: float) -> BoardCell:
     value, low, high, sd = (row[column.key + ending] for ending in ("", "_low", "_high", "_sd"))
     if formats.is_missing(value):
-        return Cell(formats.NONE)
+        return BoardCell(formats.NONE)
     text = formats.number(value) if formats.is_missing(sd) else f"{formats.number(value)} ± {formats.number(sd)}"
     note = "" if formats.is_missing(low) else f"{formats.number(low)} to {formats.number(high)}"
-    return Cell(text, note=note, best=value == best)
+    return BoardCell(text, note=note, best=value == best)
 
 
-def _plain(value: float | None, text: str) -> Cell:
+def _plain(value: float | None, text: str) -> BoardCell:
     missing = value is None or formats.is_missing(value)
-    return Cell(text, None if missing else float(f"{value:.4g}"))
+    return BoardCell(text, None if missing else float(f"{value:.4g}"))

@@ -11,7 +11,7 @@ from adbench.results import formats
 
 
 @dataclass(frozen=True)
-class Choice:
+class Menu:
     """A list of choices that sets one parameter of a chart."""
 
     param: str
@@ -28,7 +28,7 @@ class Chart:
     title: str
     spec: dict[str, Any] | None
     about: str
-    choices: Sequence[Choice] = ()
+    choices: Sequence[Menu] = ()
     missing: str = ""
 
     @property

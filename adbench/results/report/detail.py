@@ -11,7 +11,7 @@ from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.record import Record
 from adbench.results.report import charts, curves, strips
-from adbench.results.report.chart import Chart, Choice
+from adbench.results.report.chart import Chart, Menu
 from adbench.results.report.sources import Sources
 
 MEASURES = {"lesion_recall": "lesion recall", "sensitivity": "sensitivity"}
@@ -81,7 +81,7 @@ def _strips(
     measures = {str(row["measure"]): strips.column_title(str(row["measure"])) for row in rows}
     about = "A stroke is a test subject with a lesion, the diamond the median. Point at one to find it in every row."
     spec = charts.filled(charts.strips(names, checked, next(iter(measures))), rows)
-    return Chart("strips", title, spec, about, [Choice("measure", "number", measures)])
+    return Chart("strips", title, spec, about, [Menu("measure", "number", measures)])
 
 
 def _sizes(names: Sequence[str], checked: Sequence[str], medians: Mapping[str, Record]) -> Chart:
@@ -98,5 +98,5 @@ def _sizes(names: Sequence[str], checked: Sequence[str], medians: Mapping[str, R
         "Share of the lesions of a size that are found (a tenth of their pixels flagged), or of their pixels, with "
         "95 % intervals. Neither counts what is flagged elsewhere. Sizes without a lesion are left out."
     )
-    choices = [Choice("measure", "number", MEASURES), Choice("point", "threshold", points)]
+    choices = [Menu("measure", "number", MEASURES), Menu("point", "threshold", points)]
     return Chart("sizes", title, spec, about, choices)

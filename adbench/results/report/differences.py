@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adbench.metrics.chance import Comparison, compare, enough
+from adbench.metrics.chance import PairedTests, compare, enough
 from adbench.metrics.estimate import Estimate
 from adbench.results.standing import Values, by_subject
 
@@ -21,7 +21,7 @@ class Paired:
     names: Sequence[str]
     values: NDArray[np.float64]
     """(methods, subjects), means over seeds."""
-    comparison: Comparison
+    comparison: PairedTests
     enough: bool
     """Whether so many subjects could show any difference."""
 

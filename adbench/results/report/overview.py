@@ -12,7 +12,7 @@ from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.columns import rows_of
 from adbench.results.report import charts, speed, words
-from adbench.results.report.chart import Chart, Choice, rounded
+from adbench.results.report.chart import Chart, Menu, rounded
 from adbench.results.report.differences import Paired
 from adbench.results.standing import PRIMARY
 
@@ -101,7 +101,7 @@ def _forest(rows: pd.DataFrame, names: Sequence[str]) -> Chart:
         "The value of each method with its 95 % interval over test subjects. Overlapping intervals do not mean that "
         "two methods are alike: the comparison is paired. A hollow diamond is the value that the method's paper prints."
     )
-    choice = Choice("metric", "number", titles)
+    choice = Menu("metric", "number", titles)
     return Chart("forest", "Values and intervals", charts.filled(charts.forest(names, PRIMARY), data), about, [choice])
 
 
@@ -114,5 +114,5 @@ def _pareto(rows: pd.DataFrame, names: Sequence[str], times: pd.DataFrame, devic
         return Chart("pareto", title, None, "", missing="No times are kept beside these records.")
     devices = sorted({point["device"] for point in data}, key=lambda name: (name != device, name))
     spec = charts.filled(charts.pareto(names, names, PRIMARY, devices[0]), data)
-    choices = [Choice("metric", "quality", titles), Choice("device", "device", {name: name for name in devices})]
+    choices = [Menu("metric", "quality", titles), Menu("device", "device", {name: name for name in devices})]
     return Chart("pareto", title, spec, about, choices)

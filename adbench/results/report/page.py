@@ -18,14 +18,14 @@ from adbench.results.report.differences import paired
 from adbench.results.report.limits import CHECKED, PICTURED
 from adbench.results.report.overview import MatrixCell
 from adbench.results.report.sources import Sources
-from adbench.results.report.tables import Table
+from adbench.results.report.tables import ReportTable
 
 
 @dataclass(frozen=True)
 class TablePage:
     """All that the template needs."""
 
-    table: Table
+    table: ReportTable
     best: Markup
     lead: Markup
     fast: Markup
@@ -51,7 +51,7 @@ class TablePage:
         return gallery.packed(self.pictures)
 
 
-def table_page(table: Table, sources: Sources, device: str, notice: str | None) -> TablePage:
+def table_page(table: ReportTable, sources: Sources, device: str, notice: str | None) -> TablePage:
     """Gather the page of a table.
 
     notice: under which its pictures may be shown; None where they may not be.

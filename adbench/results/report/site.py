@@ -23,7 +23,7 @@ from adbench.results.report import charts, gallery, provenance, speed
 from adbench.results.report.board import BoardRow, board
 from adbench.results.report.page import TablePage, table_page
 from adbench.results.report.sources import Sources
-from adbench.results.report.tables import Table, tables
+from adbench.results.report.tables import ReportTable, tables
 from adbench.results.standing import PRIMARY
 
 MARKER = "adbench report"
@@ -120,7 +120,7 @@ def _glossary() -> Mapping[str, str]:
     return {name: about for _, name, about, _ in provenance.NUMBERS}
 
 
-def _card(page: TablePage, others: list[Table]) -> dict[str, Any]:
+def _card(page: TablePage, others: list[ReportTable]) -> dict[str, Any]:
     """What the index says of a dataset: of its first table, with links to the others."""
     return {
         "others": others,
@@ -134,7 +134,7 @@ def _card(page: TablePage, others: list[Table]) -> dict[str, Any]:
     }
 
 
-def _index(sources: Sources, of_all: list[Table], device: str) -> Mapping[str, Any]:
+def _index(sources: Sources, of_all: list[ReportTable], device: str) -> Mapping[str, Any]:
     headings, rows = board(of_all, sources.times, device)
     failed = [
         {"method": r.detector.name, "dataset": r.dataset.name, "seed": r.seed, "status": r.status, "reason": r.reason}
@@ -175,7 +175,7 @@ def _names(values: Iterable[str]) -> list[str]:
     return sorted(set(values))
 
 
-def _method_pages(environment: Environment, table: Table, sources: Sources) -> Iterator[tuple[Path, str]]:
+def _method_pages(environment: Environment, table: ReportTable, sources: Sources) -> Iterator[tuple[Path, str]]:
     template = environment.get_template("method.html.j2")
     for row in rows_of(table.rows):
         sections = provenance.sections(

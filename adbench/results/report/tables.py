@@ -16,7 +16,7 @@ from adbench.results.variants import variants
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """One row a method and settings, seeds pooled; all measured the same pixels by the same rules."""
 
     slug: str
@@ -43,16 +43,16 @@ class Table:
         return rows_of(self.rows.head(1))[0]
 
 
-def tables(results: pd.DataFrame) -> list[Table]:
+def tables(results: pd.DataFrame) -> list[ReportTable]:
     """The tables of a frame (`adbench.results.frame`), by dataset, in the order of its page."""
-    made: list[Table] = []
+    made: list[ReportTable] = []
     for dataset, of_set in results.groupby("dataset"):
         for number, variant in enumerate(variants(of_set), 1):
             of_all = best_first(pooled(variant.runs)).reset_index(drop=True)
             rows = of_all.head(ROWS)
             rows = rows.assign(label=[markdown.plain(label) for label in labels(rows)])
             slug = _slug(str(dataset)) + (f"-{number}" if number > 1 else "")
-            made.append(Table(slug, str(dataset), markdown.plain(variant.differs), rows, len(of_all)))
+            made.append(ReportTable(slug, str(dataset), markdown.plain(variant.differs), rows, len(of_all)))
     return made
 
 

@@ -101,7 +101,7 @@ class Conditioned(SimplexDiffusion[ConfigT]):
 
         Several share a pass where the batch is small.
         """
-        code, found, n = self.net.code(x_0), [], len(x_0)
+        code, estimates, n = self.net.code(x_0), [], len(x_0)
         eps = [self.noise_at(f"draw {number}", t, x_0) for number, t in enumerate(times)]
         together = max(1, self.config.network_batch // n)
         for start in range(0, len(times), together):
@@ -109,5 +109,5 @@ class Conditioned(SimplexDiffusion[ConfigT]):
             noise = torch.cat(eps[start : start + together]).repeat_interleave(n, 0)
             x, c = (tensor.repeat(len(chunk) // n, *(1,) * (tensor.ndim - 1)) for tensor in (x_0, code))
             x_t = q_sample(self.net.schedule, x, chunk, noise)
-            found.append(self.net(x_t, chunk.to(x.device), c).unflatten(0, (-1, n)))
-        return torch.cat(found)
+            estimates.append(self.net(x_t, chunk.to(x.device), c).unflatten(0, (-1, n)))
+        return torch.cat(estimates)

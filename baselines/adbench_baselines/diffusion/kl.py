@@ -75,8 +75,8 @@ def kept_kl_map(
     """
 
     def make(missing: list[int]) -> NDArray[np.float32]:
-        found = [terms.cpu() for terms in kl_terms(model, z, missing, seed, variance, network_batch)]
-        return torch.cat(found).numpy()
+        batches = [terms.cpu() for terms in kl_terms(model, z, missing, seed, variance, network_batch)]
+        return torch.cat(batches).numpy()
 
     shape = (model.schedule.steps + 1, len(z), *z.shape[2:])
     planes = kept.planes(["KL terms", TERMS_VERSION, *key, z, seed, variance], timesteps, shape, make)

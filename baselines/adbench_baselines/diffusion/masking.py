@@ -134,8 +134,8 @@ class MaskedDiffusion(LatentDetector[HealingT]):
         return short.with_settings(healing_steps=min(passes, c.healing_steps))
 
     def state(self) -> dict[str, Tensor]:
-        found = {"limits": self.limits, "mean": self.mean}
-        return super().state() | {name: tensor for name, tensor in found.items() if tensor is not None}
+        own = {"limits": self.limits, "mean": self.mean}
+        return super().state() | {name: tensor for name, tensor in own.items() if tensor is not None}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         super().load_state(state)

@@ -135,10 +135,10 @@ def train_wgan(module: WGAN, source: Source, checkpoint: Checkpoint) -> None:
         distances.clear()
 
     for step in remaining_steps(state, options, checkpoint, runtime.progress, look):
-        norm, found = training.step(source, stream("WGAN", runtime.seed, step), learning_rate_factor(step, options))
+        norm, distance = training.step(source, stream("WGAN", runtime.seed, step), learning_rate_factor(step, options))
         ema.update(module.generator, step)
         norms.append(norm)
-        distances.append(found)
+        distances.append(distance)
     ema.copy_to(module.generator)
     settle_statistics(module, runtime.seed)
     if config.steps >= TRIVIAL_STEPS:

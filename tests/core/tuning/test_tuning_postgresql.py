@@ -84,6 +84,6 @@ def test_the_trial_of_a_process_that_was_killed_is_tried_again_by_another(tmp_pa
     killed.start()
     killed.join(LIMIT_S)
     assert killed.exitcode == -9
-    found = workers.tune(options(tmp_path / "b", **given), Silent()).study
+    found = workers.tune(options(tmp_path / "b", **given), Silent())
     assert counts(found) == {"COMPLETE": 3, "FAIL": 1}
     assert found.get_trials()[1].params == found.get_trials()[0].params
