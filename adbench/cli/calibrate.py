@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +21,12 @@ def calibrate(
     precision: ModelPrecision = "auto",
 ) -> None:
     """Set a model's operating points on a site's own healthy scans; nothing is trained. Not a medical device."""
-    from adbench.cli import progress
     from adbench.prediction.calibrate import calibrate as write
     from adbench.prediction.calibrate import scans_needed
     from adbench.prediction.model import Model
     from adbench.prediction.model_file import read_model
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         file = read_model(model)
         loaded = Model(file, device, precision)
         card = write(file, loaded, loaded.find(healthy), out, reporter)

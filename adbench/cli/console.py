@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from textwrap import wrap
 from types import NoneType, UnionType
@@ -21,6 +22,7 @@ from adbench.results import formats
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from adbench.config.options import Reporter
     from adbench.contracts.dataset import Findings
     from adbench.contracts.registry import LoadedPlugin, PluginEntry
     from adbench.contracts.splits import Splits
@@ -59,6 +61,15 @@ def complain(text: str) -> None:
 def visible(text: str) -> str:
     """Text whose control characters are spelled: what a file says of itself commands no terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def working() -> Iterator[Reporter]:
+    """Report on stderr, and keep stdout for the results whatever plugins print."""
+    from adbench.cli import progress
+
+    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+        yield reporter
 
 
 def check_results(out: Path) -> None:

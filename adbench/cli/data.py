@@ -6,9 +6,6 @@ sheet of slices. Results go to stdout, progress to stderr, as everywhere.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -63,7 +60,7 @@ def check(
 
     from adbench.protocol.data import naming
 
-    with _working() as reporter:
+    with console.working() as reporter:
         (source,) = _sources(_find([dataset]), options, reporter)
         with naming(source):
             findings = source.dataset.inspect()
@@ -100,7 +97,7 @@ def prepare(
 
     from adbench.protocol import data
 
-    with _working() as reporter:
+    with console.working() as reporter:
         loaded = data.load(_sources(plugins, options, reporter), names, train_on)
     for each in loaded:
         console.show_prepared(each.name, each.train_on.source.name if each.train_on else None, each.splits)
@@ -125,7 +122,7 @@ def preview(
 
     sheet.check_output(out)
     plugins = _find([dataset])
-    with _working() as reporter:
+    with console.working() as reporter:
         (source,) = _sources(plugins, _options(preset, settings, cache, data_root), reporter)
         images = _images(source.dataset, split)
     if not len(images):
@@ -143,15 +140,6 @@ def _images(dataset: Dataset[Any], split: Role) -> Split:
         except DataError:
             return dataset.load_test()
     return dataset.load_healthy()[0 if split is Role.train else 1]
-
-
-@contextmanager
-def _working() -> Iterator[Reporter]:
-    """Report on stderr, and keep stdout for the results whatever plugins print."""
-    from adbench.cli import progress
-
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
-        yield reporter
 
 
 def _find(names: list[str]) -> list[Plugin]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,10 +60,9 @@ def export(
         cache=cache or default_cache(),
         parts=parts,
     )
-    from adbench.cli import progress
     from adbench.prediction.export import export as write
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         card = write(method, dataset, options, reporter, path)
     console.say(f"{path}: {card.method} trained on {card.trained_on.name}, {path.stat().st_size / 2**20:.1f} MiB")
 

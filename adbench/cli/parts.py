@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,12 +34,11 @@ def push(url: Url, keys: Keys = None, cache: Cache = None) -> None:
 
     A part can hold what it was trained on: before you push, look at the licence of the data.
     """
-    from adbench.cli import progress
     from adbench.storage import travel
     from adbench.storage.depot import Depot
     from adbench.storage.store import ArtifactStore
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         store = ArtifactStore.below(cache or default_cache(), reporter.message)
         chosen = keys or travel.parts_of(store)
         if not chosen:
@@ -54,12 +51,11 @@ def push(url: Url, keys: Keys = None, cache: Cache = None) -> None:
 @app.command()
 def pull(url: Url, keys: Keys = None, cache: Cache = None) -> None:
     """Bring trained parts into the cache, each checked before it is used. Nothing in them is executed."""
-    from adbench.cli import progress
     from adbench.storage import travel
     from adbench.storage.depot import Depot
     from adbench.storage.store import ArtifactStore
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         store = ArtifactStore.below(cache or default_cache(), reporter.message)
         store.check_writable()
         depot = Depot(url)

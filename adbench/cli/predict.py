@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,13 +37,12 @@ def predict(
 
     Pictures of scans with the skull on show faces, as does a map of them: treat the output as the scans themselves.
     """
-    from adbench.cli import progress
     from adbench.prediction.many import predict_all
     from adbench.prediction.model import DEFAULT_AT, load_model
     from adbench.prediction.names import check_names, told, write_names
     from adbench.prediction.outputs import check_apart
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         loaded = load_model(model, device, precision)
         scans = chosen(loaded.find(inputs), series)
         check_apart(out, inputs, scans)

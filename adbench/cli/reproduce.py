@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -30,13 +28,12 @@ def reproduce(
 
     What is made stays below the folder, so that the same command goes on where it was interrupted.
     """
-    from adbench.cli import progress
     from adbench.protocol import reproducing
     from adbench.results.record import find_record, read_record
 
     path = find_record(record, out)
     options = RunOptions(device=device, precision=precision, data_root=data_root, out=output, cache=output / "cache")
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         plan = reproducing.plan(read_record(path), options, reporter)
     if not as_json:
         shown.show_plan(path, plan)
@@ -44,7 +41,7 @@ def reproduce(
         console.say_json({"record": str(path), "plan": asdict(plan.forecast), "environment": plan.environment})
     if dry_run:
         return
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         reproduction = reproducing.reproduce(plan, reporter, tolerance)
     if as_json:
         numbers = [vars(number) for number in reproduction.numbers]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,10 +98,9 @@ def _named(given: Sequence[str], noun: str, group: str) -> list[str]:
 
 
 def _forecast(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
-    from adbench.cli import progress
     from adbench.protocol import forecast
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         cells = forecast.forecast(methods, datasets, options, reporter)
     if as_json:
         console.say_json([asdict(cell) for cell in cells])
@@ -112,14 +109,13 @@ def _forecast(methods: Sequence[str], datasets: Sequence[str], options: RunOptio
 
 
 def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, as_json: bool) -> None:
-    from adbench.cli import progress
     from adbench.protocol import harness
     from adbench.results import pages
     from adbench.results.frame import frame
     from adbench.results.method_card import read_method_cards
 
     # Plugins and their libraries may print: stdout is kept for the results.
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         records = harness.run(methods, datasets, options, reporter)
     if as_json:
         console.say_json([record.model_dump(mode="json") for record in records])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache as cache_of
 from pathlib import Path
@@ -185,10 +184,9 @@ def _named(jobs: Sequence[str] | None, keys: Sequence[str], file: Path) -> Seque
 
 
 def _planned(jobs: Sequence[Job], folders: Folders, device: str, measured: bool) -> list[PlannedJob]:
-    from adbench.cli import progress
     from adbench.execution import planning
 
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         return planning.plan(jobs, folders, device, reporter, measured)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +27,6 @@ def time(
     cache: Cache = None,
 ) -> None:
     """Measure the times of existing records anew on this device, without training or scoring."""
-    from adbench.cli import progress
     from adbench.protocol import retiming
     from adbench.results import pages
 
@@ -37,7 +34,7 @@ def time(
         device=device, precision=precision, out=out, data_root=data_root, cache=cache or default_cache()
     )
     names = split_names(method or []), split_names(dataset or [])
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         times, failures = retiming.time_records(*names, options, reporter, slices)
     for each in times:
         console.say(f"{each.record}: {each}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,13 +93,12 @@ def tune(
 
 
 def _tune(method: str, dataset: str, given: dict[str, Any]) -> None:
-    from adbench.cli import progress
     from adbench.tuning import workers
     from adbench.tuning.space import TuneOptions
     from adbench.tuning.synthetic import LesionGenerator
 
     options = TuneOptions(method, dataset, generator=LesionGenerator(seed=given["seed"]), **given)
-    with redirect_stdout(sys.stderr), progress.reporter() as reporter:
+    with console.working() as reporter:
         study = workers.tune(options, reporter)
     _show(study, options)
 
