@@ -14,6 +14,7 @@ import typer
 from adbench.cli import console
 from adbench.contracts import registry
 from adbench.errors import ConfigError
+from adbench.storage.files import writing
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 32
@@ -50,15 +51,11 @@ def _write(noun: str, name: str, out: Path | None, run: str, template: str) -> N
     check_name(noun, name)
     folder = out or Path(f"adbench-{name}")
     files = render(noun, name, run, template)
-    try:
+    with writing("The package", folder, "Name another folder with --out.", ConfigError):
         _check_folder(folder)
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, "utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"The package must be written, but {folder} cannot be ({error.strerror}). Name another folder with --out."
-        ) from error
     for path in files:
         console.say(str(folder / path))
     console.say(f"go on: cd {quote(str(folder))}; pip install -e '.[dev]'; pytest; {run}", command=True)

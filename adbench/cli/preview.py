@@ -18,7 +18,7 @@ from PIL import Image
 from adbench.contracts.splits import Sample, Split
 from adbench.errors import ConfigError, RecordError
 from adbench.results.drawing import RED, enlarged, outline, write_line
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TILE_PX = 192
@@ -76,12 +76,8 @@ def write(sheet: Image.Image, path: Path) -> None:
     """Write the sheet at once or not at all. Raises RecordError where the folder cannot be written."""
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
-    try:
+    with writing("The sheet", path, "Name another file with -o.", RecordError):
         write_atomic(path, buffer.getvalue())
-    except OSError as error:
-        raise RecordError(
-            f"The sheet must be written, but {path} cannot be ({error.strerror}). Name another file with -o."
-        ) from error
 
 
 def _tile(sample: Sample, caption: str, brain: bool) -> Image.Image:

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from adbench.config.options import AskedPrecision, Precision
 from adbench.devices.clock import clocked
 from adbench.devices.device import autocast, backend_of, computing
-from adbench.errors import ArtifactError, DeviceError
-from adbench.storage.files import write_atomic
+from adbench.errors import DeviceError
+from adbench.storage.files import write_atomic, writing
 from adbench.storage.leases import Lease
 from adbench.storage.spec import canonical_hash
 
@@ -91,7 +91,8 @@ def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str]
     name, threads = backend_of(device).name, torch.get_num_threads()
     key = canonical_hash([name, torch.__version__, threads])[:12]
     path = folder / f"{device.type}-{key}.json"
-    try:
+    advice = "Name another folder with --cache, or choose with --precision."
+    with writing("The precision of this device, measured once,", folder, advice):
         folder.mkdir(parents=True, exist_ok=True)
         with Lease(path.with_suffix(".lease")):  # of several processes that begin at once, one decides
             if path.is_file():
@@ -111,11 +112,6 @@ def _kept_or_measured(device: torch.device, folder: Path, notify: Callable[[str]
             )
             write_atomic(path, measured.model_dump_json(indent=1).encode())
             return measured
-    except OSError as error:
-        raise ArtifactError(
-            f"The precision of this device is measured once and kept, but {folder} cannot be written "
-            f"({error.strerror}). Name another folder with --cache, or choose with --precision."
-        ) from error
 
 
 def measure(device: torch.device) -> tuple[float, float]:

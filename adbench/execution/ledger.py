@@ -23,8 +23,10 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import SuiteError
+from adbench.storage.files import writing
 
 SILENT_S = 60.0
+WHAT = "The state of a suite"
 Status = Literal["running", "failed", "stopped", "done"]
 RANK: dict[Status, int] = {"running": 0, "failed": 1, "stopped": 2, "done": 3}
 """Of what is said of one attempt, what counts: `suite retry` lets a failure be stopped, and done is done."""
@@ -87,7 +89,7 @@ class Ledger:
     def claim(self, job: str) -> bool:
         """Take a job that no living driver has. Raises SuiteError where the cache cannot be written."""
         path = self.root / "claims" / job
-        try:
+        with writing(WHAT, path.parent, error=SuiteError):
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
                 with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
@@ -95,11 +97,6 @@ class Ledger:
                     return True
                 if not self._free_of_the_dead(path):
                     return False
-        except OSError as error:
-            raise SuiteError(
-                f"A suite keeps its state below the cache, but {path.parent} cannot be written ({error.strerror}). "
-                "Name another with --cache."
-            ) from error
 
     def _free_of_the_dead(self, path: Path) -> bool:
         """Remove the claim of a driver that is gone; one of several that try succeeds."""
@@ -117,15 +114,10 @@ class Ledger:
 
     def write(self, entry: Entry) -> None:
         """Note what happened; the end of a job gives its claim back. Raises SuiteError as `claim`."""
-        try:
+        with writing(WHAT, self._journal, error=SuiteError):
             self._journal.parent.mkdir(parents=True, exist_ok=True)
             with self._journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry.model_dump()) + "\n")
-        except OSError as error:
-            raise SuiteError(
-                f"A suite keeps its state below the cache, but {self._journal} cannot be written ({error.strerror}). "
-                "Free some space, or name another cache with --cache."
-            ) from error
         if entry.status != "running":
             (self.root / "claims" / entry.job).unlink(missing_ok=True)
 

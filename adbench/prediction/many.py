@@ -24,7 +24,7 @@ from adbench.prediction.model import Model, Prediction
 from adbench.prediction.outputs import DESCRIPTION, Outputs, description, outputs_of
 from adbench.prediction.report import ScanReport
 from adbench.results.record import Frozen
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 
 TABLE = "predictions.csv"
 CHUNK = 1 << 20
@@ -148,12 +148,8 @@ def _write_prediction(files: Outputs, prediction: Prediction, made: Made) -> Non
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with writing("Predictions", path.parent, "Name another folder with -o.", ModelError):
         write_atomic(path, data)
-    except OSError as error:
-        raise ModelError(
-            f"Predictions must be written, but {path.parent} cannot be ({error.strerror}). Name another folder with -o."
-        ) from error
 
 
 def _table(rows: dict[str, ScanReport | None], points: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adbench.errors import ModelError, first_fault
 from adbench.prediction.card import FORMAT, ModelCard, TensorCard, is_sealed
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 
 KEY = "adbench"
 """Of the card in the metadata of safetensors."""
@@ -53,12 +53,8 @@ def write_model(path: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> s
     """Write a model file and return its SHA-256. Raises ModelError where it cannot be written."""
     note = json.dumps(card.sealed(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     data = tensors_to_bytes(dict(tensors), {KEY: note})
-    try:
+    with writing("A model file", path, "Name another with -o.", ModelError):
         write_atomic(path, data)
-    except OSError as error:
-        raise ModelError(
-            f"A model file must be written, but {path} cannot be ({error.strerror}). Name another with -o."
-        ) from error
     return hashlib.sha256(data).hexdigest()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adbench.contracts.scans import NewScan
 from adbench.errors import ConfigError, counted
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 
 PRIVATE = 0o600
 """The owner alone may read and write."""
@@ -40,10 +40,6 @@ def write_names(path: Path, scans: Sequence[NewScan]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scan", "file", "files"])
     writer.writerows([scan.name, str(scan.files[0]), len(scan.files)] for scan in scans)
-    try:
+    with writing("Names of scans", path, "Name another file by --names.", ConfigError):
         write_atomic(path, text.getvalue().encode(errors="surrogateescape"))
         path.chmod(PRIVATE)
-    except OSError as error:
-        raise ConfigError(
-            f"Names of scans must be written, but {path} cannot be ({error.strerror}): name another file by --names."
-        ) from error

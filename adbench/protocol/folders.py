@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from adbench.config.options import Reporter, RunOptions
-from adbench.errors import AdbenchError, ArtifactError
+from adbench.errors import AdbenchError
 from adbench.protocol.cell import Cell
 from adbench.results.record import write_text
+from adbench.storage.files import writing
 from adbench.storage.leases import Lease
 from adbench.storage.store import PROBE_BYTES, ArtifactStore
 
@@ -35,15 +36,10 @@ def check_writable(options: RunOptions) -> None:
 def only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
     """Hold the lease of this cell; a second run of the same cell says that it waits."""
     folder = cell.options.cache / "cells"
-    try:
+    with writing("What is cached", folder):
         folder.mkdir(parents=True, exist_ok=True)
         lease = Lease(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lease")
         waits = f"{cell.method}: another process runs this very cell: waiting for its record"
         lease.acquire(lambda: reporter.message(waits))
-    except OSError as error:
-        raise ArtifactError(
-            f"The cache must be a writable folder, but {cell.options.cache} is not ({error.strerror}). "
-            "Name another with --cache."
-        ) from error
     with lease:
         yield

@@ -16,7 +16,7 @@ from adbench.errors import RecordError, first_fault
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.strata import Stratum
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 
 SCHEMA_VERSION: Literal[2] = 2
 PROTOCOL_VERSION: Literal[2] = 2
@@ -247,13 +247,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """The same of bytes."""
-    try:
+    advice = "Free space there, or name another folder with --out, or with -o where the command has that."
+    with writing("Results", path.parent, advice, RecordError):
         write_atomic(path, data)
-    except OSError as error:
-        raise RecordError(
-            f"Results must be written, but {path.parent} cannot be ({error.strerror}). "
-            "Free space there, or name another folder with --out, or with -o where the command has that."
-        ) from error
 
 
 def write_record(record: Record, out: Path) -> Path:

@@ -5,11 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from adbench.errors import AdbenchError, ArtifactError
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 """What disks say that have no hard links."""
+ELSEWHERE = "Free space there, or name another folder with --cache."
+
+
+@contextmanager
+def writing(
+    what: str, place: Path, advice: str = ELSEWHERE, error: type[AdbenchError] = ArtifactError
+) -> Iterator[None]:
+    """Raise `error` where a disk refuses what is written within the block, saying what it was, where, and why."""
+    try:
+        yield
+    except OSError as fault:
+        raise error(f"{what} must be written, but {place} cannot be written ({fault.strerror}). {advice}") from fault
 
 
 def write_atomic(path: Path, data: bytes) -> None:

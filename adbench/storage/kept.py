@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from adbench.config.options import Progress, Silent
 from adbench.errors import ArtifactError
+from adbench.storage.files import writing
 from adbench.storage.holds import hold
 from adbench.storage.leases import Lease
 from adbench.storage.spec import canonical_hash
@@ -31,6 +31,7 @@ Planes = NDArray[np.float32]
 MEMORY_BYTES = 256 << 20
 AT_ONCE = 32
 """Planes written together: what a kill can cost."""
+WHAT = "Maps that trials share"
 FILLING = "maps kept for later trials"
 """What progress says while more planes than that are computed."""
 
@@ -95,7 +96,7 @@ class Kept:
         name = _name(key)
         stack, have = self._files.get(name) or self._open(name, shape)
         if not have[list(wanted)].all():
-            with self._writing(), Lease(self.folder / f"{name}.lease"):
+            with writing(WHAT, self.folder), Lease(self.folder / f"{name}.lease"):
                 have = self._read_have(name, shape[0])  # another process may have filled some
                 missing = [int(i) for i in dict.fromkeys(wanted) if not have[i]]
                 for start in range(0, len(missing), AT_ONCE):
@@ -108,7 +109,7 @@ class Kept:
     def _open(self, name: str, shape: tuple[int, ...]) -> tuple[Planes, NDArray[np.bool_]]:
         path = self.folder / f"{name}.npy"
         hold(path)
-        with self._writing():
+        with writing(WHAT, self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with Lease(self.folder / f"{name}.lease"):
                 have = self._read_have(name, shape[0])
@@ -155,16 +156,6 @@ class Kept:
                 file.write(plane.data)
         have[indices] = True
         (self.folder / f"{name}.have").write_bytes(have.tobytes())
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ArtifactError(
-                f"Maps that trials share must be kept, but {self.folder} cannot be written ({error.strerror}). "
-                "Free space there, or name another folder with --cache."
-            ) from error
 
 
 def _name(key: Sequence[object]) -> str:

@@ -20,7 +20,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from adbench.errors import ArtifactError
-from adbench.storage.files import write_atomic, write_new
+from adbench.storage.files import write_atomic, write_new, writing
 from adbench.storage.spec import canonical_hash
 
 Tensors = Mapping[str, Tensor]
@@ -62,18 +62,14 @@ class Saved:
         sha = hashlib.sha256(data).hexdigest()
         file = f"{self.name}-{sha[:16]}.safetensors"
         index = {"file": file, "bytes": len(data), "sha256": sha, "meta": meta, "meta_sha256": canonical_hash(meta)}
-        try:
+        with writing("Trained parts", self.folder):
             self._write(write_atomic, self.folder / file, data)
-            self._write(write, self._index, json.dumps(index, indent=1, sort_keys=True).encode())
-        except FileExistsError:
-            with suppress(DamagedError):
-                self._sweep(self._read_index()["file"])
-            return False
-        except OSError as error:
-            raise ArtifactError(
-                f"Trained parts must be saved, but {self.folder} cannot be written ({error.strerror}). "
-                "Free space there, or name another folder with --cache."
-            ) from error
+            try:
+                self._write(write, self._index, json.dumps(index, indent=1, sort_keys=True).encode())
+            except FileExistsError:
+                with suppress(DamagedError):
+                    self._sweep(self._read_index()["file"])
+                return False
         self._sweep(file)
         return True
 

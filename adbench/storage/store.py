@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from adbench.errors import ArtifactError
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 from adbench.storage.holds import hold
 from adbench.storage.leases import Lease
 from adbench.storage.saved import Checkpoint, DamagedError, Notify, Saved, Shapes, Tensors
@@ -155,11 +155,9 @@ class ArtifactStore:
     def check_writable(self) -> None:
         """Raise ArtifactError where nothing can be kept, before hours are spent on it."""
         probe = self.root / ".adbench-probe"
-        try:
+        with writing("Trained parts", self.root):
             write_atomic(probe, bytes(PROBE_BYTES))
             probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise self.unwritable(error) from error
 
     def remove(self, spec: PartSpec) -> None:
         """Remove a part, after whoever is making it at the moment."""
@@ -189,13 +187,11 @@ class ArtifactStore:
 
     def leased(self, key: str) -> Lease:
         """Hold the lease of a part, after whoever is making it. Raises ArtifactError where it cannot be made."""
-        try:
+        with writing("Trained parts", self.root):
             for _ in range(REMOVALS):
                 with suppress(FileNotFoundError, FileExistsError):  # another run removed the folder meanwhile
                     return self._lease(key)
             return self._lease(key)
-        except OSError as error:
-            raise self.unwritable(error) from error
 
     def _lease(self, key: str) -> Lease:
         folder = self.root / key
@@ -203,9 +199,3 @@ class ArtifactStore:
         lease = Lease(folder / LEASE)
         lease.acquire(lambda: self.notify(f"another run is making {key}: waiting for it"))
         return lease
-
-    def unwritable(self, error: OSError) -> ArtifactError:
-        return ArtifactError(
-            f"Trained parts must be saved, but {self.root} cannot be written ({error.strerror}). "
-            "Free space there, or name another folder with --cache."
-        )

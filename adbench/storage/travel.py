@@ -12,7 +12,7 @@ from pathlib import Path
 from adbench.errors import ArtifactError
 from adbench.storage.arrival import INDEX, Index, bring, index_at
 from adbench.storage.depot import KEY, Depot
-from adbench.storage.files import write_atomic
+from adbench.storage.files import write_atomic, writing
 from adbench.storage.saved import DamagedError, Saved
 from adbench.storage.store import SCORES, ArtifactStore
 
@@ -90,12 +90,10 @@ def fetch(store: ArtifactStore, depot: Depot, key: str) -> int | None:
     if not KEY.fullmatch(key) or (index := index_at(depot, key)) is None:
         return None
     folder = store.root / key
-    try:
+    with writing("Trained parts", store.root):
         folder.mkdir(parents=True, exist_ok=True)
         size = bring(depot, key, index, folder)
         write_atomic(folder / INDEX, index.written(size))
-    except OSError as error:
-        raise store.unwritable(error) from error
     return size
 
 
