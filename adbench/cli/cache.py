@@ -48,7 +48,7 @@ def list_cache(
         ]
         console.say_json([dict(zip(("kind", "name", "for", "bytes", "last_used"), row, strict=True)) for row in rows])
         return
-    console.show_cache(_grouped(kept, made_for))
+    console.show_rows(("what", "name", "for", "size", "last used"), _grouped(kept, made_for), 3)
     console.say(f"{_mebibytes(kept)} in {cache or default_cache()}")
 
 

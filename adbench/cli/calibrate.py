@@ -43,4 +43,4 @@ def calibrate(
         rows.append((f"--at {point.rate:g}", f"{text}{span}; scans for an interval as wide as the rate: {enough}"))
         if point.missing:
             rows.append(("", f"not supported: {point.missing}"))
-    console.show_rows(f"{out}: calibrated on {card.calibration.scans} healthy scans", rows)
+    console.show_facts(rows, f"{out}: calibrated on {card.calibration.scans} healthy scans")

@@ -131,26 +131,19 @@ def show_entries(
     out().print(table)
 
 
-def show_models(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print the cells that can be exported."""
-    table = grid("method", "trained on", "preset", "seed", "parts", left=5)
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int, title: str | None = None) -> None:
+    """Print a table of texts."""
+    table = grid(*columns, left=left, title=title)
     for row in rows:
         table.add_row(*map(visible, row))
     out().print(table)
 
 
-def show_cache(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print what lies in the cache."""
-    table = grid("what", "name", "for", "size", "last used", left=3)
-    for row in rows:
-        table.add_row(*map(visible, row))
-    out().print(table)
-
-
-def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+def show_facts(facts: Iterable[Sequence[str]], title: str | None = None) -> None:
     """Print names with what they are."""
     table = grid("", "", left=2, title=title)
-    for row in rows:
+    table.show_header = title is not None
+    for row in facts:
         table.add_row(*map(visible, row))
     out().print(table)
 
@@ -165,18 +158,11 @@ CARD = (
 def show_info(noun: str, loaded: LoadedPlugin[Any]) -> None:
     """Print a plugin's card, its config fields and its presets, and what its module says of itself."""
     cls, entry, info = loaded.cls, loaded.entry, loaded.cls.info
-    card = grid("", "", left=2)
-    card.show_header = False
-    card.add_row(noun, entry.name)
-    for name in CARD:
-        if getattr(info, name, None) not in (None, ""):
-            card.add_row(name, str(getattr(info, name)))
-    for name in ("family", "knowledge"):  # of a method
-        if hasattr(cls, name):
-            card.add_row(name, getattr(cls, name) or formats.NONE)
-    card.add_row("distribution", f"{entry.distribution} {entry.version}")
-    card.add_row("class", entry.target)
-    out().print(card)
+    card = [(noun, entry.name)]
+    card += [(name, str(getattr(info, name))) for name in CARD if getattr(info, name, None) not in (None, "")]
+    of_method = [name for name in ("family", "knowledge") if hasattr(cls, name)]
+    card += [(name, getattr(cls, name) or formats.NONE) for name in of_method]
+    show_facts([*card, ("distribution", f"{entry.distribution} {entry.version}"), ("class", entry.target)])
     prefix = "data." if noun == "dataset" else ""
     show_fields(cls.Config, formats.flat(getattr(cls, "overrides", {})), prefix, cls.presets)
     if text := inspect.getdoc(inspect.getmodule(cls)):
@@ -187,10 +173,8 @@ def show_fields(
     model: type[BaseModel], overrides: Mapping[str, Any], prefix: str, presets: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Print the fields of a config as `--set` takes them, and what presets give."""
-    fields = grid("--set", "type", "default", "", left=4)
-    for row in config_rows(model, overrides, prefix):
-        fields.add_row(*row)
-    out().print(fields if fields.row_count else "no settings")
+    rows = list(config_rows(model, overrides, prefix))
+    show_rows(("--set", "type", "default", ""), rows, 4) if rows else say("no settings")
     for preset, values in presets.items():
         given = ", ".join(f"{prefix}{key}={_as_set(value)}" for key, value in formats.flat(values).items())
         say(f"--preset {preset}: {given or 'the defaults above'}")
@@ -209,7 +193,8 @@ def config_rows(
         default = getattr(given, name) if given is not None else default
         annotation = field.annotation
         if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
-            yield from config_rows(annotation, overrides, prefix, f"{key}.", default if _is_config(default) else None)
+            own = default if hasattr(type(default), "model_fields") else None
+            yield from config_rows(annotation, overrides, prefix, f"{key}.", own)
             continue
         shown = "required" if field.is_required() else _as_set(overrides.get(key, default))
         yield prefix + key, _type_name(annotation, field.metadata), shown, field.description or ""
@@ -218,10 +203,6 @@ def config_rows(
 def _as_set(value: Any) -> str:
     """A value as `--set` takes it: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _is_config(value: Any) -> bool:
-    return hasattr(type(value), "model_fields")
 
 
 def _type_name(annotation: Any, constraints: Sequence[Any]) -> str:
@@ -282,19 +263,13 @@ def show_findings(name: str, findings: Findings, shown: int) -> None:
     """Print up to `shown` of the problems, then what was found in the data folder and the problems by what is wrong."""
     problems = sorted(findings.problems, key=lambda problem: (problem.skipped, problem.file))
     if problems:
-        table = grid("file", "problem", "", left=3, title=counted(len(problems), "problem"))
-        for problem in problems[:shown]:
-            table.add_row(problem.file, problem.what, _fate(problem.skipped))
-        out().print(table)
+        rows = [(problem.file, problem.what, _fate(problem.skipped)) for problem in problems[:shown]]
+        show_rows(("file", "problem", ""), rows, 3, counted(len(problems), "problem"))
     if len(problems) > shown:
         say(f"and {len(problems) - shown} more: --all shows them")
-    table = grid("", "", left=2)
-    table.show_header = False
-    for key, value in {"dataset": name, **findings.facts}.items():
-        table.add_row(key, str(value))
-    for alike in findings.alike():
-        table.add_row(f"{counted(alike.files, 'file')} {_fate(alike.skipped)}", alike.what)
-    out().print(table)
+    facts = [(key, str(value)) for key, value in {"dataset": name, **findings.facts}.items()]
+    alike = [(f"{counted(each.files, 'file')} {_fate(each.skipped)}", each.what) for each in findings.alike()]
+    show_facts([*facts, *alike])
 
 
 def _fate(skipped: bool) -> str:

@@ -169,11 +169,11 @@ def _options(
 
 def _sources(plugins: list[Plugin], options: RunOptions, reporter: Reporter) -> list[ConfiguredDataset]:
     """The datasets with their settings; one that is none of a dataset's is an error."""
-    from adbench.config.settings import check_known, parse_settings
+    from adbench.config.settings import check_known, keys, parse_settings
     from adbench.protocol import data
 
     settings = parse_settings(options.settings)
-    known = [f"data.{key}" for plugin in plugins for key in data.field_names(plugin)]
+    known = [key for plugin in plugins for key in keys(plugin.cls.Config, "data.")]
     strange = [*settings.detector, *(f"protocol.{key}" for key in settings.protocol)]
     names = " or ".join(plugin.entry.name for plugin in plugins)
     check_known(strange, [], names, "Settings of a dataset are written data.KEY=VALUE.", known)

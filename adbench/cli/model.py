@@ -95,7 +95,7 @@ def list_models(out: Records = Path("leaderboards"), cache: Cache = None) -> Non
             "--out and --cache. Without either, 'adbench model export' trains."
         )
         return
-    console.show_models(list(dict.fromkeys(rows)))
+    console.show_rows(("method", "trained on", "preset", "seed", "parts"), dict.fromkeys(rows), 5)
 
 
 @app.command()
@@ -110,7 +110,7 @@ def show(
     if as_json:
         console.say_json({**model.card.model_dump(mode="json"), "sha256": model.sha256})
     else:
-        console.show_rows(str(file), [*_rows(model.card), ("SHA-256", model.sha256)])
+        console.show_facts([*_rows(model.card), ("SHA-256", model.sha256)], str(file))
 
 
 def _rows(card: ModelCard) -> list[tuple[str, str]]:

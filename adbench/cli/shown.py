@@ -188,11 +188,7 @@ def show_record(record: Record, times: Sequence[TimingFile]) -> None:
     """Print one record: what was run, its numbers, its times, and where it comes from."""
     from adbench.results.summary import title_of
 
-    facts = console.grid("", "", left=2)
-    facts.show_header = False
-    for key, value in _facts(record).items():
-        facts.add_row(key, value)
-    console.out().print(facts)
+    console.show_facts(_facts(record).items())
     numbers = console.grid("metric", "value [95 %]", "reported")
     for key in record.metrics:
         estimate = record.shown(key)

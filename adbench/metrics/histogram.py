@@ -1,6 +1,6 @@
 """Streamed counts of lesion and other pixels: of all subjects in fine bins of scores, of each in coarse ones.
 
-Counts in the same bins add up, whatever the order of batches and machines.
+Counts add up, whatever the order of batches.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adbench.errors import ScoreError
 from adbench.metrics.bins import Bins
 from adbench.metrics.maps import Reread, ordered, pieces
 
@@ -52,23 +51,8 @@ class ScoreHistogram:
         counts[1] -= counts[0]
         self.checksum += checksum
         self._pooled += counts
-        self._add(subject, np.add.reduceat(counts, self.bins.coarse_starts, axis=1))
-
-    def _add(self, subject: str, counts: Counts) -> None:
-        self._by_subject[subject] = self._by_subject.get(subject, 0) + counts
-
-    def merge(self, other: ScoreHistogram) -> None:
-        """Add the counts of `other`, as if all its maps had been added here.
-
-        Raises:
-            ScoreError: the bins of the two differ.
-        """
-        if not np.array_equal(self.bins.edges, other.bins.edges):
-            raise ScoreError("Counts add up in the same bins only: count both parts in the bins of one of them.")
-        self._pooled += other._pooled
-        self.checksum += other.checksum
-        for subject, counts in list(other._by_subject.items()):
-            self._add(subject, counts)
+        coarse = np.add.reduceat(counts, self.bins.coarse_starts, axis=1)
+        self._by_subject[subject] = self._by_subject.get(subject, 0) + coarse
 
     @classmethod
     def from_counts(cls, bins: Bins, subjects: Sequence[str], counts: Counts) -> ScoreHistogram:

@@ -28,9 +28,6 @@ class PixelMetrics:
         auroc: area under the ROC curve, ties counted half; None without lesion or without other pixels.
         auroc_error_bound: as for `auprc`.
         prevalence: fraction of valid pixels that are lesion, the AUPRC of chance; None without a pixel.
-        pixels: number of valid pixels.
-        subjects: number of subjects.
-        subjects_with_lesion: number of those with at least one valid lesion pixel.
     """
 
     best_dice: float | None
@@ -40,9 +37,6 @@ class PixelMetrics:
     auroc: float | None
     auroc_error_bound: float | None
     prevalence: float | None
-    pixels: int
-    subjects: int
-    subjects_with_lesion: int
 
 
 def pixel_metrics(maps: Reread, hist: ScoreHistogram | None = None) -> PixelMetrics:
@@ -57,10 +51,9 @@ def pixel_metrics(maps: Reread, hist: ScoreHistogram | None = None) -> PixelMetr
     """
     hist = hist or ScoreHistogram.of(maps)
     curve = Curve.of(hist)
-    positives, negatives = hist.positives, hist.negatives
-    dice, threshold = best_dice(curve, hist, maps) if positives else (None, None)
-    auprc, auprc_bound = curve.auprc() if positives else (None, None)
-    auroc, auroc_bound = curve.auroc() if positives and negatives else (None, None)
+    dice, threshold = best_dice(curve, hist, maps) if hist.positives else (None, None)
+    auprc, auprc_bound = curve.auprc() if hist.positives else (None, None)
+    auroc, auroc_bound = curve.auroc() if hist.positives and hist.negatives else (None, None)
     return PixelMetrics(
         best_dice=dice,
         best_threshold=threshold,
@@ -69,7 +62,4 @@ def pixel_metrics(maps: Reread, hist: ScoreHistogram | None = None) -> PixelMetr
         auroc=auroc,
         auroc_error_bound=auroc_bound,
         prevalence=hist.prevalence,
-        pixels=positives + negatives,
-        subjects=len(hist.subjects),
-        subjects_with_lesion=int((hist.by_subject()[0].sum(axis=1) > 0).sum()),
     )

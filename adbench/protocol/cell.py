@@ -127,11 +127,6 @@ class Cell:
         depot = Depot(self.options.parts)
         return store.looking(lambda key: fetch_or_say(store, depot, key))
 
-    def hold_parts(self) -> None:
-        """Keep the parts that are planned from being pruned until this process ends."""
-        for part in self.plan.parts:
-            self.store().hold(part.spec)
-
     def detector(self, store: ArtifactStore, reporter: Reporter) -> Detector[Any]:
         """A fresh detector of this cell, not fitted."""
         return self.plugin.cls(self.config, self._runtime(store, reporter))

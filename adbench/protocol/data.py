@@ -137,11 +137,6 @@ def _name(dataset: Dataset[Any], plugin: Plugin) -> None:
         )
 
 
-def field_names(plugin: Plugin) -> list[str]:
-    """All dotted keys of a dataset's config."""
-    return list(keys(plugin.cls.Config))
-
-
 def has(model: type[BaseModel], key: str) -> bool:
     """Whether a config class has a dotted key."""
     return key in set(keys(model))

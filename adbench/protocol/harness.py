@@ -8,12 +8,11 @@ cells go on. A record is written before its cell is timed: a fault while timing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from adbench.config.options import Reporter, RunOptions, Silent
 from adbench.devices.device import computing, pick_devices
@@ -56,10 +55,12 @@ def run(methods: Sequence[str], datasets: str | Sequence[str], options: RunOptio
     """
     cells = build_cells(methods, datasets, options, reporter)
     if options.tuning:
-        _check_tuned(options.tuning, cells)
+        for cell in cells:
+            check_same_images(options.tuning, cell.data.splits.train, cell.data.splits.validation)
     check_writable(options)
     for cell in cells:
-        cell.hold_parts()
+        for part in cell.plan.parts:
+            cell.store().hold(part.spec)  # nobody prunes it until this process ends
     groups = [list(regions) for _, regions in groupby(cells, key=lambda cell: (cell.data.name, cell.method))]
     new = [any(options.force or not cell.record_path.is_file() for cell in regions) for regions in groups]
     seconds = estimated_s([regions[0] for regions, is_new in zip(groups, new, strict=True) if is_new])
@@ -88,12 +89,6 @@ def _time_at(path: Path, out: Path) -> TimingFile | None:
         timing = read_timing(path)
         return timing if out / timing.path == path else None
     return None
-
-
-def _check_tuned(tuning: Mapping[str, Any], cells: Sequence[Cell]) -> None:
-    """Raise TuningError where a cell trains on other images than those that its settings were tuned on."""
-    for cell in cells:
-        check_same_images(tuning, cell.data.splits.train, cell.data.splits.validation)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -106,10 +107,10 @@ class Scorer:
         return scores
 
     def _of_maps(self, split: Split) -> list[Batch]:
-        return self._batches(split, "maps", self._map_scores, 4)
+        return self._batches(split, "maps", partial(map_scores, self.detector, method=self.cell.method), 4)
 
     def _of_images(self, split: Split) -> list[Batch]:
-        return self._batches(split, "image scores", self._image_scores, 1)
+        return self._batches(split, "image scores", partial(image_scores, self.detector, method=self.cell.method), 1)
 
     def _batches(self, split: Split, what: str, score: Score, dimensions: int) -> list[Batch]:
         """Cut a split; scores have as many of the dimensions of images."""
@@ -141,12 +142,6 @@ class Scorer:
             self.wait(batch.spec)
             yield batch.read()
             self.reporter.progress(f"{self.cell.method}: {what}", i + 1, len(batches))
-
-    def _map_scores(self, images: Tensor) -> Floats:
-        return map_scores(self.detector, images, self.cell.method)
-
-    def _image_scores(self, images: Tensor) -> Floats:
-        return image_scores(self.detector, images, self.cell.method)
 
 
 def image_scores(detector: Detector[object], images: Tensor, method: str) -> Floats:  # type: ignore[type-var]

@@ -117,7 +117,9 @@ def _mean(column: pd.Series[float], scale: Scale) -> Estimate:
 def healthy_voxels(scans: Sequence[ScanView], maps: ScoreMaps, protocol: MeasurementProtocol) -> Iterator[Maps]:
     """Yield the voxels that healthy images show, as metrics read them."""
     for scan, truth, scores in scored_scans(scans, maps, protocol):
-        healthy = np.isfinite(scores) & ~_either(truth.lesion, truth.ignore)
+        healthy = np.isfinite(scores) & ~truth.lesion
+        if truth.ignore is not None:
+            healthy &= ~truth.ignore
         yield scan.subject, scores, truth.lesion, healthy
 
 
@@ -129,10 +131,6 @@ def judged_voxels(scans: Sequence[ScanView], maps: ScoreMaps, protocol: Measurem
         if truth.ignore is not None:
             counts &= ~truth.ignore
         yield scan.subject, np.where(seen, scores, UNSEEN), truth.lesion, counts
-
-
-def _either(a: NDArray[np.bool_], b: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    return a if b is None else a | b
 
 
 def scored_scans(

@@ -7,7 +7,7 @@ the metric that orders the rows where one of them is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,8 +64,8 @@ def summary(
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
     order = f"In the order of {METRICS[rank_by].title}."
-    said = [order, stands, _trainings(rows), *_times(conditions), *_sources(rows), *_budget(rows)]
-    said += marks_said(rows["knowledge"])
+    times = f"Seconds on {conditions}." if conditions else ""
+    said = [order, stands, _trainings(rows), times, _sources(rows), _budget(rows), *marks_said(rows["knowledge"])]
     shown, few = rows_of(rows), _few(variant.facts)
     table = _table(rows, shown, metrics, rank_by)
     warning = " ".join(filter(None, [few, _without_interval(rows, variant.facts["lesion_subjects"])]))
@@ -211,17 +211,11 @@ def _trainings(rows: pd.DataFrame) -> str:
     return f"Methods that train were {several}" + (f" (preset `{presets[0]}`)." if len(presets) == 1 else ".")
 
 
-def _times(conditions: str) -> Iterator[str]:
-    if conditions:
-        yield f"Seconds on {conditions}."
-
-
-def _sources(rows: pd.DataFrame) -> Iterator[str]:
+def _sources(rows: pd.DataFrame) -> str:
     sources = sorted(rows.loc[rows["reported_source"] != "", "reported_source"].unique())
-    if sources:
-        yield f"Reported: {'; '.join(sources)}."
+    return f"Reported: {'; '.join(sources)}." if sources else ""
 
 
-def _budget(rows: pd.DataFrame) -> Iterator[str]:
-    if tuned := rows["tuning"].iloc[0]:
-        yield f"Every row has the same budget ({tuned}); lesions were drawn on healthy images for it."
+def _budget(rows: pd.DataFrame) -> str:
+    tuned = rows["tuning"].iloc[0]
+    return f"Every row has the same budget ({tuned}); lesions were drawn on healthy images for it." if tuned else ""

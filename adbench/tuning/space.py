@@ -47,7 +47,8 @@ def searched(cls: type[Detector[Any]], tier: str, given: Mapping[str, Any], meth
     """Return field -> domain; a field that `--set` gives is not searched. Raises TuningError where none is left."""
     both = {**cls.search_space.inference, **cls.search_space.training}
     names = cls.search_space.inference if tier == "inference" else both
-    space = {name: domain for name, domain in both.items() if name in names and not _set(name, given)}
+    fixed = {name for name in names if any(name == key or name.startswith(f"{key}.") for key in given)}
+    space = {name: domain for name, domain in both.items() if name in names and name not in fixed}
     if space:
         return space
     if not both:
@@ -55,10 +56,6 @@ def searched(cls: type[Detector[Any]], tier: str, given: Mapping[str, Any], meth
     if names:
         raise TuningError(f"Tuning needs a field to search, but --set fixes all of {', '.join(names)}. Leave one out.")
     raise TuningError(f"{method} has no field of the inference tier to search: use --tier training.")
-
-
-def _set(name: str, given: Mapping[str, Any]) -> bool:
-    return any(name == key or name.startswith(f"{key}.") for key in given)
 
 
 def contains(domain: Domain, value: Any) -> bool:

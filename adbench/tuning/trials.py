@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import time
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -153,8 +152,5 @@ def describe(trial: optuna.trial.FrozenTrial, objectives: tuple[str, ...]) -> st
     values = ", ".join(
         f"{name} {formats.number(value, 4)}" for name, value in zip(objectives, trial.values, strict=True)
     )
-    return f"trial {trial.number}: {values} with {settings_text(studies.values_of(trial))}"
-
-
-def settings_text(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={formats.short(value)}" for name, value in params.items())
+    settings = ", ".join(f"{name}={formats.short(value)}" for name, value in studies.values_of(trial).items())
+    return f"trial {trial.number}: {values} with {settings}"

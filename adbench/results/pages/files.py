@@ -77,7 +77,8 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
     results = frame(records, timings, methods)
     drawn = _drawings(results, out)
     values = values_below(out, results["record"].unique(), rank_by)
-    extras = Extras(_notes(out), drawn, values, read_cards(out), methods, _published(out))
+    notes = {path.stem: _noted(path) for path in sorted((out / "notes").glob("*.md"))}
+    extras = Extras(notes, drawn, values, read_cards(out), methods, _published(out))
     pages = render(results, strata(records), extras, rank_by)
     return (
         {out / path: text for path, text in pages.items()},
@@ -88,10 +89,6 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
 def _published(out: Path) -> dict[str, pd.DataFrame]:
     paths = sorted((out / "notes").glob("*.csv"))
     return {path.stem: read_published(_noted(path), str(path)) for path in paths}
-
-
-def _notes(out: Path) -> dict[str, str]:
-    return {path.stem: _noted(path) for path in sorted((out / "notes").glob("*.md"))}
 
 
 def _noted(path: Path) -> str:

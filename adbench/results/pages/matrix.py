@@ -41,7 +41,8 @@ def matrix(
             f"a column of at least {FEW} subjects. Methods that were measured on most sets come first, then those of "
             f"the better mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
         )
-        yield _table(columns, few, rank_by, _cards(results)).markdown()
+        cards = results.drop_duplicates("method").set_index("method")[["family", "knowledge"]]
+        yield _table(columns, few, rank_by, cards).markdown()
         yield " ".join(marks_said(results["knowledge"]))
     of_each = {str(name): rows for name, rows in results.groupby("dataset")}
     yield "\n".join(_line(name, of_each[name], synthetic.get(name, "")) for name in order)
@@ -50,13 +51,8 @@ def matrix(
     yield from families(rows, [name for name, shown in of_sets.items() if shown.few], rank_by)
 
 
-def _cards(results: pd.DataFrame) -> pd.DataFrame:
-    """Method -> family and knowledge."""
-    return results.drop_duplicates("method").set_index("method")[["family", "knowledge"]]
-
-
 def _table(columns: Mapping[str, pd.DataFrame], few: Collection[str], rank_by: str, cards: pd.DataFrame) -> Table:
-    """Of columns with values by method; those of few subjects have no best."""
+    """Of columns with values by method; those of few subjects have no best. cards: family and knowledge by method."""
     wide = pd.DataFrame({heading: values[SHOWN] for heading, values in columns.items()})
     better = METRICS[rank_by].higher_is_better
     places = {heading: values[rank_by].rank(ascending=not better, pct=True) for heading, values in columns.items()}

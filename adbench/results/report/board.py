@@ -61,7 +61,6 @@ class Numeric:
     key: str
     heading: Heading
     higher: bool
-    digits: int = 3
 
 
 def columns(tables: Iterable[ReportTable]) -> list[Numeric]:
