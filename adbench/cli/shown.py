@@ -11,7 +11,6 @@ from rich.text import Text
 from adbench.cli import console
 from adbench.errors import counted
 from adbench.results import formats
-from adbench.results.card import read_cards
 from adbench.results.markdown import plain
 
 MOST_SUBJECTS, MOST_SETTINGS = 5, 8
@@ -81,6 +80,8 @@ def _compared(each: Difference) -> list[str]:
 
 def _show_subjects(comparison: Comparison, picture: Path | None) -> None:
     """Print the subjects that differ most, and where they are seen."""
+    from adbench.results.card import read_cards
+
     names, kept = comparison.pair.names, _kept(comparison)
     table = console.grid("subject AUPRC differs most in", *names, "columns of the pictures" if kept else "")
     for row in comparison.subjects.head(MOST_SUBJECTS).itertuples(index=False):
