@@ -26,6 +26,7 @@ CONSTANT_AIR = 0.5  # of the frame: where one value fills more of it than this, 
 RIM, NOISE = 2, 0.25  # a rim of so many pixels is tissue where it is brighter than so much of bright tissue
 HELD = 0.05  # of the frame: where less of it than this has the value of air, all of it may be bright noise:
 EVEN, HEAD = 0.25, 0.25  # if its spread is less than so much of its contrast to a head that fills more than so much
+DARKER = 0.05  # of the range: where the core of a scan is darker than its frame by more than this, it is inverted
 COUNTED_PARTS = 16
 PLANE = np.ones((3, 3, 1), bool)
 GREY_THRESHOLD = 12  # of 255: above what JPEG compression leaves in air
@@ -40,12 +41,26 @@ def check_units(scan: Scan, units: Units) -> None:
         _check_hu(scan, got)
     if units == "mri" and np.mean(scan.image < AIR_HU) > 0.01:
         raise DataError(f"MRI must not be strongly negative, {got}, as CT in HU does. Look for the right file.")
+    if units == "mri" and low < high and _is_dark_within(scan.image, low, high):
+        raise DataError(
+            f"Air must be darker than tissue, but the frame of {scan.source} is brighter than what it holds: it is "
+            "inverted, or filled with white. Give it with black air."
+        )
     if units == "grey" and (low < 0 or high > 255):
         raise DataError(f"Windowed CT must have grey values from 0 to 255, {got}. Look for the right file.")
     if low == high:
         raise DataError(f"An image needs more than one value, {got}: it is empty. Fetch it again.")
     if units == "grey" and (air := _air(scan.image, GREY_THRESHOLD)) >= WHITE_AIR:
         raise DataError(f"Air must be dark, but that around {scan.source} is at {air:g} of 255: it is inverted.")
+
+
+def _is_dark_within(image: NDArray[np.float32], low: float, high: float) -> bool:
+    """Whether nine tenths of the frame, within a black border, are brighter than the core."""
+    image = image[_box(image > low) or (slice(None),) * 3]
+    core = image[tuple(slice(n // 4, n - n // 4) for n in image.shape)]
+    frame = image[..., image.shape[2] // 4 : image.shape[2] - image.shape[2] // 4]
+    above = np.percentile(frame[_frame(frame)], 10) - np.median(core)
+    return bool(above > DARKER * (high - low))
 
 
 def _check_hu(scan: Scan, got: str) -> None:

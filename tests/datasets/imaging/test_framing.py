@@ -94,6 +94,27 @@ def test_a_head_in_bright_noise_is_found_within_any_border(
     assert np.mean(tight == region[crop : len(noisy) - crop]) > 0.98
 
 
+@settings(max_examples=25)
+@given(
+    low=borders,
+    high=borders,
+    noise=st.sampled_from([1.0, 4.0, 8.0]),
+    brightest=st.sampled_from([160.0, 255.0]),
+    lesion=st.sampled_from([None, 20.0, 230.0]),
+    seed=st.integers(0, 9),
+)
+def test_an_inverted_head_in_noise_is_refused_within_any_black_border(
+    low: tuple[int, int], high: tuple[int, int], noise: float, brightest: float, lesion: float | None, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    inner = padded(brain(seed, lesion), (6, 6), (6, 6))
+    noisy = np.hypot(inner + noise * rng.standard_normal(inner.shape), noise * rng.standard_normal(inner.shape))
+    noisy[40, 40] = brightest
+    with pytest.raises(DataError, match="it is inverted, or filled"):
+        check_units(scan(padded(noisy.max() - noisy, low, high)), "mri")
+    check_units(scan(padded(noisy, low, high)), "mri")
+
+
 def test_specks_of_noise_in_black_air_are_not_the_head() -> None:
     rng = np.random.default_rng(2)
     image = padded(brain(), (30, 30), (30, 30))
