@@ -11,20 +11,24 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 from pydantic import ValidationError
 
 from adbench.config.options import Reporter
 from adbench.contracts.scans import NewScan
 from adbench.errors import AdbenchError, ConfigError, ModelError
-from adbench.prediction.model import Model, Prediction
+from adbench.prediction.model import Model, Prediction, Scored
 from adbench.prediction.outputs import DESCRIPTION, Outputs, description, outputs_of
 from adbench.prediction.report import ScanReport
 from adbench.results.record import Frozen
 from adbench.storage.files import write_atomic, writing
+from adbench.storage.leases import Lease
+from adbench.storage.store import LEASE
 
 TABLE = "predictions.csv"
 CHUNK = 1 << 20
@@ -45,6 +49,8 @@ class PredictionFile(Frozen):
 
     report: ScanReport
     made: Made
+    scores_sha256: str
+    """Of the file of the score map."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,34 @@ def predict_all(
     """Predict scans and write what is said of them below `out`; return those that failed, with the reason.
 
     Raises:
-        ConfigError: a point is unknown.
+        ConfigError: a point is unknown, or another process predicts into this folder.
         ModelError: the folder cannot be written.
     """
     points = tuple(point.key for point in model.points(at))
+    with _alone(out):
+        return _predicted(model, scans, out, at, points, force, reporter)
+
+
+def _alone(out: Path) -> Lease:
+    """The lease of a folder of predictions: files of two that write at once would not belong together."""
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lease = Lease(out / LEASE)
+        free = lease.acquire(patient=False)
+    if not free:
+        raise ConfigError(f"Another 'adbench predict' writes into {out}: wait for it, or name another folder by -o.")
+    return lease
+
+
+def _predicted(
+    model: Model,
+    scans: Sequence[NewScan],
+    out: Path,
+    at: Sequence[float],
+    points: tuple[str, ...],
+    force: bool,
+    reporter: Reporter,
+) -> list[Failure]:
     rows: dict[str, ScanReport | None] = {}
     failures: list[Failure] = []
     if any(scan.bids is not None for scan in scans):
@@ -101,12 +131,19 @@ def _one(
         force=force,
     )
     files = outputs_of(out, scan, points)
-    if (report := _done(files, made, model.sha256)) is not None:
+    earlier = _earlier(files)
+    same = earlier is not None and earlier.report.model.sha256 == model.sha256
+    if earlier and same and earlier.made == made and files.are_there():
         reporter.message(f"{scan.name}: done before with this model and these settings")
-        return report
-    if files.report.is_file():
+        return earlier.report
+    before = None
+    if earlier and same and earlier.made.model_copy(update={"points": points}) == made:
+        before = _scored(files, earlier)
+    if before is not None:
+        reporter.message(f"{scan.name}: scored before with this model: masks and report are made anew")
+    elif files.report.is_file():
         reporter.message(f"{scan.name}: {files.report} is of another scan, model or setting: it is replaced")
-    prediction = model.predict_scan(scan, at, force)
+    prediction = model.predict_scan(scan, at, force, before)
     _write_prediction(files, prediction, made)
     for warning in prediction.report.warnings:
         reporter.message(f"{scan.name}: warning: {warning}")
@@ -125,31 +162,48 @@ def _content(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _done(files: Outputs, made: Made, sha256: str) -> ScanReport | None:
-    """What was written before, where it is whole and of the same."""
+def _earlier(files: Outputs) -> PredictionFile | None:
+    """What was said of this scan before, where it is whole."""
     try:
-        earlier = PredictionFile.model_validate_json(files.report.read_bytes())
+        return PredictionFile.model_validate_json(files.report.read_bytes())
     except (OSError, ValidationError):
         return None
-    same = earlier.made == made and earlier.report.model.sha256 == sha256
-    return earlier.report if same and files.are_there() else None
+
+
+def _scored(files: Outputs, earlier: PredictionFile) -> Scored | None:
+    """The score map that was written before, where it still is what was written."""
+    try:
+        data = files.scores.read_bytes()
+        if hashlib.sha256(data).hexdigest() != earlier.scores_sha256:
+            return None
+        return Scored(nib.Nifti1Image.from_bytes(gzip.decompress(data)), earlier.report.slices)
+    except OSError:
+        return None
 
 
 def _write_prediction(files: Outputs, prediction: Prediction, made: Made) -> None:
-    files.report.unlink(missing_ok=True)
+    with _writing(files.scores.parent):
+        for path in (files.report, *files.masks()):  # masks of other points, or of another model, stay nowhere
+            path.unlink(missing_ok=True)
     images = {files.scores: prediction.scores, **{files.lesions[key]: mask for key, mask in prediction.lesions.items()}}
-    for path, image in images.items():
-        _write(path, gzip.compress(image.to_bytes(), 1, mtime=0))
+    written = {path: gzip.compress(image.to_bytes(), 1, mtime=0) for path, image in images.items()}
+    for path, data in written.items():
+        _write(path, data)
     buffer = io.BytesIO()
     prediction.sheet.save(buffer, "PNG")
     _write(files.sheet, buffer.getvalue())
-    content = PredictionFile(report=prediction.report, made=made).model_dump(mode="json")
+    sha256 = hashlib.sha256(written[files.scores]).hexdigest()
+    content = PredictionFile(report=prediction.report, made=made, scores_sha256=sha256).model_dump(mode="json")
     _write(files.report, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _write(path: Path, data: bytes) -> None:
-    with writing("Predictions", path.parent, "Name another folder with -o.", ModelError):
+    with _writing(path.parent):
         write_atomic(path, data)
+
+
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return writing("Predictions", folder, "Name another folder with -o.", ModelError)
 
 
 def _table(rows: dict[str, ScanReport | None], points: Sequence[str]) -> str:

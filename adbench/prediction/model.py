@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
@@ -23,7 +24,7 @@ from adbench.devices.precision import known
 from adbench.errors import AdbenchError, ConfigError, DataError, ModelError, first_fault
 from adbench.prediction.card import ModelCard, PointCard, described
 from adbench.prediction.model_file import ModelFile, read_model
-from adbench.prediction.report import ScanReport, report_of
+from adbench.prediction.report import ScanReport, SliceScores, report_of
 from adbench.prediction.scored import batches, finished, own_scores, slice_scores
 from adbench.prediction.sheet import draw
 from adbench.protocol.data import instance
@@ -49,6 +50,15 @@ class Prediction:
     """Key of an operating point -> uint8 mask of what is flagged."""
     sheet: Any
     """A PIL image: slices with an outline, and their score maps."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a scan that were written before: other points need no others."""
+
+    scores: Any
+    """As in a prediction."""
+    slices: Sequence[SliceScores]
 
 
 class Model:
@@ -102,17 +112,17 @@ class Model:
             image.to_filename(path)
             return self.predict_scan(self.find([path])[0], at, force)
 
-    def predict_scan(self, scan: NewScan, at: Sequence[float] = DEFAULT_AT, force: bool = False) -> Prediction:
-        """Score a scan that `find` found. Raises as `predict`."""
+    def predict_scan(
+        self, scan: NewScan, at: Sequence[float] = DEFAULT_AT, force: bool = False, before: Scored | None = None
+    ) -> Prediction:
+        """Score a scan that `find` found, unless its scores by this very model are given. Raises as `predict`."""
         points = self.points(at)
         prepared = self._prepared(scan, force)
         if not len(prepared.images):
             raise DataError(f"A scan needs a slice with a brain or head, but {scan.name} has none.")
-        maps, own = self._scored(prepared.images)
-        scores = self._on_grid(prepared, maps)
+        scores, slices = self._again(prepared, before) or self._anew(prepared)
         seen = np.isfinite(scores)
         flagged = {point.key: scores > point.threshold for point in points}
-        slices = slice_scores(prepared, maps, own, self.protocol.region)
         report = report_of(self.card, self.sha256, scan.name, prepared, scores, points, slices, self._elsewhere())
         unseen = np.float32(min(0.0, float(scores[seen].min())))
         sheet = draw(prepared, scores, flagged[points[-1].key], report, points[-1])
@@ -122,6 +132,22 @@ class Model:
             lesions={key: _marked(prepared.stored(mask)) for key, mask in flagged.items()},
             sheet=sheet,
         )
+
+    def _anew(self, prepared: PreparedScan) -> tuple[Floats, Sequence[SliceScores]]:
+        maps, own = self._scored(prepared.images)
+        return self._on_grid(prepared, maps), slice_scores(prepared, maps, own, self.protocol.region)
+
+    def _again(self, prepared: PreparedScan, before: Scored | None) -> tuple[Floats, Sequence[SliceScores]] | None:
+        """Scores that were written before, None where there are none on the grid of this scan."""
+        if before is None:
+            return None
+        written = np.asanyarray(before.scores.dataobj)
+        scores = apply_orientation(written.reshape((*written.shape, 1, 1)[:3]), io_orientation(before.scores.affine))
+        same = scores.shape == prepared.anatomy.shape
+        if not same or not np.array_equal(np.asanyarray(prepared.stored(scores).dataobj), written):
+            return None
+        seen = np.isfinite(self._on_grid(prepared, np.zeros_like(prepared.images)))
+        return np.where(seen, scores, np.float32(-np.inf)), before.slices
 
     def _prepared(self, scan: NewScan, force: bool = False) -> PreparedScan:
         prepared = self.dataset.prepare_scan(scan, force)

@@ -36,6 +36,13 @@ class Outputs:
     lesions: dict[str, Path]
     """Key of an operating point -> mask of what it flags."""
 
+    pattern: str
+    """Of the names of all masks of the scan, beside the score map."""
+
+    def masks(self) -> list[Path]:
+        """Those that are there, of whatever points."""
+        return list(self.scores.parent.glob(self.pattern))
+
     def are_there(self) -> bool:
         return all(path.is_file() for path in (self.report, self.scores, self.sheet, *self.lesions.values()))
 
@@ -45,12 +52,14 @@ def outputs_of(out: Path, scan: NewScan, points: Sequence[str]) -> Outputs:
     if scan.bids is None:
         folder = out / scan.name
         masks = {key: folder / f"lesions-{key}.nii.gz" for key in points}
-        return Outputs(folder / "prediction.json", folder / "scores.nii.gz", folder / "sheet.png", masks)
+        sheet = folder / "sheet.png"
+        return Outputs(folder / "prediction.json", folder / "scores.nii.gz", sheet, masks, "lesions-*pct.nii.gz")
     place = out / scan.bids
     scores = f"{place.name}_desc-anomaly_statmap"
     masks = {key: place.with_name(f"{place.name}_desc-anomaly{key}_mask.nii.gz") for key in points}
     sheet = place.parents[1] / "figures" / f"{scores}.png"
-    return Outputs(place.with_name(f"{scores}.json"), place.with_name(f"{scores}.nii.gz"), sheet, masks)
+    report, image = (place.with_name(f"{scores}.{suffix}") for suffix in ("json", "nii.gz"))
+    return Outputs(report, image, sheet, masks, f"{place.name}_desc-anomaly*pct_mask.nii.gz")
 
 
 def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> None:

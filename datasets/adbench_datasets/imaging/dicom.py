@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adbench.errors import DataError
+from adbench_datasets.imaging import dicom_counts
 from adbench_datasets.imaging.dicom_times import time_points
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError
 from adbench_datasets.imaging.grids import Stored
@@ -37,6 +38,7 @@ HEADER = (
     *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("NumberOfFrames", "PhotometricInterpretation", "SamplesPerPixel", "SeriesDescription", "SliceThickness"),
     *("TriggerTime", "AcquisitionDate", "AcquisitionTime"),
+    *dicom_counts.TAGS,
 )
 
 
@@ -49,6 +51,8 @@ class Series:
     told: str
     """What it is, in words, without anything of the person; nothing where all files are damaged."""
     uid: str | None = None
+    lacks: str | None = None
+    """What its headers tell of files that are not there, though no gap shows it."""
     fault: CaseError | None = None
     """Why it cannot be read, where that is known before: a file that may belong to it is damaged."""
 
@@ -86,7 +90,12 @@ def find_series(paths: Iterable[Path]) -> list[Series]:
                 groups.setdefault(group, []).append((path, header))
         except CaseError as error:
             damaged.append(_Damaged(path, None if header is None else header.get("SeriesInstanceUID"), error))
-    whole = [series for members in groups.values() for series in _parted(members)]
+    of_uid: dict[Any, list[Any]] = {}
+    for members in groups.values():
+        for _, header in members:
+            of_uid.setdefault(header.get("SeriesInstanceUID"), []).append(header)
+    lacks = {uid: dicom_counts.lacking(headers) for uid, headers in of_uid.items()}
+    whole = [replace(series, lacks=lacks[series.uid]) for members in groups.values() for series in _parted(members)]
     alone = [each for each in damaged if not any(map(each.may_belong_to, whole))]
     folders = dict.fromkeys(each.path.parent for each in alone)
     found = [_with_fault(series, damaged) for series in whole]

@@ -189,7 +189,7 @@ class Reader:
             anatomy=scan.image,
             stored=lambda array: to_source(array, scan),
             traits=traits_of(scan, units, region),
-            cautions=[*forced, *self._contrast(new), *self._unknown(new), *scan.notes],
+            cautions=[*forced, *self._contrast(new), *self._unknown(new), *_lacking(new), *scan.notes],
         )
 
     def _read(self, new: NewScan, force: bool) -> tuple[Scan, Units]:
@@ -227,6 +227,11 @@ class Reader:
         if isinstance(new.source, Series) or not is_picture(_first(new.source)):
             return []
         return [f"the modality of pictures (PNG, JPEG, TIFF) is unknown: nothing checks that they show {self.card}"]
+
+
+def _lacking(new: NewScan) -> list[str]:
+    """A caution where the headers of a series tell of slices that are not there."""
+    return [new.source.lacks] if isinstance(new.source, Series) and new.source.lacks else []
 
 
 def _first(case: Case) -> FileRef:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import PERSON, PERSON_ID, write_as_stored, write_by_itk, write_series
 from heads import affine, head, image, write_set
@@ -30,6 +33,8 @@ from adbench.protocol.measure import measure
 from adbench.protocol.recording import measured_record
 from adbench.protocol.scoring import Scorer
 from adbench.results.record import write_record
+from adbench.storage.leases import Lease
+from adbench.storage.store import LEASE
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +108,18 @@ def test_the_lesion_is_found_where_it_is_in_ml_and_mm(model, trained):
     assert np.asanyarray(mask.dataobj)[drawn].mean() > 0.5 > 10 * np.asanyarray(mask.dataobj)[~drawn].mean()
 
 
+def turned(scan: nib.Nifti1Image, axes: tuple[str, ...]) -> nib.Nifti1Image:
+    """The same scan, stored along other axes."""
+    codes = nib.orientations.axcodes2ornt(axes)
+    return scan.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(scan.affine), codes))
+
+
 @pytest.mark.parametrize("axes", [("L", "P", "S"), ("A", "S", "R"), ("P", "I", "R")])
 def test_the_way_that_a_file_stores_its_axes_changes_no_score(axes, model, trained, tmp_path):
-    original = nib.load(trained.patient)
-    turned = original.as_reoriented(
-        nib.orientations.ornt_transform(nib.io_orientation(original.affine), nib.orientations.axcodes2ornt(axes))
-    )
-    nib.save(turned, tmp_path / "turned.nii.gz")
+    other = turned(nib.load(trained.patient), axes)
+    nib.save(other, tmp_path / "turned.nii.gz")
     found = model.predict(tmp_path / "turned.nii.gz").scores
-    assert np.array_equal(found.affine, turned.affine)
+    assert np.array_equal(found.affine, other.affine)
     straight = nib.as_closest_canonical(found).get_fdata()
     assert np.array_equal(straight, model.predict(trained.patient).scores.get_fdata())
 
@@ -158,6 +166,39 @@ def test_slices_of_any_plane_give_the_map_of_their_nifti_form(turn, axes, writte
     assert np.allclose(found.get_fdata(), expected.get_fdata(), rtol=0, atol=1e-4 * np.ptp(expected.get_fdata()))
 
 
+def numbered(**said: int) -> Callable[[int, Any], None]:
+    """Slices that are numbered from the lowest on, and say how many there are."""
+
+    def change(k: int, made: Any) -> None:
+        for tag, value in {"InstanceNumber": k + 1, **said}.items():
+            setattr(made, tag, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kept", "change", "said"),
+    [
+        (slice(None), None, None),
+        (slice(3, None), numbered(), "numbered up to {n}"),
+        (slice(0, None, 2), numbered(), "numbered up to {n}"),
+        (slice(0, -3), numbered(), None),
+        (slice(0, -3), numbered(ImagesInAcquisition=99), "say that there are 99 images"),
+        (slice(0, -3), numbered(NumberOfSlices=99), "say that there are 99 images"),
+    ],
+)
+def test_slices_that_no_gap_shows_are_missed_by_the_counts_of_a_series(kept, change, said, model, tmp_path):
+    values = head(100)
+    n = values.shape[2] - 1 if kept.step else values.shape[2]
+    write_series(tmp_path / "series", values, affine(), change)
+    places = {path: pydicom.dcmread(path).ImagePositionPatient[2] for path in (tmp_path / "series").iterdir()}
+    for path in set(places) - set(sorted(places, key=places.get)[kept]):
+        path.unlink()
+    (scan,) = model.find([tmp_path / "series"])
+    warned = [text for text in model.predict_scan(scan).report.warnings if "may be missing" in text]
+    assert [said.format(n=n) in text for text in warned] == [True] if said else not warned
+
+
 def tree(folder: Path) -> bytes:
     """All names and contents below a folder, unpacked."""
     text = b""
@@ -198,6 +239,33 @@ def test_a_broken_scan_stops_no_other_and_what_is_done_is_not_done_again(model, 
     written = json.loads((out / "patient" / "prediction.json").read_text("utf-8"))
     assert "medical device" in written["report"]["notice"]
     assert written["report"]["model"]["sha256"] == model.sha256
+
+
+@pytest.mark.parametrize("axes", [("R", "A", "S"), ("P", "I", "L")])
+def test_other_points_are_those_of_the_same_scores_which_are_not_computed_again(
+    axes, model, trained, tmp_path, monkeypatch
+):
+    nib.save(turned(nib.load(trained.patient), axes), tmp_path / "p.nii")
+    scans = model.find([tmp_path / "p.nii"])
+    predict_all(model, scans, tmp_path / "anew", (0.05,), False, Silent())
+    predict_all(model, scans, tmp_path / "out", (0.01,), False, Silent())
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model), "_scored", None)
+        predict_all(model, scans, tmp_path / "out", (0.05,), False, Silent())
+    assert tree(tmp_path / "out") == tree(tmp_path / "anew")
+    scores = tmp_path / "out" / "p" / "scores.nii.gz"
+    scores.write_bytes((tmp_path / "anew" / "p" / "lesions-5pct.nii.gz").read_bytes())
+    predict_all(model, scans, tmp_path / "out", (0.01, 0.05), False, Silent())
+    assert scores.read_bytes() == (tmp_path / "anew" / "p" / "scores.nii.gz").read_bytes()
+    assert {path.name for path in scores.parent.glob("lesions*")} == {"lesions-1pct.nii.gz", "lesions-5pct.nii.gz"}
+
+
+def test_two_do_not_predict_into_one_folder_at_once(model, trained, tmp_path):
+    scans = model.find([trained.patient])
+    with Lease(tmp_path / LEASE), pytest.raises(ConfigError, match="Another 'adbench predict' writes into"):
+        predict_all(model, scans, tmp_path, (0.01,), False, Silent())
+    assert not predict_all(model, scans, tmp_path, (0.01,), False, Silent())
+    assert not (tmp_path / LEASE).exists()
 
 
 def test_a_scan_unlike_those_trained_on_is_named_so_in_words(model, trained, tmp_path):
