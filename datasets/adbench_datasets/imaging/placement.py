@@ -119,13 +119,14 @@ def restore(maps: NDArray[np.float32], placement: Placement, z: Sequence[int] | 
             f"({len(z)}, 1, {placement.size}, {placement.size}), got {maps.shape}."
         )
     volume = np.zeros(placement.shape, np.float32)
-    rows, columns = (_back(placement, axis) for axis in (0, 1))
+    rows, columns = (back_weights(placement, axis) for axis in (0, 1))
     for i, k in enumerate(z):
         axial(volume, k)[...] = rows @ maps[i, 0] @ columns.T
     return volume
 
 
-def _back(placement: Placement, axis: int) -> NDArray[np.float32]:
+def back_weights(placement: Placement, axis: int) -> NDArray[np.float32]:
+    """Weights (n, size) of the output's rows (axis 0) or columns (1) at those of the source."""
     at = np.arange(placement.shape[1 - axis], dtype=np.float64)
     positions = (at - placement.centre[axis]) / placement.step[axis] + (placement.size - 1) / 2
     return triangle(np.asarray(positions), placement.size, 1 / placement.step[axis])

@@ -12,7 +12,7 @@ from adbench.contracts.scans import ScanView, Truth
 from adbench.contracts.splits import Split
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Scan
-from adbench_datasets.imaging.placement import Placement, axial, restore
+from adbench_datasets.imaging.placement import Placement, axial, back_weights
 from adbench_datasets.imaging.region import Units, region_of
 
 Read = Callable[[], tuple[Scan, Units]]
@@ -75,14 +75,13 @@ class SlicedScan(ScanView):
         return Truth(lesion, scan.ignore, region_of(scan, units) if with_brain else None, scan.affine)
 
     def back(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        placement = self._placement
-        one = np.ones((1, 1, placement.size, placement.size), np.float32)
-        weight = axial(restore(one, placement, [self._z[0]]), self._z[0])
-        inside = np.logical_and.outer(*(self._inside(axis) for axis in (0, 1)))
-        values = restore(maps, placement, self._z)
-        volume = np.full(placement.shape, -np.inf, np.float32)
-        for k in self._z:
-            axial(volume, k)[inside] = axial(values, k)[inside] / weight[inside]
+        """In double precision, so that equal scores stay equal: rounded weights would order them anew."""
+        ys, xs = (np.flatnonzero(self._inside(axis)) for axis in (0, 1))
+        rows, columns = (back_weights(self._placement, axis)[at].astype(np.float64) for axis, at in enumerate((ys, xs)))
+        rows, columns = (weights / weights.sum(axis=1, keepdims=True) for weights in (rows, columns))
+        volume = np.full(self._placement.shape, -np.inf, np.float32)
+        for k, scores in zip(self._z, maps[:, 0], strict=True):
+            axial(volume, k)[np.ix_(ys, xs)] = rows @ scores @ columns.T
         return volume
 
     def _inside(self, axis: int) -> NDArray[np.bool_]:

@@ -10,6 +10,8 @@ import pytest
 from adbench_datasets.imaging.cases import Scan
 from adbench_datasets.imaging.preprocessing import PreprocessingConfig, axial, prepare
 from adbench_datasets.imaging.scan_views import views
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adbench.contracts.splits import Split
 from adbench.errors import DataError
@@ -40,11 +42,14 @@ def view_of(found: Scan, **config):
     return view, made
 
 
+VIEW = view_of(scan())
+
+
 def test_a_constant_comes_back_constant_wherever_an_image_shows_the_scan_and_nowhere_else():
     view, made = view_of(scan(), fov_mm=80.0)
     volume = view.back(np.full((len(made.placement.z), 1, 64, 64), 3.25, np.float32))
     seen = np.isfinite(volume)
-    assert np.unique(volume[seen]) == pytest.approx(3.25)
+    assert np.unique(volume[seen]) == [3.25]
     assert np.isneginf(volume[~seen]).all()
     assert not seen[..., [z for z in range(SHAPE[2]) if z not in made.placement.z]].any()
     shown = axial(seen, made.placement.z[0])
@@ -58,6 +63,19 @@ def test_the_way_back_commutes_with_any_linear_change_of_the_scores():
     before, after = view.back(maps), view.back(8 * maps - 3)
     seen = np.isfinite(before)
     np.testing.assert_allclose(after[seen], 8 * before[seen] - 3, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(a=st.floats(2**-10, 2**10, width=32), b=st.floats(-100, 100, width=32))
+def test_scores_that_tie_still_tie_on_the_scan_s_grid_whatever_their_scale(a: float, b: float):
+    view, made = VIEW
+    maps = np.random.default_rng(2).random((len(made.placement.z), 1, 64, 64)).astype(np.float32)
+    maps[maps < 0.9] = 0  # as a masked map is
+    before, after = view.back(maps), view.back(np.float32(a) * maps + np.float32(b))
+    assert (before == 0).mean() > 0.05
+    assert np.unique(after[before == 0]) == [np.float32(b)], "none is flagged at a threshold of b"
+    seen = np.isfinite(before)
+    np.testing.assert_allclose(after[seen], a * before[seen] + b, rtol=1e-6, atol=1e-6 * (a + abs(b)))
 
 
 def test_a_gradient_comes_back_where_it_was():
