@@ -14,7 +14,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from adbench_datasets.imaging.cases import Case, FileRef, Scan
+from adbench_datasets.imaging.cases import Case, FileRef, Scan, chosen_labels
 from adbench_datasets.imaging.files import CaseError
 from adbench_datasets.imaging.grids import Stored, place_on, to_canonical, to_source
 from adbench_datasets.imaging.labels import EMPTY_MASK, read_labels
@@ -22,9 +22,6 @@ from adbench_datasets.imaging.nifti import read_nifti
 from adbench_datasets.imaging.pictures import is_picture, read_pictures
 
 __all__ = ["CaseError", "read_case", "to_source"]
-
-GREY_BRAIN = 128
-"""A brain mask that is a picture is white, 255, which JPEG does not keep exactly."""
 
 Files = FileRef | Sequence[FileRef | None]
 
@@ -59,8 +56,10 @@ def read_case(case: Case, root: Path, channel: int | None = None, first_volume: 
         )
     if case.brain is not None:
         mask = _read(case.brain, case, root, like=image)
-        least = GREY_BRAIN if is_picture(case.brain) else np.finfo(np.float32).tiny
-        brain = _on_grid(image, mask, notes) >= least
+        placed = _on_grid(image, mask, notes)
+        brain = (
+            read_labels(placed, mask.name, chosen_labels(None), mask.lossy)[0] if is_picture(case.brain) else placed > 0
+        )
         if not brain.any():
             raise CaseError(
                 mask.name, f"the brain mask of {image.name} is empty. Make it again, or leave out the case."

@@ -135,10 +135,19 @@ def test_a_mask_that_is_nowhere_white_is_refused_and_a_black_one_is_free_of_lesi
     fault(case("w", "d"), tmp_path, "the brightest value of one is 1")
 
 
-def test_a_brain_that_is_a_picture_is_what_is_bright_in_it(tmp_path: Path) -> None:
-    image, noisy = save(tmp_path / "a.png", pixels()), np.where(pixels() > 99, 250, 3).astype("u1")
-    scan = read_case(Case("s1", image, None, True, brain=save(tmp_path / "b.png", noisy)), tmp_path)
-    assert_array_equal(upright(scan.brain[..., 0]), pixels() > 99)  # type: ignore[index]
+@pytest.mark.parametrize(("suffix", "dark", "bright"), [("png", 0, 1), ("tif", 0, 255), ("png", 0, 3), ("jpg", 0, 255)])
+def test_a_brain_that_is_a_picture_is_read_as_a_lesion_is(tmp_path: Path, suffix: str, dark: int, bright: int) -> None:
+    brain = np.kron(pixels() > 99, np.ones((8, 8), bool))  # in blocks, as JPEG keeps them
+    image = save(tmp_path / "a.png", np.kron(pixels(), np.ones((8, 8), "u1")))
+    mask = save(tmp_path / f"b.{suffix}", np.where(brain, bright, dark).astype("u1"))
+    assert_array_equal(upright(read_case(Case("s1", image, None, True, brain=mask), tmp_path).brain[..., 0]), brain)  # type: ignore[index]
+
+
+def test_a_brain_that_was_jpeg_before_or_is_grey_is_refused(tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png", pixels())
+    for values in (np.select([pixels() > 99, pixels() > 50], [250, 3]).astype("u1"), pixels()):
+        with pytest.raises(CaseError, match="grey picture"):
+            read_case(Case("s1", image, None, True, brain=save(tmp_path / "b.png", values)), tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
