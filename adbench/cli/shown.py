@@ -137,7 +137,7 @@ def _compared_title(key: str) -> str:
     """Of the metric that is compared: one over all pixels, one with a value a subject, or one of scans."""
     from adbench.metrics.catalogue import METRICS
     from adbench.results.report.strips import column_title
-    from adbench.results.scan_metrics import SCAN_METRICS
+    from adbench.results.scan_metrics import numbers
     from adbench.results.subjects import SEPARATOR
     from adbench.results.summary import title_of
 
@@ -146,7 +146,7 @@ def _compared_title(key: str) -> str:
         return title_of(field)
     over_subjects = {metric.by_subject: of for of, metric in METRICS.items() if metric.by_subject}
     title = over_subjects.get(key, f"scan_{field}_{at}")
-    return title_of(title) if title in {**METRICS, **SCAN_METRICS} else column_title(key)
+    return title_of(title) if title in numbers() else column_title(key)
 
 
 def show_plan(path: Path, plan: Plan) -> None:

@@ -18,6 +18,7 @@ empty.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import KDTree
 
-from adbench.metrics.student import Scale
+from adbench.metrics.student import FEWEST, Scale
 
 MIN_IOU = 0.1
 """Of a lesion and a component that are matched one to one."""
@@ -37,8 +38,50 @@ CONNECTED = np.ones((3, 3, 3), bool)
 Mask = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How a number of scans is shown: all that tables, CSV file and glossary need to know of its field."""
+
+    title: str = ""
+    """With its unit; empty where it is counted alone, and not shown."""
+    glossary: str = ""
+    scale: Scale = "fraction"
+    higher_is_better: bool = True
+    fewest: int = FEWEST
+    """Subjects below which its interval is not shown, as of `adbench.metrics.metric.Metric`."""
+
+
+SHOWN = {
+    "dice": Shown("Dice", "mean over the subjects of 2 |P ∩ R| / (|P| + |R|)."),
+    "hd95_mm": Shown(
+        "HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better.", "count", False
+    ),
+    "avd_percent": Shown(
+        "AVD %",
+        "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.",
+        "count",
+        False,
+        fewest=200,
+    ),
+    "lesion_recall": Shown(
+        "lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."
+    ),
+    "lesion_precision": Shown("lesion precision", "mean fraction of the components that touch a lesion."),
+    "lesion_f1": Shown("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
+    "lesion_f1_one_to_one": Shown(
+        "one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."
+    ),
+    "lesions": Shown(scale="count"),
+    "components": Shown(scale="count"),
+    "false_components": Shown(
+        "false components a scan", "mean number of those that touch no lesion; lower is better.", "count", False
+    ),
+}
+"""Field of `VolumeScores` -> how it is shown."""
+
+
 class VolumeScores(BaseModel):
-    """What one mask is worth; None is not defined."""
+    """What one mask is worth; None is not defined. A number is a field, its entry above, its value in `compare`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,12 +97,6 @@ class VolumeScores(BaseModel):
     """Of the prediction."""
     false_components: int
     """Those that touch no lesion."""
-
-    @classmethod
-    def scale(cls, name: str) -> Scale:
-        """What a number can be: distances, differences and numbers have no upper end."""
-        unbounded = {"hd95_mm", "avd_percent", "lesions", "components", "false_components"}
-        return "count" if name in unbounded else "fraction"
 
 
 def compare(

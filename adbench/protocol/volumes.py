@@ -24,7 +24,7 @@ from adbench.metrics.pixels import pixel_metrics
 from adbench.metrics.points import POINTS
 from adbench.metrics.student import Scale
 from adbench.metrics.thresholds import healthy_thresholds
-from adbench.metrics.volumes import VolumeScores, best_dice, compare
+from adbench.metrics.volumes import SHOWN, best_dice, compare
 from adbench.protocol.data import Data
 from adbench.protocol.protocol import MeasurementProtocol
 from adbench.protocol.scoring import ScoreMaps, Scorer, scored_pixels
@@ -99,13 +99,13 @@ def _record(
 
 
 def _volumes(subjects: pd.DataFrame, key: str, threshold: float, missing: str | None) -> VolumesRecord:
-    names = [] if missing else list(VolumeScores.model_fields)
+    names = [] if missing else list(SHOWN)
     columns = {name: subjects[f"{key}{SEPARATOR}{name}"] for name in names}
     return VolumesRecord(
         point=key,
         threshold=threshold,
         missing=missing,
-        means={name: _mean(column, VolumeScores.scale(name)) for name, column in columns.items()},
+        means={name: _mean(column, SHOWN[name].scale) for name, column in columns.items()},
         undefined={name: int(column.isna().sum()) for name, column in columns.items() if column.isna().any()},
     )
 

@@ -15,11 +15,10 @@ import pandas as pd
 
 from adbench.devices.times import BUSY
 from adbench.metrics.catalogue import METRICS
-from adbench.metrics.student import Scale
 from adbench.results import formats
 from adbench.results.method_card import MethodCard
 from adbench.results.record import Record
-from adbench.results.scan_metrics import SCAN_METRICS, ScanMetric
+from adbench.results.scan_metrics import SCAN_METRICS, estimate, numbers
 from adbench.results.timing import TimingFile
 
 Described = TypeVar("Described", Record, TimingFile, MethodCard | None)
@@ -160,41 +159,23 @@ METHOD: dict[str, Column[MethodCard | None]] = {column.key: column for column in
 
 
 def metric_columns() -> dict[str, Column[Record]]:
-    """Value and interval of every metric in the lists, and the published value at network size."""
+    """Value and interval of every number, and the published value of every metric at network size."""
     columns: list[Column[Record]] = []
-    for key, metric in METRICS.items():
+    for key, number in numbers().items():
+        grid = "on the scans' own grid: " if key in SCAN_METRICS else ""
         for ending, field, what in (
-            ("", "value", metric.glossary),
+            ("", "value", f"{grid}{number.glossary}"),
             ("_low", "low", "lower end of its 95 % interval"),
             ("_high", "high", "upper end of its 95 % interval"),
         ):
             columns.append(Column(key + ending, "float64", what, _estimated(key, field)))
-        columns.append(Column(f"{key}_reported", "float64", "published value", _reported(key)))
-    for key, of_scans in SCAN_METRICS.items():
-        for ending, field, what in (
-            ("", "value", f"on the scans' own grid: {of_scans.glossary}"),
-            ("_low", "low", "lower end of its 95 % interval"),
-            ("_high", "high", "upper end of its 95 % interval"),
-        ):
-            columns.append(Column(key + ending, "float64", what, _of_scans(of_scans, field)))
+        if key in METRICS:
+            columns.append(Column(f"{key}_reported", "float64", "published value", _reported(key)))
     return {column.key: column for column in columns}
 
 
-def scales() -> dict[str, Scale]:
-    """Key of every number with an interval -> what it can be."""
-    return {key: metric.scale for metrics in (METRICS, SCAN_METRICS) for key, metric in metrics.items()}
-
-
-def _of_scans(metric: ScanMetric, field: str) -> Callable[[Record], float | None]:
-    def of(record: Record) -> float | None:
-        scans = record.measurement.scans if record.measurement else None
-        return getattr(metric.of(scans), field) if scans else None
-
-    return of
-
-
 def _estimated(key: str, field: str) -> Callable[[Record], float | None]:
-    return lambda record: getattr(record.shown(key), field)
+    return lambda record: getattr(estimate(record, key), field)
 
 
 def _reported(key: str) -> Callable[[Record], float | None]:

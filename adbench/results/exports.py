@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from adbench.errors import RecordError
-from adbench.metrics.catalogue import METRICS
 from adbench.results.columns import metric_columns
 from adbench.results.frame import to_csv
-from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.scan_metrics import numbers
 from adbench.results.subjects import values_below
 from adbench.results.summary import QUALITY, Summary, summary
 from adbench.results.variants import trained_on, variants
@@ -28,8 +27,8 @@ def chosen(results: pd.DataFrame, names: Mapping[str, Sequence[str]], metrics: S
             there = ", ".join(sorted(results[column].unique())) or "none"
             raise RecordError(f"There is no record of the {column} {unknown[0]!r}: those with records are {there}.")
         results = results[results[column].isin(wanted)] if wanted else results
-    if unknown := [key for key in metrics if key not in {**METRICS, **SCAN_METRICS}]:
-        raise RecordError(f"There is no metric {unknown[0]!r}: the metrics are {', '.join([*METRICS, *SCAN_METRICS])}.")
+    if unknown := [key for key in metrics if key not in numbers()]:
+        raise RecordError(f"There is no metric {unknown[0]!r}: the metrics are {', '.join(numbers())}.")
     return results
 
 

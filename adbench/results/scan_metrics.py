@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
+from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
+from adbench.metrics.metric import Metric
 from adbench.metrics.points import POINTS
 from adbench.metrics.student import FEWEST, Scale
-from adbench.metrics.volumes import VolumeScores
-from adbench.results.record import ScansRecord
+from adbench.metrics.volumes import SHOWN
+from adbench.results.record import Record, ScansRecord
 
 UNDEFINED = Estimate(value=None)
 
@@ -38,38 +39,8 @@ class ScanMetric:
         return self.title
 
 
-class Field(NamedTuple):
-    """A field of `VolumeScores` that is shown."""
-
-    title: str
-    glossary: str
-    higher_is_better: bool = True
-    fewest: int = FEWEST
-
-
-FIELDS = {
-    "dice": Field("Dice", "mean over the subjects of 2 |P ∩ R| / (|P| + |R|)."),
-    "hd95_mm": Field(
-        "HD95 mm", "mean 95th percentile of the distances between both boundaries; lower is better.", False
-    ),
-    "avd_percent": Field(
-        "AVD %",
-        "mean absolute difference of the volumes, as a percentage of the lesions'; lower is better.",
-        False,
-        200,
-    ),
-    "lesion_recall": Field(
-        "lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."
-    ),
-    "lesion_precision": Field("lesion precision", "mean fraction of the components that touch a lesion."),
-    "lesion_f1": Field("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
-    "lesion_f1_one_to_one": Field(
-        "one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."
-    ),
-    "false_components": Field(
-        "false components a scan", "mean number of those that touch no lesion; lower is better.", False
-    ),
-}
+FIELDS = {name: shown for name, shown in SHOWN.items() if shown.title}
+"""The fields of `VolumeScores` that are shown."""
 
 
 def _pooled(field: str, scans: ScansRecord) -> Estimate:
@@ -105,7 +76,7 @@ _METRICS = (
             field.title,
             field.glossary,
             partial(_mean, name, point.key),
-            VolumeScores.scale(name),
+            field.scale,
             point.key,
             field.higher_is_better,
             field.fewest,
@@ -116,3 +87,16 @@ _METRICS = (
 )
 SCAN_METRICS: dict[str, ScanMetric] = {metric.key: metric for metric in _METRICS}
 """Undefined for sets of pictures."""
+
+
+def numbers() -> dict[str, Metric | ScanMetric]:
+    """All numbers with an interval, by key: the metrics, then what scans are judged by."""
+    return {**METRICS, **SCAN_METRICS}
+
+
+def estimate(record: Record, key: str) -> Estimate:
+    """One of `numbers` in a record, with its interval only where there are subjects enough for it."""
+    if key not in SCAN_METRICS:
+        return record.shown(key)
+    scans = record.measurement.scans if record.measurement else None
+    return SCAN_METRICS[key].of(scans) if scans else UNDEFINED

@@ -12,7 +12,8 @@ from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
 from adbench.metrics.chance import ALPHA, PairedTests, compare, enough, over_seeds
 from adbench.results import formats
-from adbench.results.columns import Row, rows_of, scales
+from adbench.results.columns import Row, rows_of
+from adbench.results.scan_metrics import numbers
 
 PRIMARY = "subject_auprc"
 """Ranks go by it unless another is asked for: it picks no threshold, and has one value a subject."""
@@ -37,25 +38,26 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
         "rank": 0,
         "core_minutes": [rows["core_minutes"].iloc[of].mean() for of in of_each],
     }
-    numbers = _over_seeds(rows, of_each)
-    kept = firsts.drop(columns=[*texts, *numbers], errors="ignore")
-    return pd.concat([kept, pd.DataFrame(texts, index=kept.index), numbers], axis=1)
+    means = _over_seeds(rows, of_each)
+    kept = firsts.drop(columns=[*texts, *means], errors="ignore")
+    return pd.concat([kept, pd.DataFrame(texts, index=kept.index), means], axis=1)
 
 
 def _over_seeds(rows: pd.DataFrame, of_each: Sequence[NDArray[np.intp]]) -> pd.DataFrame:
     """The numbers of `pooled`, a row for each list of positions; all lists of one length at once."""
     columns: dict[str, NDArray[np.float64]] = {}
-    for scale in sorted(set(scales().values())):
-        keys = [key for key, of in scales().items() if of == scale]
+    scales = {key: number.scale for key, number in numbers().items()}
+    for scale in sorted(set(scales.values())):
+        keys = [key for key, of in scales.items() if of == scale]
         ends = [rows[[key + ending for key in keys]].to_numpy(np.float64) for ending in ("", "_low", "_high")]
-        numbers = np.empty((4, len(of_each), len(keys)))
+        of_rows = np.empty((4, len(of_each), len(keys)))
         for seeds in {len(of) for of in of_each}:
             alike = [i for i, of in enumerate(of_each) if len(of) == seeds]
             at = np.stack([of_each[i] for i in alike], axis=1)  # (seeds, rows)
             of = over_seeds(ends[0][at], ends[1][at], ends[2][at], scale)
-            numbers[:, alike] = of.mean, of.sd, of.low, of.high
+            of_rows[:, alike] = of.mean, of.sd, of.low, of.high
         for k, key in enumerate(keys):
-            columns |= {key + ending: numbers[i, :, k] for i, ending in enumerate(("", "_sd", "_low", "_high"))}
+            columns |= {key + ending: of_rows[i, :, k] for i, ending in enumerate(("", "_sd", "_low", "_high"))}
     return pd.DataFrame(columns)
 
 

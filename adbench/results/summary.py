@@ -22,7 +22,7 @@ from adbench.metrics.student import FEWEST
 from adbench.results import formats
 from adbench.results.columns import Row, canonical, rows_of
 from adbench.results.method_card import marked, marks_said
-from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.scan_metrics import SCAN_METRICS, numbers
 from adbench.results.standing import PRIMARY, Values, pooled, standing
 from adbench.results.table import Table
 from adbench.results.variants import Variant
@@ -132,7 +132,7 @@ def _table(rows: pd.DataFrame, shown: Sequence[Row], metrics: Sequence[str], ran
 
 def title_of(key: str) -> str:
     """`Dice at 1 %`: a metric's heading where those of several operating points stand side by side."""
-    metric = METRICS.get(key) or SCAN_METRICS[key]
+    metric = numbers()[key]
     rates = [f" at {100 * point.rate:g} %" for point in POINTS if point.key == metric.point]
     scan = "scan " if key in SCAN_METRICS else ""
     return scan + metric.heading + "".join(rates)
@@ -151,7 +151,7 @@ def _best(rows: pd.DataFrame, key: str) -> list[int]:
     shown = rows[key].round(3).to_numpy(np.float64)
     if len(shown) < 2 or np.isnan(shown).all():
         return []
-    metric = METRICS.get(key) or SCAN_METRICS.get(key)
+    metric = numbers().get(key)
     most = metric is not None and metric.higher_is_better
     return list(np.flatnonzero(shown == (np.nanmax(shown) if most else np.nanmin(shown))))
 
@@ -191,7 +191,7 @@ def _few(facts: Mapping[str, Any]) -> str:
 
 def _without_interval(rows: pd.DataFrame, n: int) -> str:
     """Which numbers have none though others do."""
-    hidden = {key: m for of in (METRICS, SCAN_METRICS) for key, m in of.items() if FEWEST <= n < m.fewest}
+    hidden = {key: number for key, number in numbers().items() if FEWEST <= n < number.fewest}
     titles = dict.fromkeys(metric.title for key, metric in hidden.items() if rows[key].notna().any())
     if not titles:
         return ""

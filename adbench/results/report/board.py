@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.columns import rows_of
+from adbench.results.report.provenance import name_of
 from adbench.results.report.tables import ReportTable
-from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.scan_metrics import numbers
 from adbench.results.standing import PRIMARY
 
 MAIN = (PRIMARY, "best_dice", "auprc", "dice_1pct")
@@ -67,19 +67,15 @@ def columns(tables: Iterable[ReportTable]) -> list[Numeric]:
     """The metrics that any table has a value of, those of `MAIN` first."""
     rows = [table.rows for table in tables]
     titles = {point.key: f" at {point.title}" for point in POINTS} | {"": ""}
-    of_lists = []
-    for key, metric in METRICS.items():
-        title = metric.heading + titles[metric.point]
-        of_lists.append((key, title, metric.glossary, metric.higher_is_better))
-    for key, of_scans in SCAN_METRICS.items():
-        title = f"scans: {of_scans.title}{titles[of_scans.point]}"
-        of_lists.append((key, title, of_scans.glossary, of_scans.higher_is_better))
-    of_lists.sort(key=lambda column: MAIN.index(column[0]) if column[0] in MAIN else len(MAIN))
-    return [
-        Numeric(key, Heading(title, about, higher, extra=key not in MAIN), higher)
-        for key, title, about, higher in of_lists
-        if any(of[key].notna().any() for of in rows)
-    ]
+    held = {key: number for key, number in numbers().items() if any(of[key].notna().any() for of in rows)}
+    order = sorted(held, key=lambda key: MAIN.index(key) if key in MAIN else len(MAIN))
+    headings = {
+        key: Heading(
+            name_of(key) + titles[held[key].point], held[key].glossary, held[key].higher_is_better, key not in MAIN
+        )
+        for key in order
+    }
+    return [Numeric(key, heading, heading.descending) for key, heading in headings.items()]
 
 
 def board(tables: Iterable[ReportTable], times: pd.DataFrame, device: str) -> tuple[list[Heading], list[BoardRow]]:

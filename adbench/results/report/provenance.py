@@ -13,7 +13,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.points import POINTS
 from adbench.results import formats
 from adbench.results.record import Record
-from adbench.results.scan_metrics import SCAN_METRICS
+from adbench.results.scan_metrics import SCAN_METRICS, numbers
 from adbench.results.timing import TimingFile, device_label
 
 Facts = dict[str, str]
@@ -96,14 +96,12 @@ def _data(record: Record) -> Facts:
     )
 
 
-NUMBERS = [
-    *((key, m.heading, m.glossary, m.point) for key, m in METRICS.items()),
-    *((key, f"scans: {m.title}", m.glossary, m.point) for key, m in SCAN_METRICS.items()),
-]
-"""Key, name, meaning and operating point of every number."""
+def name_of(key: str) -> str:
+    """Of a number, whatever its operating point."""
+    return f"scans: {SCAN_METRICS[key].heading}" if key in SCAN_METRICS else METRICS[key].heading
 
 
-def numbers(row: Mapping[str, Any]) -> list[Section]:
+def values(row: Mapping[str, Any]) -> list[Section]:
     """All numbers of a pooled row that are defined, by operating point; those that need no threshold first."""
     titles = {"": "Without a threshold", **{point.key: f"At {point.title}" for point in POINTS}}
     return [Section(title, facts, open=not point) for point, title in titles.items() if (facts := _numbers(row, point))]
@@ -111,7 +109,7 @@ def numbers(row: Mapping[str, Any]) -> list[Section]:
 
 def _numbers(row: Mapping[str, Any], point: str) -> Facts:
     return {
-        name: formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"])
-        for key, name, _, of in NUMBERS
-        if of == point and not formats.is_missing(row[key])
+        name_of(key): formats.interval(row[key], row[f"{key}_low"], row[f"{key}_high"], row[f"{key}_sd"])
+        for key, number in numbers().items()
+        if number.point == point and not formats.is_missing(row[key])
     }

@@ -24,6 +24,7 @@ from adbench.results.report.board import BoardRow, board
 from adbench.results.report.page import TablePage, table_page
 from adbench.results.report.sources import Sources
 from adbench.results.report.tables import ReportTable, tables
+from adbench.results.scan_metrics import numbers
 from adbench.results.standing import PRIMARY
 
 MARKER = "adbench report"
@@ -117,7 +118,7 @@ def _pages(sources: Sources, notices: Notices) -> Iterator[tuple[Path, str]]:
 
 def _glossary() -> Mapping[str, str]:
     """What each number means; one at several operating points once."""
-    return {name: about for _, name, about, _ in provenance.NUMBERS}
+    return {provenance.name_of(key): number.glossary for key, number in numbers().items()}
 
 
 def _card(page: TablePage, others: list[ReportTable]) -> dict[str, Any]:
@@ -181,5 +182,5 @@ def _method_pages(environment: Environment, table: ReportTable, sources: Sources
         sections = provenance.sections(
             [sources.records[path] for path in row["records"]], sources.timings_of(row["records"]), sources.out
         )
-        text = template.render(root="../../", row=row, table=table, numbers=provenance.numbers(row), sections=sections)
+        text = template.render(root="../../", row=row, table=table, numbers=provenance.values(row), sections=sections)
         yield Path("methods") / table.slug / f"{row['config_hash']}.html", text

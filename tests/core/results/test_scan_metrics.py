@@ -8,7 +8,7 @@ import pytest
 from record_factory import make, measurement, render
 
 from adbench.metrics.points import POINTS
-from adbench.metrics.volumes import VolumeScores
+from adbench.metrics.volumes import SHOWN, VolumeScores
 from adbench.results.frame import frame, to_csv
 from adbench.results.scan_metrics import FIELDS, SCAN_METRICS
 
@@ -39,8 +39,9 @@ def scans(**means: float) -> dict:
 RECORD = make(measurement=measurement(scans=scans(dice=0.5, hd95_mm=12.5, lesion_f1=0.25)))
 
 
-def test_every_field_is_one_that_scans_are_judged_by():
-    assert set(FIELDS) <= set(VolumeScores.model_fields)
+def test_every_number_that_scans_are_judged_by_says_how_it_is_shown():
+    assert list(SHOWN) == list(VolumeScores.model_fields)
+    assert set(SHOWN) - set(FIELDS) == {"lesions", "components"}
 
 
 def test_the_frame_and_the_csv_file_hold_them():
