@@ -228,6 +228,14 @@ STRAY: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/").replace("label-lesion", "label-penumbra")),
         "no image of its session has another",
     ),
+    "as another program names a segmentation": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "FLAIR_seg")),
+        "no image of its session has another",
+    ),
+    "without its subject": (
+        lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label-lesion_mask", "wmh")),
+        "no image of its session has another",
+    ),
     "in another space": (
         lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "space-MNI152NLin6Asym_label-lesion")),
         "no image of its session has another",

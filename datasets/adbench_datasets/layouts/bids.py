@@ -30,6 +30,10 @@ READ = re.compile(r"_(?:mask|roi|dseg)\.nii(?:\.gz)?$", re.IGNORECASE)
 BRAIN = re.compile(r"_(?:label|desc)-brain_mask\.nii(?:\.gz)?$|_brainmask\.nii(?:\.gz)?$", re.IGNORECASE)
 MASK = re.compile(r"_mask\.nii(?:\.gz)?$", re.IGNORECASE)
 ANY_MASK = re.compile(r"_(?:mask|roi)\.", re.IGNORECASE)
+MAY_BE_MASK = re.compile(
+    r"mask|roi|seg|segmentation|labels?|annot\w*|\w*(?:lesion|wmh|tumou?r|stroke|infarct|manual)\w*", re.IGNORECASE
+)
+"""The last word of a name."""
 OWN_SPACES = ("orig", "individual", "scanner", "native")
 """Where a mask lies on its raw image, beside that image's own contrast or space; all others are elsewhere."""
 TELLING = ("ses", "acq", "run", "rec", "ce", "dir")
@@ -148,7 +152,8 @@ def _is_on(mask: Path, image: Path) -> bool:
 
 def _is_unclear(mask: Path) -> bool:
     """Whether a file is a mask beside images of anatomy of what is neither a lesion nor tissue by its name."""
-    of_anatomy = ANY_MASK.search(mask.name) and mask.parent.name not in NO_ANATOMY
+    last = mask.name.split(".")[0].rpartition("_")[2]
+    of_anatomy = MAY_BE_MASK.fullmatch(last) and mask.parent.name not in NO_ANATOMY
     known = any(map(OTHER.fullmatch, _shown(mask))) or BRAIN.search(mask.name)
     return bool(of_anatomy) and not known and mask.suffix.lower() not in SIDECARS
 
