@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from adbench.contracts.splits import Sample, Split
 from adbench.errors import ConfigError, RecordError
+from adbench.protocol.halves import in_turn
 from adbench.results.drawing import RED, enlarged, outline, write_line
 from adbench.storage.files import write_atomic, writing
 
@@ -40,18 +40,9 @@ def choose(split: Split, count: int, seed: int) -> list[int]:
     """Return up to `count` positions, ascending: half with a lesion as far as there are, even over subjects."""
     rng = np.random.default_rng(seed)
     sick = np.zeros(len(split), bool) if split.lesions is None else np.array([mask.any() for mask in split.lesions])
-    with_lesion, without = (_rounds(split, np.flatnonzero(which), rng) for which in (sick, ~sick))
+    with_lesion, without = (in_turn(split.subjects, rng.permutation(np.flatnonzero(which))) for which in (sick, ~sick))
     wanted = max(min(len(with_lesion), count - count // 2), count - len(without))
     return sorted(with_lesion[:wanted] + without[: count - min(wanted, len(with_lesion))])
-
-
-def _rounds(split: Split, among: NDArray[np.intp], rng: np.random.Generator) -> list[int]:
-    """All positions in an order that takes one of every subject before a second of any."""
-    by_subject: dict[str, list[int]] = {}
-    for i in rng.permutation(among):
-        by_subject.setdefault(split.subjects[i], []).append(int(i))
-    queues = list(by_subject.values())
-    return [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
 
 
 def draw(split: Split, chosen: list[int], title: str, brain: bool = False) -> Image.Image:

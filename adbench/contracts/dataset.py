@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from adbench.config.options import Progress, Silent
 from adbench.contracts.scans import NewScan, Preparation, PreparedScan, ScanView, Traits
 from adbench.contracts.splits import Split, Splits
 from adbench.errors import DataError, counted
@@ -132,10 +133,6 @@ def split_facts(splits: Splits) -> dict[str, str]:
     return {"image size": f"{height} x {width}", **sizes}
 
 
-def _silent(*what: object) -> None:
-    """Report nothing."""
-
-
 @dataclass(frozen=True)
 class DataRuntime:
     """Where a dataset keeps what it prepares, and to whom it reports; the harness fills it."""
@@ -145,9 +142,9 @@ class DataRuntime:
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     verify: bool = False
     """Read all files again, whatever is remembered of them."""
-    progress: Callable[[str, int, int], None] = _silent
+    progress: Progress = Silent().progress
     """Called as progress(what, done, total)."""
-    notify: Callable[[str], None] = _silent
+    notify: Callable[[str], None] = Silent().message
     """Called with one sentence that the user should see, for example of skipped cases."""
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from adbench.config.options import Progress
+from adbench.config.options import Progress, Silent
 from adbench.contracts.family import Family, Knowledge
 from adbench.contracts.plan import Plan
 from adbench.contracts.search import SearchSpace
@@ -83,10 +83,6 @@ class _Batches(Sequence[Tensor]):
         return self._images[i * self._size : (i + 1) * self._size]
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
 @dataclass
 class Runtime:
     """Where a detector runs and keeps its trained parts; the harness fills it, tests may use the defaults."""
@@ -94,7 +90,7 @@ class Runtime:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
     store: ArtifactStore = field(default_factory=ArtifactStore.temporary)
-    progress: Progress = _silent
+    progress: Progress = Silent().progress
     clock: StageClock = field(default_factory=StageClock)
 
     def __post_init__(self) -> None:

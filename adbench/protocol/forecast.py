@@ -97,43 +97,36 @@ class Known:
 
 
 def forecast(
-    methods: Sequence[str],
-    datasets: str | Sequence[str],
-    options: RunOptions,
-    reporter: Reporter,
-    known: Known | None = None,
+    methods: Sequence[str], datasets: str | Sequence[str], options: RunOptions, reporter: Reporter
 ) -> list[CellForecast]:
     """Return what each cell would take. Raises AdbenchError where the run itself would, on the user's input."""
-    known = known or Known()
+    known = Known()
     return [of_cell(cell, known) for cell in build_cells(methods, datasets, options, reporter)]
 
 
 def of_cell(cell: Cell, known: Known) -> CellForecast:
     """Return what one cell would take. Raises as `forecast`."""
     with cell.computing(), named(cell.plugin):
-        return _of_cell(cell, known)
-
-
-def _of_cell(cell: Cell, known: Known) -> CellForecast:
-    forward = _forward(cell, known)
-    parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
-    passes, batch = cell.plan.passes, cell.protocol.batch_size
-    new = known.measured and _scores_are_new(cell, known)
-    return CellForecast(
-        method=cell.method,
-        dataset=cell.data.name,
-        config_hash=cell.config_hash,
-        seed=cell.options.seed,
-        record=cell.record_path,
-        record_exists=_is_done(cell),
-        parts=parts,
-        passes=dict(passes),
-        flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
-        estimated_score_s=new * _scoring_s(cell, forward) if forward else None,
-        estimated_memory_bytes=forward.memory_bytes if forward else None,
-        estimated_disk_bytes=new * _maps_bytes(cell) if known.measured else None,
-        devices=[str(device) for device in (cell.device, *cell.beside)],
-    )
+        forward = _forward(cell, known)
+        parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
+        passes, batch = cell.plan.passes, cell.protocol.batch_size
+        new = known.measured and _scores_are_new(cell, known)
+        map_bytes = 4 * math.prod(cell.data.splits.test.images.shape[1:])  # float32, without their medians
+        return CellForecast(
+            method=cell.method,
+            dataset=cell.data.name,
+            config_hash=cell.config_hash,
+            seed=cell.options.seed,
+            record=cell.record_path,
+            record_exists=_is_done(cell),
+            parts=parts,
+            passes=dict(passes),
+            flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
+            estimated_score_s=new * (forward.seconds * _all_passes(cell) / _gain(cell)) if forward else None,
+            estimated_memory_bytes=forward.memory_bytes if forward else None,
+            estimated_disk_bytes=new * map_bytes * sum(_counts(cell)) if known.measured else None,
+            devices=[str(device) for device in (cell.device, *cell.beside)],
+        )
 
 
 def _scores_are_new(cell: Cell, known: Known) -> bool:
@@ -142,16 +135,6 @@ def _scores_are_new(cell: Cell, known: Known) -> bool:
     new = scores not in known.scored
     known.scored.add(scores)
     return new
-
-
-def _scoring_s(cell: Cell, forward: _Cost) -> float:
-    """Seconds of all network passes."""
-    return forward.seconds * _all_passes(cell) / _gain(cell)
-
-
-def _maps_bytes(cell: Cell) -> int:
-    """Bytes of the float32 score maps, without their medians."""
-    return 4 * sum(_counts(cell)) * math.prod(cell.data.splits.test.images.shape[1:])
 
 
 def _gain(cell: Cell) -> float:
@@ -181,13 +164,12 @@ def _forward(cell: Cell, known: Known) -> _Cost | None:
 
 def _all_passes(cell: Cell) -> int:
     """Network passes of all that a run scores: maps, and image-level scores of the test images."""
-    image_batches = -(-len(cell.data.splits.test) // cell.protocol.batch_size)
-    return sum(cell.plan.passes.values()) * _batches(cell) + cell.plan.image_passes * image_batches
 
+    def batches(n: int) -> int:
+        return -(-n // cell.protocol.batch_size)
 
-def _batches(cell: Cell) -> int:
-    """Batches of score maps."""
-    return sum(-(-n // cell.protocol.batch_size) for n in _counts(cell))
+    maps, images = sum(map(batches, _counts(cell))), batches(len(cell.data.splits.test))
+    return sum(cell.plan.passes.values()) * maps + cell.plan.image_passes * images
 
 
 def _counts(cell: Cell) -> tuple[int, int]:

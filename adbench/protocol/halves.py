@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,16 @@ def places(subjects: Sequence[str], most: int) -> NDArray[np.intp]:
                 left -= 1
     taken = [own[k] for subject, own in images.items() for k in middles(len(own), quotas[subject])]
     return np.array(sorted(taken), np.intp)
+
+
+def in_turn(subjects: Sequence[str], order: Iterable[int]) -> list[int]:
+    """The places of an order so that one of every subject comes before a second of any."""
+    turns: Counter[str] = Counter()
+    keyed = []
+    for i in order:
+        turns[subjects[i]] += 1
+        keyed.append((turns[subjects[i]], len(keyed), int(i)))
+    return [i for _, _, i in sorted(keyed)]
 
 
 def middles(n: int, count: int) -> list[int]:

@@ -18,7 +18,7 @@ from adbench.contracts.detector import Images
 from adbench.contracts.splits import Split
 from adbench.errors import DataError, TuningError
 from adbench.protocol.data import healthy_fingerprint
-from adbench.protocol.halves import halved
+from adbench.protocol.halves import halved, in_turn
 from adbench.tuning.synthetic import LesionGenerator, find_head, large_enough
 
 MOST_VALIDATION = 500
@@ -139,13 +139,7 @@ def _head(split: Split, i: int) -> NDArray[np.bool_]:
 
 
 def _subjects_in_turn(subjects: Sequence[str], seed: int) -> list[int]:
-    """All positions in an order that takes one of every subject before a second of any."""
-    turns: dict[str, int] = {}
-    keyed: list[tuple[int, int, int]] = []
-    for i in np.random.default_rng([seed, 1]).permutation(len(subjects)):
-        turns[subjects[i]] = turns.get(subjects[i], 0) + 1
-        keyed.append((turns[subjects[i]], len(keyed), int(i)))
-    return [i for _, _, i in sorted(keyed)]
+    return in_turn(subjects, np.random.default_rng([seed, 1]).permutation(len(subjects)))
 
 
 def _of_another_subject(subjects: Sequence[str], i: int, seed: int, number: int) -> int:

@@ -8,7 +8,7 @@ with nothing kept.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -135,7 +135,7 @@ class Objective:
 
     def _quality(self, detector: Detector[Any], report: Report | None) -> ByKind:
         maps: dict[str, list[Maps]] = {kind: [] for kind in dict.fromkeys(self.development.lesioned.kinds)}
-        *batches, last = self._batches()
+        *batches, last = (slice(start, start + BATCH) for start in range(0, len(self.development.lesioned), BATCH))
         for i, batch in enumerate(batches):
             self._score(detector, batch, maps)
             if report:
@@ -158,10 +158,6 @@ class Objective:
         if isinstance(detector, KeepsStages):
             detector.kept = self.kept
         return detector
-
-    def _batches(self) -> Iterator[slice]:
-        for start in range(0, len(self.development.lesioned), BATCH):
-            yield slice(start, start + BATCH)
 
     def _score(self, detector: Detector[Any], batch: slice, scored: Mapping[str, list[Maps]]) -> None:
         """Score a batch and add its maps to those of each kind."""

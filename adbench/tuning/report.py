@@ -53,7 +53,7 @@ def page(study: optuna.Study, best: FrozenTrial) -> str:
     facts = tuned.record(study, best)
     shown = {key: facts[key] for key in ("dataset", "fingerprint", "preset", "tier", "trials", "pruned", "seed")}
     shown |= {"time of all trials": formats.duration(facts["budget_s"]), "lesions": _lesions(facts["generator"])}
-    shown |= {"failed": len(_of(study, TrialState.FAIL))}
+    shown |= {"failed": len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))}
     rows = [[key, str(value)] for key, value in shown.items()]
     parts = [
         f"# Study {study.study_name}\n",
@@ -69,10 +69,6 @@ def page(study: optuna.Study, best: FrozenTrial) -> str:
         "",
     ]
     return "\n".join(parts)
-
-
-def _of(study: optuna.Study, state: TrialState) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(state,))
 
 
 def _lesions(generator: dict[str, Any]) -> str:
