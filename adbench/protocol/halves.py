@@ -52,7 +52,7 @@ def places(subjects: Sequence[str], most: int) -> NDArray[np.intp]:
 def in_turn(subjects: Sequence[str], order: Iterable[int]) -> list[int]:
     """The places of an order so that one of every subject comes before a second of any."""
     turns: Counter[str] = Counter()
-    keyed = []
+    keyed: list[tuple[int, int, int]] = []
     for i in order:
         turns[subjects[i]] += 1
         keyed.append((turns[subjects[i]], len(keyed), int(i)))
