@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from adbench.config.options import Reporter
 from adbench.contracts.scans import NewScan
-from adbench.errors import AdbenchError, ConfigError, ModelError
+from adbench.errors import AdbenchError, ConfigError, DataError, ModelError
 from adbench.prediction.model import Model, Prediction, Scored
 from adbench.prediction.outputs import DESCRIPTION, Outputs, description, outputs_of
 from adbench.prediction.report import ScanReport
@@ -151,13 +151,16 @@ def _one(
 
 
 def _content(files: Sequence[Path]) -> str:
-    """SHA-256 of what the files hold, whatever they are called."""
+    """SHA-256 of what the files hold, whatever they are called. Raises DataError where one cannot be read."""
     digest = hashlib.sha256()
     for path in files:
         one = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                one.update(chunk)
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    one.update(chunk)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}): mend the link, or its permissions.") from error
         digest.update(one.digest())
     return digest.hexdigest()
 

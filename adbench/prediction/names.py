@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adbench.contracts.scans import NewScan
 from adbench.errors import ConfigError, counted
+from adbench.prediction.outputs import real
 from adbench.storage.files import write_atomic, writing
 
 PRIVATE = 0o600
@@ -27,10 +28,10 @@ def told(scan: NewScan) -> str:
 
 def check_names(path: Path, out: Path, scans: Sequence[NewScan]) -> None:
     """Raise ConfigError where the file of names would lie among the results, or replace a scan."""
-    place = path.resolve()
-    if place.is_relative_to(out.resolve()):
+    place = real(path)
+    if place.is_relative_to(real(out)):
         raise ConfigError(f"Names of files stay out of the results, but {path} lies in {out}: name another by --names.")
-    if any(file.resolve() == place for scan in scans for file in scan.files):
+    if any(real(file) == place for scan in scans for file in scan.files):
         raise ConfigError(f"Names are written to a file of their own, but {path} is a scan: name another by --names.")
 
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +68,12 @@ def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> N
 
     A folder in `derivatives` of a BIDS dataset is apart from it, unless something else made it.
     """
-    place = out.resolve()
-    inside = any(path.is_dir() and _is_inside(place, path.resolve(), scans) for path in paths)
+    place = real(out)
+    inside = any(path.is_dir() and _is_inside(place, real(path), scans) for path in paths)
     if (
         inside
         or _is_in_dataset(place)
-        or any(file.resolve().is_relative_to(place) for scan in scans for file in scan.files)
+        or any(real(file).is_relative_to(place) for scan in scans for file in scan.files)
     ):
         raise ConfigError(
             f"Predictions have a folder of their own, but {out} lies among the scans: name another by -o, which for "
@@ -83,6 +84,11 @@ def check_apart(out: Path, paths: Sequence[Path], scans: Sequence[NewScan]) -> N
         raise ConfigError("One BIDS dataset has each name once, but several were given: predict them one by one.")
     if not _is_ours(out):
         raise ConfigError(f"{out} is a dataset that something else made: name another folder by -o.")
+
+
+def real(path: Path) -> Path:
+    """Where links lead; of one that leads back to itself, as far as they lead: reading it says so."""
+    return Path(os.path.realpath(path))
 
 
 def _is_inside(place: Path, path: Path, scans: Sequence[NewScan]) -> bool:

@@ -69,6 +69,8 @@ class LikenessReport(Frozen):
     histogram_distance: float
     healthy_as_far: float
     healthy_furthest: float
+    healthy_subjects: int
+    """Held-out ones, of whom few say little."""
 
 
 class ModelName(Frozen):
@@ -126,6 +128,7 @@ def report_of(
             histogram_distance=like.distance,
             healthy_as_far=like.healthy_as_far,
             healthy_furthest=like.healthy_furthest,
+            healthy_subjects=len(card.healthy.distances),
         ),
         warnings=(*cautions, *_warnings(card, prepared, like), *_outside(scores, points, truth.brain)),
     )

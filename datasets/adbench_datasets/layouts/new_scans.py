@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from os.path import isdir, isfile
+from os.path import isdir, isfile, realpath
 from pathlib import Path
 
 import numpy as np
@@ -245,7 +245,7 @@ def _is_labels(image: NDArray[np.float32]) -> bool:
 
 def _root_of(paths: Sequence[Path]) -> Path:
     """The folder that holds all files of a scan, and where links lead."""
-    reals = [path.resolve() for path in paths]
+    reals = [Path(realpath(path)) for path in paths]
     return next(parent for parent in reals[0].parents if all(real.is_relative_to(parent) for real in reals))
 
 

@@ -80,6 +80,21 @@ def test_one_broken_scan_ends_with_1_and_a_list_and_the_others_are_there(exporte
     assert (out / "patient" / "scores.nii.gz").is_file()
 
 
+def test_links_that_lead_back_to_themselves_stop_no_other_scan(exported, command, place, tmp_path):
+    scans, out = tmp_path / "in", tmp_path / "out"
+    scans.mkdir()
+    (scans / "folder").symlink_to(scans)
+    (scans / "loop.nii.gz").symlink_to(scans / "loop.nii.gz")
+    nib.save(image(head(3)), scans / "scan.nii.gz")
+    code, said, err = command("predict", str(exported), str(scans), "-o", str(out), "--names", str(tmp_path / "n.csv"))
+    assert code == 1
+    assert "1 of 2 scans predicted" in said
+    assert "failed: loop: " in err
+    assert "mend the link" in err
+    report = json.loads((out / "scan" / "prediction.json").read_text("utf-8"))["report"]
+    assert report["likeness"]["healthy_subjects"] == len(read_model(exported).card.healthy.distances)
+
+
 def test_files_of_one_name_are_told_apart_on_the_terminal_and_in_a_private_file(exported, command, tmp_path):
     for person in ("Jane", "John"):
         (tmp_path / "in" / person).mkdir(parents=True)
