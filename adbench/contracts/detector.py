@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -167,17 +166,3 @@ class Detector(ABC, Generic[ConfigT]):
     def stage(self, name: str, passes: int = 0) -> AbstractContextManager[None]:
         """Time a part of `score` under `name` (`with self.stage("decode"): ...`), counting its network passes."""
         return self.runtime.clock.stage(name, self.runtime.device, passes)
-
-
-def save_detector(detector: Detector[Any], path: Path) -> None:
-    """Write a fitted detector's tensors as safetensors."""
-    from safetensors.torch import save_file
-
-    save_file({k: v.detach().cpu().contiguous() for k, v in detector.state().items()}, str(path))
-
-
-def load_detector(detector: Detector[Any], path: Path) -> None:
-    """Load what `save_detector` wrote into a detector of the same config."""
-    from safetensors.torch import load_file
-
-    detector.load_state(load_file(str(path)))
