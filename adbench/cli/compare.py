@@ -40,21 +40,21 @@ def compare(
 
     other = b or (str(against) if against and sides.is_folder(a) else a)
     there = against or out
-    found = sides.pairs(a, other, out, there, dataset or [])
-    comparisons = comparison.compare(found.pairs)
+    compared = sides.pairs(a, other, out, there, dataset or [])
+    comparisons = comparison.compare(compared.pairs)
     drawn = [_draw(each, pictures) if pictures else None for each in comparisons]
     if as_json:
         console.say_json([_as_json(*each) for each in zip(comparisons, drawn, strict=True)])
     else:
-        if found.folders and comparisons[1:]:
+        if compared.folders and comparisons[1:]:
             shown.show_comparisons(comparisons)
         else:
             for each, picture in zip(comparisons, drawn, strict=True):
                 shown.show_comparison(each, picture, settings)
         if comparisons[0].pair.of_one:
             console.say(f"a: {_side_name(a, out)}; b: {_side_name(other, there)}")
-    for side, alone in ((a, found.only_a), (other, found.only_b)):
-        if found.folders and alone:
+    for side, alone in ((a, compared.only_a), (other, compared.only_b)):
+        if compared.folders and alone:
             console.complain(f"Only {side} has {', '.join(alone)}.")
     if fail_if and any(each.worse for each in comparisons):
         console.complain(f"{a} is worse than what it was compared with, by more than chance")

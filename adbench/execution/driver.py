@@ -101,16 +101,16 @@ class Driver:
     def _begin(self, jobs: Mapping[str, PlannedJob], before: Mapping[str, Entry]) -> None:
         """Submit jobs that are claimed, or go on with what a driver that is gone has submitted."""
         tasks = {key: self._task(key, planned) for key, planned in jobs.items()}
-        found = {key: each for key, task in tasks.items() if (each := self._found(task, before.get(key)))}
-        new = [key for key in jobs if key not in found]
+        begun = {key: each for key, task in tasks.items() if (each := self._submitted_before(task, before.get(key)))}
+        new = [key for key in jobs if key not in begun]
         submitted = self.executor.submit([tasks[key] for key in new]) if new else ()
-        for key, each in chain(found.items(), zip(new, submitted, strict=True)):
+        for key, each in chain(begun.items(), zip(new, submitted, strict=True)):
             attempt = before[key].attempt + 1 if key in before else 1
             self._running[key] = _Work(jobs[key], tasks[key], each, attempt)
             self._note(key, "running", place=each.place, id=each.id)
-            self.say(f"{jobs[key].job.name}: {'found again' if key in found else 'begun'}, {each.place}")
+            self.say(f"{jobs[key].job.name}: {'found again' if key in begun else 'begun'}, {each.place}")
 
-    def _found(self, task: Task, before: Entry | None) -> Submitted | None:
+    def _submitted_before(self, task: Task, before: Entry | None) -> Submitted | None:
         if before is None or before.status != "running" or not before.id:
             return None
         return self.executor.find(task, before.id)

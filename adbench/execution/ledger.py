@@ -73,12 +73,12 @@ class Ledger:
 
     def entries(self) -> dict[str, Entry]:
         """Job -> what happened to it last. A line that was cut off is left out."""
-        found: dict[str, Entry] = {}
+        last: dict[str, Entry] = {}
         for entry in self._all():
-            before = found.get(entry.job)
+            before = last.get(entry.job)
             if before is None or entry.order >= before.order:
-                found[entry.job] = entry
-        return found
+                last[entry.job] = entry
+        return last
 
     def _all(self) -> Iterator[Entry]:
         for path in sorted(self.root.glob("*.jsonl")):

@@ -128,11 +128,11 @@ def _own_settings(job: Job) -> tuple[str, ...]:
 def costs(planned: Iterable[PlannedJob]) -> list[Costs]:
     """Of each job; a part that several make counts for the first."""
     known: set[str] = set()
-    found = []
+    each_costs = []
     for each in planned:
-        found.append(_costs(each, [part for key, part in each.to_make.items() if key not in known]))
+        each_costs.append(_costs(each, [part for key, part in each.to_make.items() if key not in known]))
         known |= each.to_make.keys()
-    return found
+    return each_costs
 
 
 def _costs(planned: PlannedJob, parts: Sequence[PartForecast]) -> Costs:

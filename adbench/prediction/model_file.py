@@ -154,9 +154,9 @@ def _check_tensors(path: Path, header: Mapping[str, Any], card: ModelCard, avail
         wanted = card.tensors[name]
         if wanted.dtype not in ITEM_BYTES:
             raise ModelError(f"The tensor {name} of {path} is of a type that is not read, {wanted.dtype}. {AGAIN}")
-        found, said = (entry.get("dtype"), entry.get("shape")), (wanted.dtype, list(wanted.shape))
-        if found != said or min(wanted.shape, default=0) < 0:
-            raise ModelError(f"The tensor {name} of {path} must be {said} by the card, but is {found}. {AGAIN}")
+        here, said = (entry.get("dtype"), entry.get("shape")), (wanted.dtype, list(wanted.shape))
+        if here != said or min(wanted.shape, default=0) < 0:
+            raise ModelError(f"The tensor {name} of {path} must be {said} by the card, but is {here}. {AGAIN}")
         begin, end = _offsets(path, name, entry)
         if begin != expected or end - begin != math.prod(wanted.shape) * ITEM_BYTES[wanted.dtype]:
             raise ModelError(f"The tensor {name} of {path} does not lie where its size says. {AGAIN}")

@@ -22,17 +22,17 @@ def estimated_s(cells: Sequence[Cell]) -> list[float] | None:
     parts = {part.spec.key: part.steps for cell in cells for part in cell.plan.parts}
     if len(cells) < 2 or sum(parts.values()) < WORTH_STEPS:
         return None
-    known, planned, found = Known(), set[str](), []
+    known, planned, seconds = Known(), set[str](), []
     for cell in cells:
         try:
             forecast = of_cell(cell, known)
         except Exception:  # a detector's fault, which is told when the cell is run
-            found.append(1.0)
+            seconds.append(1.0)
             continue
         new = [part.estimated_s or 0.0 for part in forecast.parts if part.key not in planned]
         planned.update(part.key for part in forecast.parts)
-        found.append(1.0 + sum(new) + (forecast.estimated_score_s or 0.0))
-    return found
+        seconds.append(1.0 + sum(new) + (forecast.estimated_score_s or 0.0))
+    return seconds
 
 
 @dataclass

@@ -120,15 +120,15 @@ def evaluate(cells: Sequence[Cell], reporter: Reporter) -> list[Record]:
 
 def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     write_method_card(method_card(cell.plugin.cls), cell.options.out / method_card_path(cell.method))
-    if (found := _found(cell, shared, reporter)) is not None:
-        return found
+    if (record := _record_there(cell, shared, reporter)) is not None:
+        return record
     record, measured = _run_or_fail(cell, shared, reporter)
-    if (first := _found(cell, shared, reporter)) is not None:
+    if (first := _record_there(cell, shared, reporter)) is not None:
         return first  # this run was held up, and another took it for gone
     return _published(record, measured, cell, shared)
 
 
-def _found(cell: Cell, shared: Shared, reporter: Reporter) -> Record | None:
+def _record_there(cell: Cell, shared: Shared, reporter: Reporter) -> Record | None:
     """The record that a cell has, and that is to be timed where it has no time on this device."""
     if cell.options.force or (record := _existing(cell, reporter)) is None:
         return None

@@ -80,11 +80,11 @@ def compare(pairs: Sequence[Pair]) -> list[Comparison]:
 
     Raises RecordError where the subjects beside the records are not the same.
     """
-    found = [_tested(pair) for pair in pairs]
-    p = iter(holm([each.p for comparison in found for each in comparison.differences]))
+    tested = [_tested(pair) for pair in pairs]
+    p = iter(holm([each.p for comparison in tested for each in comparison.differences]))
     return [
         replace(comparison, differences=[replace(each, p=next(p)) for each in comparison.differences])
-        for comparison in found
+        for comparison in tested
     ]
 
 

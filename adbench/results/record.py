@@ -317,16 +317,16 @@ def find_record(name: str, out: Path) -> Path:
     if name.endswith(".json") or Path(name).is_file():
         return Path(name)
     method, _, dataset = name.partition("@")
-    found = [path for path in _record_files(out) if _is_named(path, name, (dataset, method))]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    named = [path for path in _record_files(out) if _is_named(path, name, (dataset, method))]
+    if len(named) == 1:
+        return named[0]
+    if not named:
         raise RecordError(
             f"A record must be named by its file, by the beginning of its hash, or as method@dataset, but {name!r} is "
             f"none below {out}. Run 'adbench list' to see what there is."
         )
-    names = ", ".join(f"{path.stem} ({_rules(path)})" for path in found[:NAMED]) + (", ..." if found[NAMED:] else "")
-    raise RecordError(f"{name!r} names {len(found)} records: name one of {names} instead.")
+    names = ", ".join(f"{path.stem} ({_rules(path)})" for path in named[:NAMED]) + (", ..." if named[NAMED:] else "")
+    raise RecordError(f"{name!r} names {len(named)} records: name one of {names} instead.")
 
 
 def _is_named(path: Path, name: str, cell: tuple[str, str]) -> bool:

@@ -80,10 +80,10 @@ def pairs(a: str, b: str, out: Path, against: Path, datasets: Sequence[str] = ()
         methods = {key.method for key in (theirs if is_folder(a) else ours)}
         ours, theirs = ({key: of for key, of in side.items() if key.method in methods} for side in (ours, theirs))
     keys = [key for key in ours if key in theirs]
-    found = [
+    paired = [
         Pair(_label(key, keys), *sides) for key in keys for sides in _alike(ours[key], theirs[key], (a, b), folders)
     ]
-    if not found:
+    if not paired:
         where = " and ".join(sorted({name if is_folder(name) else str(at) for name, at in ((a, out), (b, against))}))
         raise RecordError(
             f"A comparison needs records of both on the same images by the same rules, but {a} and {b} have none in "
@@ -92,7 +92,7 @@ def pairs(a: str, b: str, out: Path, against: Path, datasets: Sequence[str] = ()
     only_a, only_b = (
         [_place(key) for key in mine if key not in other] for mine, other in ((ours, theirs), (theirs, ours))
     )
-    return Pairs(found, only_a, only_b, folders)
+    return Pairs(paired, only_a, only_b, folders)
 
 
 def is_folder(name: str) -> bool:
@@ -136,10 +136,10 @@ def _alike(a: Side, b: Side, names: tuple[str, str], folders: bool) -> list[tupl
 
 
 def _by_settings(side: Side) -> dict[str, Side]:
-    found: dict[str, Side] = {}
+    by_settings: dict[str, Side] = {}
     for folder, record in side:
-        found.setdefault(record.config_hash, []).append((folder, record))
-    return found
+        by_settings.setdefault(record.config_hash, []).append((folder, record))
+    return by_settings
 
 
 def _label(key: Key, keys: Sequence[Key]) -> str:

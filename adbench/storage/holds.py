@@ -71,16 +71,16 @@ def alone(place: Path) -> Iterator[bool]:
 
 def _held_by_others(folder: Path, now: Lease) -> list[frozenset[bytes]]:
     """The names that each other process has written which has not ended; what one left that has is removed."""
-    own, found = {own.lease.path for own in _own.values()}, []
+    own, held = {own.lease.path for own in _own.values()}, []
     for path in folder.glob("[!.]*"):
         if path in own:
             continue
         with suppress(FileNotFoundError), path.open("rb") as file:  # opened, a shared disk says how it is now
             if is_believed(file, now.path):
-                found.append(_names(path, os.fstat(file.fileno()).st_size))
+                held.append(_names(path, os.fstat(file.fileno()).st_size))
             else:
                 path.unlink()
-    return found
+    return held
 
 
 @lru_cache
