@@ -15,7 +15,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -196,10 +196,15 @@ def _read_all(source: Path) -> Iterator[NDArray[np.uint8]]:
         raise DataError(f"HeadCT images (*.jpeg) are needed, but {source} holds none. Extract {ARCHIVE} again.")
 
 
+def _is_image(path: PurePath) -> bool:
+    """Whether a file is one by its name; hidden ones are what macOS keeps beside it."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes]]:
     try:
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in SUFFIXES:
+            if _is_image(path):
                 if path.stat().st_size > MAX_FILE_BYTES:
                     raise DataError(f"{path} is larger than {MAX_FILE_BYTES} bytes: it is no MedNIST image.")
                 yield str(path), path.read_bytes()
@@ -219,7 +224,7 @@ def _archive_files(archive: Path) -> Iterator[tuple[str, bytes]]:
                         f"{archive} holds the path {member.name!r}, which leads out of the archive: it is not the "
                         "official file. Fetch it again."
                     )
-                if member.isfile() and path.parent.name == "HeadCT" and path.suffix.lower() in SUFFIXES:
+                if member.isfile() and path.parent.name == "HeadCT" and _is_image(path):
                     if member.size > MAX_FILE_BYTES:
                         raise DataError(f"{archive}: {member.name} has {member.size} bytes: it is no MedNIST image.")
                     content = tar.extractfile(member)

@@ -53,6 +53,12 @@ def png() -> bytes:
     return stream.getvalue()
 
 
+def test_hidden_files_of_macos_are_no_images(tmp_path, named, splits):
+    hidden = {f"._{name}": b"\0\5\26\7" for name in named}
+    for source in (folder(tmp_path / "folder", named | hidden), archive(tmp_path, as_members(named | hidden))):
+        assert load(source).manifest() == splits.manifest()
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
