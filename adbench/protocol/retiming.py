@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
@@ -40,7 +40,13 @@ def time_records(
     if slices is not None:
         cells = [replace(cell, protocol=cell.protocol.model_copy(update={"timing_slices": slices})) for cell in cells]
     for cell in cells:
-        _check_parts(cell)
+        with cell.computing():
+            missing = missing_part(cell)
+        if missing:
+            raise ArtifactError(
+                f"{cell.method} on {cell.data.name} needs its trained parts, but {missing} is not in "
+                f"{cell.options.cache}: name the cache that has it with --cache, or train with 'adbench run --force'."
+            )
     times, failures = [], []
     for _, alike in groupby(sorted(cells, key=_scored_alike), key=_scored_alike):
         same = list(alike)
@@ -54,36 +60,22 @@ def time_records(
 def _chosen(methods: Sequence[str], datasets: Sequence[str], options: RunOptions) -> list[Record]:
     """The successful records of these names. Raises RecordError for a name that has none."""
     records = [record for record in read_records(options.out) if record.status == "ok"]
-    for name in methods:
-        _check_any(name, (record.detector.name for record in records), options)
-    for name in datasets:
-        _check_any(name, (record.dataset.name for record in records), options)
+    where = options.out / "records"
+    known = {name for record in records for name in (record.detector.name, record.dataset.name)}
+    for name in (*methods, *datasets):
+        if name not in known:
+            raise RecordError(
+                f"Times are measured for records that exist, but {where} has none of {name}: name another folder with "
+                "--out, or run it with 'adbench run'."
+            )
     chosen = [
         record
         for record in records
         if (not methods or record.detector.name in methods) and (not datasets or record.dataset.name in datasets)
     ]
     if not chosen:
-        raise RecordError(f"No record below {options.out / 'records'} is of these: make them with 'adbench run'.")
+        raise RecordError(f"No record below {where} is of these: make them with 'adbench run'.")
     return chosen
-
-
-def _check_any(name: str, known: Iterable[str], options: RunOptions) -> None:
-    if name not in set(known):
-        raise RecordError(
-            f"Times are measured for records that exist, but {options.out / 'records'} has none of {name}: "
-            "name another folder with --out, or run it with 'adbench run'."
-        )
-
-
-def _check_parts(cell: Cell) -> None:
-    """Raise ArtifactError where a trained part is not in the cache."""
-    with cell.computing():
-        if missing := missing_part(cell):
-            raise ArtifactError(
-                f"{cell.method} on {cell.data.name} needs its trained parts, but {missing} is not in "
-                f"{cell.options.cache}: name the cache that has it with --cache, or train with 'adbench run --force'."
-            )
 
 
 def _scored_alike(cell: Cell) -> tuple[str, str, int]:

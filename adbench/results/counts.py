@@ -114,7 +114,7 @@ def check_counts(record: Record, hist: ScoreHistogram) -> None:
     The counts bound each number: that of the record must lie within, and so must the ends of its interval.
     """
     bounds = check_values(record, hist)
-    weights = resample_weights(hist.subjects, _resamples(record))
+    weights = resample_weights(hist.subjects, record.measurement.bootstrap_resamples if record.measurement else 1)
     intervals = bootstrap(hist, weights, {key: record.metrics[key].value for key in bounds}) if bounds else {}
     for key in bounds:
         _check_interval(record, key, intervals[key])
@@ -159,19 +159,11 @@ def _at_points(record: Record, hist: ScoreHistogram) -> dict[str, tuple[float, f
 
 
 def _check_interval(record: Record, key: str, ours: Bounded) -> None:
-    estimate, bound = record.metrics[key], ours.error_bound + record_bound(record, key) + _ROUNDING
+    theirs = record.measurement.interval_error_bound.get(key, 0.0) if record.measurement else 0.0  # by its own bins
+    estimate, bound = record.metrics[key], ours.error_bound + theirs + _ROUNDING
     pairs = zip((estimate.low, estimate.high), ours.interval or (None, None), strict=True)
     if any((a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > bound) for a, b in pairs):
         raise RecordError(
             f"{record.path}: the interval of {key} is {estimate.low} to {estimate.high}, but the counts beside it give "
             f"{ours.interval}. One of the two files is of another run: run that cell again with --force."
         )
-
-
-def record_bound(record: Record, key: str) -> float:
-    """How far the bins of its scores can move an interval of the record."""
-    return record.measurement.interval_error_bound.get(key, 0.0) if record.measurement else 0.0
-
-
-def _resamples(record: Record) -> int:
-    return record.measurement.bootstrap_resamples if record.measurement else 1
