@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,14 @@ def test_cards_are_narrow(name):
     assert not too_wide(printed("info", name))
 
 
-def test_results_are_narrow(results):
+def test_results_are_narrow(results, tmp_path):
+    shutil.copytree(results, tmp_path / "other")
     files = sorted(results.glob("records/*/*/*-seed?.json"))
     commands = [
         ("list", "--out", results),
         ("show", files[0]),
         ("compare", "good", "fair", "--out", results, "--settings"),
+        ("compare", results, tmp_path / "other"),
         ("verify", results),
         ("data", "check", "phantom"),
         ("run", "--method", "ddim", "intensity", "--dataset", "phantom", "--preset", "smoke", "--dry-run"),
