@@ -23,6 +23,7 @@ from adbench.metrics.maps import Maps
 from adbench.metrics.points import POINTS
 from adbench.metrics.thresholds import healthy_thresholds
 from adbench.prediction.card import CalibrationCard, ModelCard, described, point_cards
+from adbench.prediction.many import content_of
 from adbench.prediction.model import Model
 from adbench.prediction.model_file import ModelFile, write_model
 
@@ -35,11 +36,12 @@ def calibrate(file: ModelFile, model: Model, scans: Sequence[NewScan], path: Pat
     """Write the model with operating points of these healthy scans, and return its card.
 
     Raises:
-        ConfigError: there are fewer than 3 scans.
+        ConfigError: there are fewer than 3 scans, or one of them twice.
         DataError: a scan cannot be scored.
     """
     if len(scans) < LEAST:
         raise ConfigError(f"Thresholds need healthy scans of {LEAST} people or more, got {len(scans)}: name more.")
+    _check_each_once(scans)
     with tempfile.TemporaryDirectory(prefix="adbench-") as folder:
         place = Path(folder)
         for done, scan in enumerate(scans):
@@ -58,6 +60,16 @@ def calibrate(file: ModelFile, model: Model, scans: Sequence[NewScan], path: Pat
     )
     write_model(path, card, file.tensors)
     return card
+
+
+def _check_each_once(scans: Sequence[NewScan]) -> None:
+    seen: dict[str, NewScan] = {}
+    for scan in scans:
+        if (same := seen.setdefault(content_of(scan.files), scan)) is not scan:
+            raise ConfigError(
+                f"Each healthy scan counts as a person, but {scan.files[0]} and {same.files[0]} are the same scan: "
+                "name it once."
+            )
 
 
 def scans_needed(rate: float, held_out: Estimate, scans: int) -> int | None:

@@ -124,7 +124,7 @@ def _one(
     reporter: Reporter,
 ) -> ScanReport:
     made = Made(
-        input_sha256=_content(scan.files),
+        input_sha256=content_of(scan.files),
         points=points,
         device=model.device.type,
         precision=model.precision,
@@ -150,7 +150,7 @@ def _one(
     return prediction.report
 
 
-def _content(files: Sequence[Path]) -> str:
+def content_of(files: Sequence[Path]) -> str:
     """SHA-256 of what the files hold, whatever they are called. Raises DataError where one cannot be read."""
     digest = hashlib.sha256()
     for path in files:

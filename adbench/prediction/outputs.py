@@ -111,7 +111,7 @@ def _is_ours(out: Path) -> bool:
     try:
         content = json.loads((out / DESCRIPTION).read_bytes())
         return bool(content["GeneratedBy"][0]["Name"] == GENERATOR)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter shows when it is written
         return True
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return False

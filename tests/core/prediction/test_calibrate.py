@@ -57,6 +57,14 @@ def test_two_scans_are_too_few(trained, site, tmp_path):
         calibrate(file, model, model.find([site])[:2], tmp_path / "m", Silent())
 
 
+def test_one_scan_twice_is_not_two_people(trained, site, tmp_path):
+    file = read_model(trained.path)
+    model = Model(file, "cpu", "float32")
+    (tmp_path / "again.nii.gz").write_bytes((site / "h400.nii.gz").read_bytes())
+    with pytest.raises(ConfigError, match="are the same scan: name it once"):
+        calibrate(file, model, model.find([site, tmp_path / "again.nii.gz"]), tmp_path / "m", Silent())
+
+
 def test_an_interval_four_times_too_wide_needs_sixteen_times_as_many_scans():
     assert scans_needed(0.01, Estimate(value=0.01, low=0.0, high=0.04), 5) == 80
     assert scans_needed(0.01, Estimate(value=0.01, low=0.009, high=0.011), 5) == 5
