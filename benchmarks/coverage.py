@@ -1,6 +1,6 @@
 """How often 95 % intervals over few subjects hold the truth, on data as skewed as lesions are.
 
-    python benchmarks/coverage.py [--draws 1000] [--resamples 300] [--json FILE] [--part intervals|chance]
+    python benchmarks/coverage.py [--draws 1000] [--resamples 300] [--json FILE] [--part NAME]
 
 One simulation for each way in which a number and its interval come about, by the library's own functions:
 
@@ -237,15 +237,16 @@ def ranked(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
     }
 
 
-SIMULATED: tuple[tuple[Callable[[str, Rng, int, NDArray[np.int64]], Held], tuple[str, ...]], ...] = (
-    (pooled, tuple(PIXELS)),
-    (at_point, tuple(PIXELS)),
-    (counted, tuple(COMPONENTS)),
-    (means("mean over subjects of fractions", FRACTIONS, "fraction"), tuple(FRACTIONS)),
-    (means("mean over subjects of mm or components", COUNTS, "count"), tuple(COUNTS)),
-    (means("mean over subjects of AVD", VOLUMES, "count"), tuple(VOLUMES)),
-    (ranked, tuple(IMAGES)),
-)
+SIMULATED: dict[str, tuple[tuple[Callable[[str, Rng, int, NDArray[np.int64]], Held], tuple[str, ...]], ...]] = {
+    "pixels": ((pooled, tuple(PIXELS)), (at_point, tuple(PIXELS))),
+    "lesions": ((counted, tuple(COMPONENTS)),),
+    "means": (
+        (means("mean over subjects of fractions", FRACTIONS, "fraction"), tuple(FRACTIONS)),
+        (means("mean over subjects of mm or components", COUNTS, "count"), tuple(COUNTS)),
+        (means("mean over subjects of AVD", VOLUMES, "count"), tuple(VOLUMES)),
+    ),
+    "images": ((ranked, tuple(IMAGES)),),
+}
 
 
 def coverage(
@@ -320,20 +321,20 @@ def print_table(title: str, subjects: tuple[int, ...], rows: dict[str, list[floa
         print(f"| {name} | {' | '.join(f'{100 * value:.{digits}f} %' for value in of)} |", flush=True)
 
 
-def simulated(draws: int, resamples: int) -> Iterator[Coverage]:
-    """All that is known after each distribution."""
+def simulated(part: str, draws: int, resamples: int) -> Iterator[Coverage]:
+    """All that is known of a part after each number of subjects."""
     found: Coverage = defaultdict(lambda: defaultdict(dict))
-    for draw, shapes in SIMULATED:
-        for shape in shapes:
-            for n in SUBJECTS:
+    for n in SUBJECTS:
+        for draw, shapes in SIMULATED[part]:
+            for shape in shapes:
                 for row, held in coverage(draw, shape, n, draws, resamples).items():
                     found[row][shape][n] = held
                     print(f"{row}, {shape}, {n} subjects: {100 * held:.1f} %", file=sys.stderr, flush=True)
-            yield found
+        yield found
 
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
-    """Write a part of the file, and leave the other as it is."""
+    """Write a part of the file, and leave the others as they are."""
     if path:
         known = json.loads(path.read_text()) if path.is_file() else {}
         path.write_text(json.dumps(known | {part: figures}, indent=1) + "\n")
@@ -344,14 +345,14 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--part", choices=("intervals", "chance"), help="simulate this alone")
+    parser.add_argument("--part", choices=(*SIMULATED, "chance"), help="simulate this alone")
     args = parser.parse_args()
-    if args.part != "chance":
-        for found in simulated(args.draws, args.resamples):
-            keep(args.json, "intervals", {"draws": args.draws, "resamples": args.resamples, "coverage": found})
-        least = {row: [min(held.get(n, 1.0) for held in of.values()) for n in SUBJECTS] for row, of in found.items()}
-        print_table("least coverage of 95 % intervals", SUBJECTS, least)
-    if args.part != "intervals":
+    for part in SIMULATED if args.part is None else {args.part} & SIMULATED.keys():
+        for found in simulated(part, args.draws, args.resamples):
+            keep(args.json, part, {"draws": args.draws, "resamples": args.resamples, "coverage": found})
+        rows = {row: [min(of[n] for of in shapes.values()) for n in SUBJECTS] for row, shapes in found.items()}
+        print_table("least coverage of 95 % intervals", SUBJECTS, rows)
+    if args.part in (None, "chance"):
         keep(args.json, "chance", {"draws": args.draws} | print_chance(args.draws))
 
 

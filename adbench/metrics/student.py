@@ -21,6 +21,8 @@ Scale = Literal["fraction", "count", "difference"]
 COVERAGE = 0.95
 FEWEST = 3
 """Subjects below which nothing is known of how often an interval holds the truth: there is none."""
+NEVER = 10**9
+"""For `Metric.fewest`: no number of subjects that was simulated is enough."""
 _EDGE = 1e-6  # nearer to 0 or 1 a logit says no more
 
 

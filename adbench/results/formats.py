@@ -28,9 +28,14 @@ def short(value: Any) -> str:
 def interval(value: float | None, low: float | None, high: float | None, sd: float | None = None) -> str:
     """`0.920 ± 0.004 [0.901, 0.934]`; without what is not known of it, and without an interval of all fractions."""
     text = number(value) if is_missing(sd) else f"{number(value)} ± {number(sd)}"
-    if is_missing(low) or is_missing(high) or (number(low), number(high)) == ("0.000", "1.000"):
+    if is_missing(low) or is_missing(high) or is_everything(low, high):
         return text
     return f"{text} [{number(low)}, {number(high)}]"
+
+
+def is_everything(low: float | None, high: float | None) -> bool:
+    """Whether an interval would be printed as 0 to 1, and so is not."""
+    return (number(low), number(high)) == ("0.000", "1.000")
 
 
 def seconds(value: float | None) -> str:

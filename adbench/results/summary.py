@@ -185,20 +185,25 @@ def tested_on(row: Mapping[str, Any]) -> str:
 
 def _few(facts: Mapping[str, Any]) -> str:
     n = subjects(facts)
-    without = ", and numbers have no intervals" if n < FEWEST else ""
-    return f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others{without}." * (n < FEW)
+    return f"**Only {counted(n, 'test subject')}**: nothing here says how methods do on others." * (n < FEW)
 
 
 def _without_interval(rows: pd.DataFrame, n: int) -> str:
-    """Which numbers have none though others do."""
-    hidden = {key: number for key, number in numbers().items() if FEWEST <= n < number.fewest}
+    """Why numbers have none."""
+    if n < FEWEST:
+        return f"Fewer than {FEWEST} subjects with lesions: numbers have no intervals."
+    hidden = {key: number for key, number in numbers().items() if n < number.fewest}
     titles = dict.fromkeys(metric.title for key, metric in hidden.items() if rows[key].notna().any())
-    if not titles:
-        return ""
-    return (
-        f"Of {n} subjects with lesions, intervals of {', '.join(titles)} would hold the truth in less than nine of ten "
-        "cases: none are shown."
-    )
+    said = []
+    if titles:
+        said.append(
+            f"Not shown: intervals of {', '.join(titles)}, which held the truth in less than nine of ten simulations "
+            f"of {n} or more subjects with lesions."
+        )
+    lows, highs = (rows[[f"{key}_{end}" for key in METRICS]].to_numpy(np.float64).ravel() for end in ("low", "high"))
+    if any(map(formats.is_everything, lows, highs)):
+        said.append("Intervals that would be 0 to 1 are not printed.")
+    return " ".join(said)
 
 
 def _trainings(rows: pd.DataFrame) -> str:
@@ -212,7 +217,7 @@ def _trainings(rows: pd.DataFrame) -> str:
 
 
 def _sources(rows: pd.DataFrame) -> str:
-    sources = sorted(rows.loc[rows["reported_source"] != "", "reported_source"].unique())
+    sources = sorted({source for of in rows["reported_source"] if of for source in of.split("; ")})
     return f"Reported: {'; '.join(sources)}." if sources else ""
 
 

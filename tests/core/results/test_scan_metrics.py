@@ -80,11 +80,10 @@ def table(*records) -> str:
 
 def test_an_interval_that_so_few_subjects_cannot_give_is_left_out_and_said():
     judged = scans(dice=0.5, avd_percent=80.0)
-    few, many = (make(measurement=measurement(scans={**judged, "subjects": n}, lesion_subjects=n)) for n in (5, 300))
-    assert "80.000 [40.000, 80.000]" in table(many)
+    few = make(measurement=measurement(scans={**judged, "subjects": 5}, lesion_subjects=5))
     assert "| 80.000 |" in table(few)
     assert "0.500 [0.250, 0.500]" in table(few)
-    assert "Of 5 subjects with lesions, intervals of AVD % would hold the truth" in render([few])[Path("toy.md")]
+    assert "Not shown: intervals of AVD %, which held the truth" in render([few])[Path("toy.md")]
 
 
 def test_numbers_that_are_not_defined_for_some_subjects_are_counted_below_the_table():
