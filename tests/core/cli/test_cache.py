@@ -20,14 +20,14 @@ def test_score_maps_are_removed_and_parts_and_records_stay(tmp_path, monkeypatch
     options = toys.options(tmp_path, "part.steps=3")
     harness.run(["toy-trained"], "toy", options, toys.Diary())
     artifacts, records = options.cache / "artifacts", sorted((tmp_path / "out").rglob("*"))
-    kept = {path.name for path in artifacts.glob("*/")}
+    kept = {path.name for path in artifacts.glob("[!.]*/")}
     scores = {name for name in kept if name.startswith("scores-")}
     assert len(kept - scores) == 1
     for arguments, left in ((["--dry-run"], kept), ([], kept - scores)):
         result = CliRunner().invoke(app, ["cache", "prune", "--cache", str(options.cache), *arguments])
         assert result.exit_code == 0, result.output
         assert result.output.startswith(f"score maps: {len(scores)} {'would be ' * bool(arguments)}removed, ")
-        assert {path.name for path in artifacts.glob("*/")} == left
+        assert {path.name for path in artifacts.glob("[!.]*/")} == left
     assert sorted((tmp_path / "out").rglob("*")) == records
 
 
