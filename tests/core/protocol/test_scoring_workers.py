@@ -15,6 +15,7 @@ import toys
 from processes import CONTEXT, _command, until
 
 from adbench.protocol import forecast, harness
+from adbench.protocol.cell import build_cells
 from adbench.protocol.forecast import Known
 from adbench.results.counts import counts_path
 from adbench.results.record import Record
@@ -245,7 +246,8 @@ def test_a_dry_run_shares_the_scoring_and_the_threads_of_a_processor(tmp_path, m
     for device in ("cpu", "cpu,cpu"):
         known.scored.clear()
         chosen = toys.options(tmp_path, *SMALL, *DDIM, device=device)
-        found += forecast.forecast(["ddim"], "phantom", chosen, toys.Diary(), known)
+        [cell] = build_cells(["ddim"], "phantom", chosen, toys.Diary())
+        found.append(forecast.of_cell(cell, known))
     one, two = found
     assert one.estimated_score_s == pytest.approx(gain * two.estimated_score_s)
     assert one.parts == two.parts
