@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -54,4 +54,11 @@ class PartSpec:
         return key_of(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "config": dict(self.config),
+            "data": self.data,
+            "seed": self.seed,
+            "parents": dict(self.parents),
+        }
