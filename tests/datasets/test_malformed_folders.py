@@ -186,11 +186,13 @@ def of_another_session(root: Path, name: str = "sub-00_ses-2_label-lesion_mask.n
     moved(root, DERIVED, f"derivatives/sub-00/ses-2/anat/{name}")
 
 
+NO_OTHER = "no image of its session has another"
+"""Said of a mask of something unknown."""
 STRAY: dict[str, tuple[Callable[[Path], object], str]] = {
-    "of a session with another contrast": (of_another_session, "no image of its session has another"),
+    "of a session with another contrast": (of_another_session, NO_OTHER),
     "without a label, so": (
         lambda r: of_another_session(r, "sub-00_ses-2_mask.nii.gz"),
-        "no image of its session has another",
+        NO_OTHER,
     ),
     "of a session with no image, without a label": (
         lambda r: moved(r, DERIVED, "derivatives/sub-00/ses-2/anat/sub-00_ses-2_mask.nii.gz"),
@@ -222,23 +224,23 @@ STRAY: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "named as nobody knows what": (
         lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "desc-manual")),
-        "no image of its session has another",
+        NO_OTHER,
     ),
     "of something beside its image": (
         lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/").replace("label-lesion", "label-penumbra")),
-        "no image of its session has another",
+        NO_OTHER,
     ),
     "as another program names a segmentation": (
         lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "FLAIR_seg")),
-        "no image of its session has another",
+        NO_OTHER,
     ),
     "without its subject": (
         lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label-lesion_mask", "wmh")),
-        "no image of its session has another",
+        NO_OTHER,
     ),
     "in another space": (
         lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "space-MNI152NLin6Asym_label-lesion")),
-        "no image of its session has another",
+        NO_OTHER,
     ),
     "as probabilities": (lambda r: moved(r, DERIVED, DERIVED.replace("mask", "probseg")), "rename it"),
     "as a segmentation": (lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "lesion_seg")), "rename it"),
