@@ -15,13 +15,14 @@ import pandas as pd
 
 from adbench.devices.times import BUSY
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.estimate import Estimate
 from adbench.results import formats
 from adbench.results.method_card import MethodCard
 from adbench.results.record import Record
 from adbench.results.scan_metrics import SCAN_METRICS, estimate, numbers
 from adbench.results.timing import TimingFile
 
-Described = TypeVar("Described", Record, TimingFile, MethodCard | None)
+Described = TypeVar("Described", Record, TimingFile, MethodCard | None, "Numbers")
 Row = Mapping[str, Any]
 """One row of the frame: values by key of the column."""
 
@@ -158,9 +159,21 @@ METHOD: dict[str, Column[MethodCard | None]] = {column.key: column for column in
 """What the card of a run's method says, None where it has none."""
 
 
-def metric_columns() -> dict[str, Column[Record]]:
+@dataclass(frozen=True)
+class Numbers:
+    """Every one of `adbench.results.scan_metrics.numbers` of a record, by key, and the published ones."""
+
+    measured: Mapping[str, Estimate]
+    reported: Mapping[str, float]
+
+    @classmethod
+    def of(cls, record: Record) -> Numbers:
+        return cls({key: estimate(record, key) for key in numbers()}, record.reported or {})
+
+
+def metric_columns() -> dict[str, Column[Numbers]]:
     """Value and interval of every number, and the published value of every metric at network size."""
-    columns: list[Column[Record]] = []
+    columns: list[Column[Numbers]] = []
     for key, number in numbers().items():
         grid = "on the scans' own grid: " if key in SCAN_METRICS else ""
         for ending, field, what in (
@@ -174,12 +187,12 @@ def metric_columns() -> dict[str, Column[Record]]:
     return {column.key: column for column in columns}
 
 
-def _estimated(key: str, field: str) -> Callable[[Record], float | None]:
-    return lambda record: getattr(estimate(record, key), field)
+def _estimated(key: str, field: str) -> Callable[[Numbers], float | None]:
+    return lambda of: getattr(of.measured[key], field)
 
 
-def _reported(key: str) -> Callable[[Record], float | None]:
-    return lambda record: (record.reported or {}).get(key)
+def _reported(key: str) -> Callable[[Numbers], float | None]:
+    return lambda of: of.reported.get(key)
 
 
 def _per_100(timing: TimingFile, seconds: float | None) -> float | None:

@@ -14,7 +14,7 @@ from adbench.metrics.catalogue import METRICS
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results.collection import uncollected
-from adbench.results.columns import METHOD, RUN, TIME, Column, metric_columns
+from adbench.results.columns import METHOD, RUN, TIME, Column, Numbers, metric_columns
 from adbench.results.method_card import Cards, read_method_cards
 from adbench.results.record import Record, read_records
 from adbench.results.timing import TimingFile, read_timings
@@ -36,7 +36,7 @@ def frame(
     """
     records = list(records)
     of_methods = [cards.get(record.detector.name) for record in records]
-    columns = ((RUN, records), (METHOD, of_methods), (metric_columns(), records))
+    columns = ((RUN, records), (METHOD, of_methods), (metric_columns(), [Numbers.of(record) for record in records]))
     runs = pd.concat([_frame(some, sources) for some, sources in columns], axis=1)
     timings = list(timings)
     times = _frame(TIME, timings)

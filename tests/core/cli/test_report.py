@@ -50,7 +50,7 @@ def pictured(folder: Path) -> set[str]:
     return {
         path.stem
         for path in folder.glob("*.html")
-        if path.stem != "index" and "data:image/webp" in path.read_text("utf-8")
+        if path.stem != "index" and "data:image/png" in path.read_text("utf-8")
     }
 
 
