@@ -68,7 +68,7 @@ def measure_status(jobs: Sequence[Job], folders: Folders) -> float:
     for n, job in enumerate(jobs[: len(jobs) // 2 + 200]):
         end = "done" if n < len(jobs) // 2 else "failed" if n % 2 else "running"
         for status in dict.fromkeys(("running", end)):
-            note = {"job": job.key(folders.out), "status": status, "attempt": 1, "driver": ledger.driver}
+            note = {"job": job.key(folders), "status": status, "attempt": 1, "driver": ledger.driver}
             ledger.write(Entry.model_validate(note))
     file = folders.out.parent / "suite.toml"
     given = grid(len(jobs))

@@ -101,7 +101,7 @@ def run(
     if any(not why for why in ends.values()):
         pages.write_pages(out)
     entries = ledger.entries()
-    failed = sum(entries[key].status == "failed" for job in jobs if (key := job.key(out)) in entries)
+    failed = sum(entries[key].status == "failed" for job in jobs if (key := job.key(folders)) in entries)
     console.say(_summary(planned, ends, failed))
     if failed or any(each.reason for each in planned):
         raise typer.Exit(console.FAILED)
@@ -121,7 +121,7 @@ def status(
     from adbench.execution.ledger import Ledger
 
     jobs, folders = _jobs(file, settings, out, cache, data_root)
-    ledger, keys = Ledger(folders.cache), [job.key(out) for job in jobs]
+    ledger, keys = Ledger(folders.cache), [job.key(folders) for job in jobs]
     rows = _states(jobs, keys, ledger)
     recorded = _recorded_jobs(rows, jobs, folders)
     _note_done(rows, recorded)
@@ -148,7 +148,7 @@ def retry(
     from adbench.execution.ledger import Ledger
 
     jobs, folders = _jobs(file, settings, out, cache, None)
-    keys = [each.key(out) for each in jobs]
+    keys = [each.key(folders) for each in jobs]
     n = Ledger(folders.cache).forget_failures(keys if failed else _named(job, keys, file))
     console.say(f"{counted(n, 'job')} that failed will be run again")
 
@@ -292,20 +292,21 @@ def _states(jobs: Sequence[Job], keys: Sequence[str], ledger: Ledger) -> list[Ro
     rows = []
     for job, key in zip(jobs, keys, strict=True):
         log = str(ledger.log(key)) if key in logged else ""
-        rows.append({"job": job.name, "key": key, **_state(entries.get(key), log, lives), "log": log})
+        status, says = _state(entries.get(key), log, lives)
+        rows.append({"job": job.name, "key": key, "status": status, "says": says, "log": log})
     return rows
 
 
-def _state(entry: Entry | None, log: str, lives: Callable[[str], bool]) -> Row:
+def _state(entry: Entry | None, log: str, lives: Callable[[str], bool]) -> tuple[str, str]:
     """Of a job: waiting, running, done or failed, and what is to be said of it."""
     if entry is None:
-        return {"status": "waiting", "says": ""}
+        return "waiting", ""
     if entry.status in ("done", "failed"):
-        return {"status": entry.status, "says": entry.reason.partition("\n")[0]}
+        return entry.status, entry.reason.partition("\n")[0]
     if entry.status == "running" and lives(entry.driver):
         lines = Path(log).read_text("utf-8", errors="replace").splitlines() if log else []
-        return {"status": "running", "says": ", ".join([entry.place, *lines[-1:]])}
-    return {"status": "waiting", "says": "its driver is gone" if entry.status == "running" else ""}
+        return "running", ", ".join([entry.place, *lines[-1:]])
+    return "waiting", "its driver is gone" if entry.status == "running" else ""
 
 
 def _note_done(rows: list[Row], recorded: set[str]) -> list[Row]:
@@ -321,7 +322,7 @@ def _recorded_jobs(rows: Sequence[Row], jobs: Sequence[Job], folders: Folders) -
     undone = [job for job, row in zip(jobs, rows, strict=True) if row["status"] in UNDONE]
     left = [job for job in undone if job.seed in recorded(folders.out, job.dataset, job.method)]
     planned = _planned(left, folders, "auto", measured=False) if left else ()
-    return {each.job.key(folders.out) for each in planned if each.status == "done"}
+    return {each.job.key(folders) for each in planned if each.status == "done"}
 
 
 def _recorded(out: Path, dataset: str, method: str) -> set[int]:

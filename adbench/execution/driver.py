@@ -72,7 +72,7 @@ class Driver:
                 )
 
     def _key(self, planned: PlannedJob) -> str:
-        return planned.job.key(self.folders.out)
+        return planned.job.key(self.folders)
 
     def _task(self, key: str, planned: PlannedJob) -> Task:
         arguments = planned.own.arguments(self.folders, self.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from adbench.config.options import AskedPrecision, RunOptions
@@ -18,6 +18,11 @@ class Folders:
     out: Path
     cache: Path
     data_root: Path | None = None
+
+    @cached_property
+    def resolved_out(self) -> str:
+        """By which the jobs of one folder of records know each other, however it is named."""
+        return str(self.out.resolve())
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,12 @@ class Job:
     @property
     def name(self) -> str:
         """`ddpm on mslub, trained on tcga-lgg, seed 0`."""
-        elsewhere = [f"trained on {self.train_on}"] if self.train_on else []
-        return ", ".join([f"{self.method} on {self.dataset}", *elsewhere, f"seed {self.seed}"])
+        elsewhere = f", trained on {self.train_on}" if self.train_on else ""
+        return f"{self.method} on {self.dataset}{elsewhere}, seed {self.seed}"
 
-    def key(self, out: Path) -> str:
+    def key(self, folders: Folders) -> str:
         """12 hex digits of the job and the folder of its records: what is known of it is kept by them."""
-        return canonical_hash({**vars(self), "out": _resolved(out.absolute())})[:12]
+        return canonical_hash({**vars(self), "out": folders.resolved_out})[:12]
 
     def options(self, folders: Folders, device: str) -> RunOptions:
         """Of its run; tuned settings are not in them."""
@@ -78,9 +83,3 @@ class Job:
         }
         given = [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
         return ["run", *given, *(word for setting in self.settings for word in ("--set", setting))]
-
-
-@lru_cache
-def _resolved(folder: Path) -> str:
-    """Of all jobs of a suite the same: asked of the disk once."""
-    return str(folder.resolve())

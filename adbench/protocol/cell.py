@@ -56,7 +56,8 @@ class Cell:
     def plan(self) -> Plan:
         """What the detector will do. Raises AdbenchError naming the method where it cannot say (`plan_of`)."""
         with self.computing():
-            return plan_of(self.plugin, self.config, self._runtime(self.store(), Silent()), *self.data.healthy())
+            runtime = self._runtime(ArtifactStore.below(self.options.cache), Silent())
+            return plan_of(self.plugin, self.config, runtime, *self.data.healthy())
 
     @property
     def part_versions(self) -> dict[str, int]:

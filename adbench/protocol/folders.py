@@ -33,12 +33,16 @@ def check_writable(options: RunOptions) -> None:
 
 
 @contextmanager
-def only_one(cell: Cell, reporter: Reporter) -> Iterator[None]:
-    """Hold the lease of this cell; a second run of the same cell says that it waits."""
+def only_one(cell: Cell, reporter: Reporter, writes: bool = False) -> Iterator[None]:
+    """Hold the lease of this cell; a second run of the same cell says that it waits.
+
+    writes: what is written of it has a lease of its own: where one run was held up and taken for gone, both end.
+    """
     folder = cell.options.cache / "cells"
+    name = f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}{'.record' if writes else ''}"
     with writing("What is cached", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lease = Lease(folder / f"{cell.data.name}-{cell.method}-{cell.config_hash}-seed{cell.options.seed}.lease")
+        lease = Lease(folder / f"{name}.lease")
         waits = f"{cell.method}: another process runs this very cell: waiting for its record"
         lease.acquire(lambda: reporter.message(waits))
     with lease:

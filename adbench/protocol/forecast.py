@@ -106,27 +106,26 @@ def forecast(
 
 def of_cell(cell: Cell, known: Known) -> CellForecast:
     """Return what one cell would take. Raises as `forecast`."""
-    with cell.computing(), named(cell.plugin):
-        forward = _forward(cell, known)
-        parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
-        passes, batch = cell.plan.passes, cell.protocol.batch_size
-        new = known.measured and _scores_are_new(cell, known)
-        map_bytes = 4 * math.prod(cell.data.splits.test.images.shape[1:])  # float32, without their medians
-        return CellForecast(
-            method=cell.method,
-            dataset=cell.data.name,
-            config_hash=cell.config_hash,
-            seed=cell.options.seed,
-            record=cell.record_path,
-            record_exists=_is_done(cell),
-            parts=parts,
-            passes=dict(passes),
-            flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
-            estimated_score_s=new * (forward.seconds * _all_passes(cell) / _gain(cell)) if forward else None,
-            estimated_memory_bytes=forward.memory_bytes if forward else None,
-            estimated_disk_bytes=new * map_bytes * sum(_counts(cell)) if known.measured else None,
-            devices=[str(device) for device in (cell.device, *cell.beside)],
-        )
+    forward = _forward(cell, known)
+    parts = [_of_part(i, forward, cell, known) for i in range(len(cell.plan.parts))]
+    passes, batch = cell.plan.passes, cell.protocol.batch_size
+    new = known.measured and _scores_are_new(cell, known)
+    map_bytes = 4 * math.prod(cell.data.splits.test.images.shape[1:])  # float32, without their medians
+    return CellForecast(
+        method=cell.method,
+        dataset=cell.data.name,
+        config_hash=cell.config_hash,
+        seed=cell.options.seed,
+        record=cell.record_path,
+        record_exists=_is_done(cell),
+        parts=parts,
+        passes=dict(passes),
+        flops_per_100=int(forward.flops / batch * 100 * sum(passes.values())) if forward else None,
+        estimated_score_s=new * (forward.seconds * _all_passes(cell) / _gain(cell)) if forward else None,
+        estimated_memory_bytes=forward.memory_bytes if forward else None,
+        estimated_disk_bytes=new * map_bytes * sum(_counts(cell)) if known.measured else None,
+        devices=[str(device) for device in (cell.device, *cell.beside)],
+    )
 
 
 def _scores_are_new(cell: Cell, known: Known) -> bool:
@@ -145,8 +144,10 @@ def _gain(cell: Cell) -> float:
 
 def _is_done(cell: Cell) -> bool:
     """Whether a run would find its record and stop there."""
+    if cell.options.force or not cell.record_path.is_file():
+        return False
     try:
-        return read_record(cell.record_path).status == "ok" and not cell.options.force
+        return read_record(cell.record_path).status == "ok"
     except RecordError:
         return False
 
@@ -158,7 +159,8 @@ def _forward(cell: Cell, known: Known) -> _Cost | None:
         return None
     network = _network([part for part in plan.parts if part.build])
     if network not in known.passes:
-        known.passes[network] = _cost(plan.forward(cell.protocol.batch_size), cell)
+        with cell.computing(), named(cell.plugin):
+            known.passes[network] = _cost(plan.forward(cell.protocol.batch_size), cell)
     return known.passes[network]
 
 
@@ -191,7 +193,7 @@ def _of_part(index: int, forward: _Cost | None, cell: Cell, known: Known) -> Par
             step = _step(cell.plan.parts[: index + 1], cell, known)
             parameters, memory = step.parameters, step.memory_bytes
             disk = step.weights_bytes * (1 + len(snapshot_steps(part.steps)))
-        status = _status(part, cell, cell.store())
+        status = _status(part, cell)
         flops = step.flops * part.steps if step else None
         seconds = 0.0 if status in ("reuse", "fetch") else step.seconds * part.steps if step else None
         known.parts[key] = PartForecast(
@@ -204,15 +206,17 @@ def _step(parts: Sequence[PartPlan], cell: Cell, known: Known) -> _Cost:
     """Cost of one training step of the last of these parts."""
     network, build = _network(parts), parts[-1].build
     if network not in known.steps and build:
-        module, run = build()
-        parameters = sum(each.numel() for each in module.parameters())
-        weights = sum(each.nbytes for each in module.state_dict().values())
-        known.steps[network] = replace(_cost(run, cell), parameters=parameters, weights_bytes=weights)
+        with cell.computing(), named(cell.plugin):
+            module, run = build()
+            parameters = sum(each.numel() for each in module.parameters())
+            weights = sum(each.nbytes for each in module.state_dict().values())
+            known.steps[network] = replace(_cost(run, cell), parameters=parameters, weights_bytes=weights)
     return known.steps[network]
 
 
-def _status(part: PartPlan, cell: Cell, store: ArtifactStore) -> str:
+def _status(part: PartPlan, cell: Cell) -> str:
     """How a run will come by a part: as the store does, in this order."""
+    store = ArtifactStore.below(cell.options.cache)
     if store.has(part.spec):
         return "reuse"
     if cell.options.parts is not None and is_at(Depot(cell.options.parts), part.spec.key):

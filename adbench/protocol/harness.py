@@ -123,9 +123,10 @@ def _evaluate(cell: Cell, shared: Shared, reporter: Reporter) -> Record:
     if (record := _record_there(cell, shared, reporter)) is not None:
         return record
     record, measured = _run_or_fail(cell, shared, reporter)
-    if (first := _record_there(cell, shared, reporter)) is not None:
-        return first  # this run was held up, and another took it for gone
-    return _published(record, measured, cell, shared)
+    with only_one(cell, reporter, writes=True):
+        if (first := _record_there(cell, shared, reporter)) is not None:
+            return first  # this run was held up, and another took it for gone
+        return _published(record, measured, cell, shared)
 
 
 def _record_there(cell: Cell, shared: Shared, reporter: Reporter) -> Record | None:

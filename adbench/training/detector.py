@@ -37,9 +37,8 @@ class TrainedDetector(Detector[ConfigT]):
 
     def fetch_parts(self, healthy: Images) -> None:
         """Fetch all parts from the artifact store, making those that are not there."""
-        self._fit_size(healthy)
         made: dict[str, Any] = {}
-        for name, part in self.parts().items():
+        for name, part in self._parts_for(healthy).items():
             key = part.spec(healthy, self.runtime.seed).key
             made[key] = self.trained[name] = self.fetch_part(part, healthy, made)
             self._keys[name] = key
@@ -50,14 +49,16 @@ class TrainedDetector(Detector[ConfigT]):
 
     def plan(self, healthy: Images, validation: Images) -> Plan:
         """The parts alone: a method adds the network passes of its score."""
-        self._fit_size(healthy)
-        return Plan([part.plan(healthy, self.runtime) for part in self.parts().values()])
+        return Plan([part.plan(healthy, self.runtime) for part in self._parts_for(healthy).values()])
 
-    def _fit_size(self, healthy: Images) -> None:
+    def _parts_for(self, healthy: Images) -> Mapping[str, Part]:
+        """All parts, which fit the size of these images."""
         height, width = healthy.shape[-2:]
         self.size = (height, width)
-        for part in self.parts().values():
+        parts = self.parts()
+        for part in parts.values():
             part.check(self.size)
+        return parts
 
     def artifacts(self) -> Mapping[str, str]:
         return dict(self._keys)

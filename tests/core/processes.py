@@ -38,6 +38,8 @@ class Moment:
     what: str = ""
     done: int = 0
     rename: int = 0
+    of: str = ""
+    """Counts renamings to names that hold it."""
     after: bool = False
     """For renamings: just after, not just before."""
     wait_for: Path | None = None
@@ -142,7 +144,7 @@ def _watch_renames(moment: Moment) -> None:
     rename, count = os.replace, itertools.count(1)
 
     def replace(source: Any, target: Any) -> None:
-        due = next(count) == moment.rename
+        due = moment.of in str(target) and next(count) == moment.rename
         if due and not moment.after:
             moment.act()
         rename(source, target)

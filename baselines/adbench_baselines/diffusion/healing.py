@@ -37,11 +37,15 @@ class HealingOptions:
     @property
     def path(self) -> list[tuple[int, int]]:
         """Pairs (t, s) from `start_t` to 0; DDPM takes every step."""
-        return descent(self.start_t, self.start_t if self.sampler == "ddpm" else self.steps)
+        return descent(self.start_t, self._taken)
 
     @property
     def passes(self) -> int:
-        return len(self.path) * self.resamplings
+        return self._taken * self.resamplings
+
+    @property
+    def _taken(self) -> int:
+        return self.start_t if self.sampler == "ddpm" else min(self.steps, self.start_t)
 
 
 @torch.no_grad()

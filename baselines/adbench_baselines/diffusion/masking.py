@@ -150,5 +150,5 @@ class MaskedDiffusion(LatentDetector[HealingT]):
         heal_passes = {"heal": self.healing.passes * self.config.healings}
         if not self.masked:
             return replace(shared, passes=heal_passes)
-        maps = self._maps(validation, shared.parts[1].spec.key).plan(validation, len(self.timesteps))
+        maps = self._maps(validation, shared.parts[1].spec.key).plan(validation, shared.passes["kl_map"])
         return replace(shared, parts=[*shared.parts, maps], passes={**shared.passes, **heal_passes})

@@ -68,15 +68,19 @@ def planned(method: str, *parts: str, done: bool = False, reason: str = "") -> P
     return PlannedJob(job, job, [] if reason else [cell], reason)
 
 
+def folders_of(tmp_path: Path) -> Folders:
+    return Folders(tmp_path / "out", tmp_path / "cache")
+
+
 def drive(tmp_path: Path, executor: Fake, jobs: list[PlannedJob], said: list[str] | None = None) -> dict[str, str]:
-    folders = Folders(tmp_path / "out", tmp_path / "cache")
+    folders = folders_of(tmp_path)
     say = (said if said is not None else []).append
     ends = Driver(executor, Ledger(folders.cache), folders, Limits(), "cpu", say).run(jobs)
-    return {each.job.method: ends[key] for each in jobs if (key := each.job.key(folders.out)) in ends}
+    return {each.job.method: ends[key] for each in jobs if (key := each.job.key(folders)) in ends}
 
 
 def state(tmp_path: Path, method: str) -> Entry:
-    return Ledger(tmp_path / "cache").entries()[planned(method).job.key(tmp_path / "out")]
+    return Ledger(tmp_path / "cache").entries()[planned(method).job.key(folders_of(tmp_path))]
 
 
 def test_what_is_done_or_cannot_run_is_left_and_all_else_runs(tmp_path):
@@ -115,7 +119,7 @@ def test_a_failure_is_noted_with_its_reason_and_is_not_run_again_until_it_is_for
     assert (state(tmp_path, "a").status, state(tmp_path, "a").reason) == ("failed", "out of memory")
     assert any("out of memory" in text and ".log" in text for text in said)
     assert drive(tmp_path, Fake(), jobs) == {"b": ""}
-    Ledger(tmp_path / "cache").forget_failures([jobs[0].job.key(tmp_path / "out")])
+    Ledger(tmp_path / "cache").forget_failures([jobs[0].job.key(folders_of(tmp_path))])
     assert drive(tmp_path, Fake(), jobs) == {"a": "", "b": ""}
     assert (state(tmp_path, "a").status, state(tmp_path, "a").attempt) == ("done", 2)
 
@@ -124,7 +128,7 @@ def test_a_job_of_another_driver_is_left_to_it(tmp_path):
     other, said = Ledger(tmp_path / "cache"), []
     other.driver = "another"
     other.beat()
-    assert other.claim(planned("a").job.key(tmp_path / "out"))
+    assert other.claim(planned("a").job.key(folders_of(tmp_path)))
     assert drive(tmp_path, Fake(), [planned("a"), planned("b")], said) == {"b": ""}
     assert any("another driver runs it" in text for text in said)
 
@@ -163,7 +167,7 @@ def test_what_ended_well_after_its_driver_was_gone_is_noted(tmp_path):
     gone.driver = "gone"
     lives.beat()
     for each, ledger in zip(jobs, (gone, lives), strict=True):
-        key = each.job.key(tmp_path / "out")
+        key = each.job.key(folders_of(tmp_path))
         ledger.claim(key)
         ledger.write(Entry(job=key, status="running", attempt=1, driver=ledger.driver))
     gone.close()
@@ -175,7 +179,7 @@ def test_what_a_driver_that_is_gone_has_submitted_is_gone_on_with(tmp_path):
     jobs, gone = [planned(name) for name in "abc"], Ledger(tmp_path / "cache")
     gone.driver = "gone"
     for each, status, id in zip(jobs, ("running", "running", "stopped"), ("1", "2", "3"), strict=True):
-        key = each.job.key(tmp_path / "out")
+        key = each.job.key(folders_of(tmp_path))
         gone.write(Entry(job=key, status=status, attempt=1, driver="gone", id=id))
     executor, said = Fake(workers=3), []
     executor.left = {"1", "3"}

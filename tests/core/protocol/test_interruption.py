@@ -166,6 +166,21 @@ def test_a_run_that_was_held_up_for_longer_than_its_lease_leaves_the_record_of_t
 
 
 @pytest.mark.slow
+def test_a_run_that_was_held_up_while_it_wrote_its_record_is_waited_for_by_whoever_took_it_for_gone(tmp_path):
+    go, counts = tmp_path / "go", "*.counts.npz"
+    held_up = Process(tmp_path / "logs/1", toy(tmp_path), Moment(rename=1, of=counts[1:], after=True, wait_for=go))
+    until(lambda: bool(list((tmp_path / "out").rglob(counts))))
+    (writes,) = (tmp_path / "cache" / "cells").glob("*.record.lease")
+    writes.with_name(writes.name.replace(".record", "")).unlink()  # as whoever waits does, once it has run out
+    second = Process(tmp_path / "logs/2", toy(tmp_path))
+    until(lambda: second.says("waiting for its record"))
+    go.touch()
+    assert metrics(held_up) == metrics(second)
+    assert json.loads(held_up.out) == json.loads(second.out)
+    assert "--force runs it again" in second.err
+
+
+@pytest.mark.slow
 def test_two_methods_with_the_same_part_train_it_once(tmp_path):
     go = tmp_path / "go"
     first = Process(tmp_path / "logs/1", toy(tmp_path), Moment("toy training", 2, wait_for=go))
