@@ -3,8 +3,8 @@
 Files of one folder are parted into series by what makes them one volume: UID, image type, orientation, echo,
 acquisition and moment, and time points by `dicom_times`. Slices are put in order by their positions along the normal,
 never by number or name, and the distance of slices comes from the positions. Refused, since a volume would be wrong in
-silence: gaps, two slices at one place, a tilted gantry, enhanced multi-frame files, inverted grey (MONOCHROME1),
-colour, and a series that a damaged file beside it may belong to.
+silence: gaps, two slices at one place, a tilted gantry, pixels of no or negative size, enhanced multi-frame files,
+inverted grey (MONOCHROME1), colour, and a series that a damaged file beside it may belong to.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 
 from adbench.errors import DataError
 from adbench_datasets.imaging import dicom_counts
+from adbench_datasets.imaging.dicom_pixels import pixels_of
 from adbench_datasets.imaging.dicom_times import time_points
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError
 from adbench_datasets.imaging.grids import Stored
+from adbench_datasets.imaging.header_place import VOXEL_MM
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 MAX_UNEVEN = 0.05
@@ -30,14 +33,17 @@ MAX_UNEVEN = 0.05
 MIN_APART_MM = 1e-3
 MAX_TILT = 0.01
 """Largest sideways shift of a slice against the one below, as a fraction of their distance: half a degree."""
+MAX_TURN = 0.01
+"""Slices are of one orientation whose direction cosines differ by less."""
 MODALITIES = {"MR": "MRI", "CT": "CT"}
-AIR = {"MR": 0.0, "CT": -1000.0}
-"""What padding becomes."""
+SHARED = ("StudyInstanceUID", "PatientID", "SeriesNumber")
+"""What slices of a series share beside its UID, which anonymisers remove or give to several."""
 HEADER = (
     *("Modality", "SeriesInstanceUID", "ImageType", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
     *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("NumberOfFrames", "PhotometricInterpretation", "SamplesPerPixel", "SeriesDescription", "SliceThickness"),
-    *("TriggerTime", "AcquisitionDate", "AcquisitionTime"),
+    *("TriggerTime", "AcquisitionDate", "AcquisitionTime", "SpacingBetweenSlices", "LossyImageCompression"),
+    *SHARED,
     *dicom_counts.TAGS,
 )
 
@@ -81,12 +87,13 @@ def find_series(paths: Iterable[Path]) -> list[Series]:
     Raises DataError where pydicom is not installed.
     """
     groups: dict[tuple[Any, ...], list[tuple[Path, Any]]] = {}
+    turns: list[NDArray[np.float64]] = []
     damaged: list[_Damaged] = []
     for path in paths:
         header = None
         try:
             header = _read(path, header_only=True)
-            if group := _group_of(path, header):
+            if group := _group_of(path, header, turns):
                 groups.setdefault(group, []).append((path, header))
         except CaseError as error:
             damaged.append(_Damaged(path, None if header is None else header.get("SeriesInstanceUID"), error))
@@ -142,10 +149,21 @@ def read_series(series: Series) -> Stored:
         raise CaseError(first, f"{columns} x {rows} x {n} voxels are more than the limit of {MAX_BYTES} bytes.")
     with _parsed(first):
         affine, order = _place(first, headers)
+        notes = tuple(_notes(headers, voxel_sizes(affine)[2]))
     volume = np.empty((columns, rows, n), np.float32, order="F")
     for k, i in enumerate(order):
-        volume[..., k] = _pixels(series.files[i], rows, columns).T
-    return Stored(str(first), volume, affine, volume.shape)
+        path = series.files[i]
+        volume[..., k] = pixels_of(path, _read(path, header_only=False), rows, columns).T
+    return Stored(str(first), volume, affine, volume.shape, notes=notes)
+
+
+def _notes(headers: Sequence[Any], apart_mm: float) -> Iterator[str]:
+    """What a user should know of a series that can be read."""
+    if any(header.get("LossyImageCompression") == "01" for header in headers):
+        yield "the series was compressed with loss: fine detail may be gone, or be the compression's own"
+    said = headers[0].get("SpacingBetweenSlices")
+    if len(headers) > 1 and isinstance(said, float) and abs(apart_mm - said) > MAX_UNEVEN * apart_mm:
+        yield f"slices may be missing: they lie {apart_mm:.4g} mm apart, but the files say {said:.4g} mm"
 
 
 def _read(path: Path, header_only: bool) -> Any:
@@ -173,29 +191,31 @@ def _parsed(path: Path) -> Iterator[None]:
     """Raise CaseError for what a header says in another form than it must."""
     try:
         yield
+    except CaseError:
+        raise
     except Exception as error:  # of damaged values, too, pydicom raises anything
         raise CaseError(path, f"has a value in its header that cannot be read ({error}).") from error
 
 
-def _group_of(path: Path, header: Any) -> tuple[Any, ...] | None:
+def _group_of(path: Path, header: Any, turns: list[NDArray[np.float64]]) -> tuple[Any, ...] | None:
     """What tells the series of a file; None where it holds no image. Raises CaseError where it is damaged."""
     if "Rows" not in header or "Columns" not in header:
         if _is_image(header):
             raise CaseError(path, "is an image by its class, or says no class, but has none: it is cut short.")
         return None
     with _parsed(path):
-        return _group(header)
+        return _group(header, turns)
 
 
-def _group(header: Any) -> tuple[Any, ...]:
-    """What the slices of one volume share."""
+def _group(header: Any, turns: list[NDArray[np.float64]]) -> tuple[Any, ...]:
+    """What the slices of one volume share; `turns` are the orientations that were met before."""
     orientation = header.get("ImageOrientationPatient")
     for tag, length in (("ImageOrientationPatient", 6), ("ImagePositionPatient", 3)):
         if (numbers := [float(value) for value in header.get(tag) or ()]) and len(numbers) != length:
             raise ValueError(f"{tag} has {len(numbers)} numbers, not {length}")
     echo = (header.get("EchoNumbers"), header.get("EchoTime"))
     moment = (header.get("AcquisitionNumber"), header.get("TemporalPositionIdentifier"))
-    around = None if orientation is None else tuple(round(float(value), 2) + 0.0 for value in orientation)
+    around = _turn([float(value) for value in orientation], turns) if orientation else None
     image_type = tuple(header.get("ImageType") or ())
     frames = header.get("NumberOfFrames")
     return (
@@ -203,9 +223,18 @@ def _group(header: Any) -> tuple[Any, ...]:
         header.get("Modality"),
         image_type,
         around,
-        *map(str, (*echo, *moment)),
+        *map(str, (*echo, *moment, *map(header.get, SHARED))),
         frames,
     )
+
+
+def _turn(orientation: Sequence[float], turns: list[NDArray[np.float64]]) -> int:
+    """The number of the first orientation that is the same but for rounding."""
+    for number, known in enumerate(turns):
+        if np.abs(known - orientation).max() < MAX_TURN:
+            return number
+    turns.append(np.array(orientation))
+    return len(turns) - 1
 
 
 def _modality(header: Any) -> str:
@@ -248,6 +277,18 @@ def _check(path: Path, header: Any) -> None:
     for tag in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
         if not header.get(tag):
             raise CaseError(path, f"a slice must say where it lies, but {tag} is missing. Choose another series.")
+        with _parsed(path):
+            numbers = [float(value) for value in header[tag].value]
+        if not np.isfinite(numbers).all():
+            raise CaseError(path, f"a slice must say where it lies, but {tag} is {numbers}. Fetch it again.")
+    _check_mm(path, "pixels must measure", numbers)
+
+
+def _check_mm(path: Path, what: str, sizes: Sequence[float]) -> None:
+    low, high = VOXEL_MM
+    if not all(low <= mm <= high for mm in sizes):
+        shown = ", ".join(f"{mm:g}" for mm in sizes)
+        raise CaseError(path, f"{what} {low:g} to {high:g} mm, but the header says {shown}. Choose another series.")
 
 
 def _place(first: Path, headers: Sequence[Any]) -> tuple[NDArray[np.float64], list[int]]:
@@ -262,6 +303,7 @@ def _place(first: Path, headers: Sequence[Any]) -> tuple[NDArray[np.float64], li
         or (abs(along[:3] @ along[3:]) > 0.01)
     ):
         raise CaseError(first, f"rows and columns must stand at right angles, but ImageOrientationPatient is {along}.")
+    along = np.concatenate([part / np.linalg.norm(part) for part in (along[:3], along[3:])])  # written with few digits
     normal = _normal(along)
     positions = np.array([h.ImagePositionPatient for h in headers], np.float64)
     order = np.argsort(positions @ normal, kind="stable")
@@ -276,7 +318,9 @@ def _place(first: Path, headers: Sequence[Any]) -> tuple[NDArray[np.float64], li
 def _step(first: Path, positions: NDArray[np.float64], normal: NDArray[np.float64], header: Any) -> NDArray[np.float64]:
     """From a slice to the next, (3,). Raises CaseError where they are not evenly stacked along the normal."""
     if len(positions) == 1:
-        return normal * float(header.get("SliceThickness") or 1.0)
+        thickness = float(header.get("SliceThickness") or 0)
+        _check_mm(first, "a slice alone must have a thickness of", [thickness])
+        return normal * thickness
     steps = np.diff(positions, axis=0)
     apart = steps @ normal
     middle = float(np.median(apart))
@@ -292,6 +336,7 @@ def _step(first: Path, positions: NDArray[np.float64], normal: NDArray[np.float6
             f"slices must lie evenly, but their distances run from {apart.min():.4g} to {apart.max():.4g} mm: files "
             "are missing. Complete the series.",
         )
+    _check_mm(first, "slices must lie apart by", [middle])
     sideways = np.linalg.norm(steps - np.outer(apart, normal), axis=1)
     if (sideways > MAX_TILT * middle).any():
         angle = np.degrees(np.arctan(sideways.max() / middle))
@@ -302,36 +347,3 @@ def _step(first: Path, positions: NDArray[np.float64], normal: NDArray[np.float6
         )
     mean: NDArray[np.float64] = normal * float(apart.mean())
     return mean
-
-
-def _pixels(path: Path, rows: int, columns: int) -> NDArray[np.float32]:
-    """(rows, columns), rescaled as this very slice says."""
-    data = _read(path, header_only=False)
-    try:
-        stored = np.asarray(data.pixel_array)
-    except Exception as error:  # too short, or compressed in a way that is not known here
-        raise CaseError(
-            path, f"the pixels cannot be read ({error}). Convert the series to NIfTI, or fetch it again."
-        ) from error
-    if stored.shape != (rows, columns):
-        raise CaseError(path, f"a slice of {columns} x {rows} pixels is needed, but the shape is {stored.shape}.")
-    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-    values = (stored * slope + intercept).astype(np.float32)
-    values[_padding(data, stored)] = AIR[data.Modality]
-    return values
-
-
-def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which pixels are none: those of PixelPaddingValue, or from it to PixelPaddingRangeLimit."""
-    value = data.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, bool)
-    limit = data.get("PixelPaddingRangeLimit", value)
-    ends = [_as_stored(int(end), data) for end in (value, limit)]
-    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
-
-
-def _as_stored(value: int, data: Any) -> int:
-    """A number that was written as unsigned, of pixels that are signed: many scanners do so."""
-    bits = int(data.BitsAllocated)
-    return value - (1 << bits) if data.PixelRepresentation == 1 and value >= 1 << (bits - 1) else value

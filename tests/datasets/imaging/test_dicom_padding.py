@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adbench_datasets.imaging.dicom import AIR, find_series, read_series
+from adbench_datasets.imaging.dicom import find_series, read_series
+from adbench_datasets.imaging.dicom_pixels import AIR
 from dicom_files import Change, write_series
 from heads import affine, head
 
