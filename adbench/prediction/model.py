@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from nibabel.orientations import apply_orientation, io_orientation
@@ -79,11 +80,13 @@ class Model:
 
     def points(self, at: Sequence[float]) -> list[PointCard]:
         """The operating points of some rates. Raises ConfigError where one is unknown, or was not supported."""
+        if not at:
+            raise ConfigError("A prediction needs an operating point: name one by --at.")
         known = {point.rate: point for point in self.card.points}
         for rate in at:
             if rate not in known:
                 rates = ", ".join(f"{each:g}" for each, point in known.items() if not point.missing) or "none"
-                raise ConfigError(f"The operating points of this model are {rates}, not {rate:g}: choose by --at.")
+                raise ConfigError(f"The operating points of this model are {rates}, not {rate}: choose by --at.")
             if missing := known[rate].missing:
                 raise ConfigError(
                     f"The point {rate:g} is not supported by this model's healthy images: it {missing}. Choose another "
@@ -96,7 +99,7 @@ class Model:
         return list(self.dataset.find_scans(paths))
 
     def predict(self, image: Any, at: Sequence[float] = DEFAULT_AT, force: bool = False) -> Prediction:
-        """Score one scan: a path, or an image of nibabel.
+        """Score one scan: a path, or a NIfTI image of nibabel.
 
         Raises DataError where it is no single scan or cannot be scored, ConfigError for an unknown point.
         """
@@ -105,11 +108,12 @@ class Model:
             if len(scans) != 1:
                 raise DataError(f"One scan is predicted at a time, but {image} holds {len(scans)}: name one of them.")
             return self.predict_scan(scans[0], at, force)
-        if not hasattr(image, "to_filename"):
-            raise DataError(f"A scan is a path or an image of nibabel, not {type(image).__name__}.")
+        if not isinstance(image, nib.nifti1.Nifti1Pair):
+            raise DataError(f"A scan is a path or a NIfTI image of nibabel, not {type(image).__name__}: convert it.")
         with tempfile.TemporaryDirectory(prefix="adbench-") as folder:
             path = Path(folder) / "image.nii"
-            image.to_filename(path)
+            kind = nib.Nifti2Image if isinstance(image, nib.nifti2.Nifti2Pair) else nib.Nifti1Image
+            kind.from_image(image).to_filename(path)
             return self.predict_scan(self.find([path])[0], at, force)
 
     def predict_scan(

@@ -36,8 +36,9 @@ MAX_TILT = 0.01
 MAX_TURN = 0.01
 """Slices are of one orientation whose direction cosines differ by less."""
 MODALITIES = {"MR": "MRI", "CT": "CT"}
-SHARED = ("StudyInstanceUID", "PatientID", "SeriesNumber")
-"""What slices of a series share beside its UID, which anonymisers remove or give to several."""
+SHARED = ("PatientID", "SeriesNumber")
+"""What slices of a series share beside its UID, which anonymisers remove or give to several. Not the UID of its study,
+which ITK makes anew for each file unless it is told one."""
 HEADER = (
     *("Modality", "SeriesInstanceUID", "ImageType", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
     *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
@@ -161,8 +162,9 @@ def _notes(headers: Sequence[Any], apart_mm: float) -> Iterator[str]:
     """What a user should know of a series that can be read."""
     if any(header.get("LossyImageCompression") == "01" for header in headers):
         yield "the series was compressed with loss: fine detail may be gone, or be the compression's own"
-    said = headers[0].get("SpacingBetweenSlices")
-    if len(headers) > 1 and isinstance(said, float) and abs(apart_mm - said) > MAX_UNEVEN * apart_mm:
+    said, thickness = (float(headers[0].get(tag) or 0) for tag in ("SpacingBetweenSlices", "SliceThickness"))
+    likely = 0 < thickness <= said  # ITK says 1 mm of whatever slice
+    if len(headers) > 1 and likely and abs(apart_mm - said) > MAX_UNEVEN * apart_mm:
         yield f"slices may be missing: they lie {apart_mm:.4g} mm apart, but the files say {said:.4g} mm"
 
 

@@ -27,6 +27,7 @@ RIM, NOISE = 2, 0.25  # a rim of so many pixels is tissue where it is brighter t
 HELD = 0.05  # of the frame: where less of it than this has the value of air, all of it may be bright noise:
 EVEN, HEAD = 0.25, 0.25  # if its spread is less than so much of its contrast to a head that fills more than so much
 DARKER = 0.05  # of the range: where the core of a scan is darker than its frame by more than this, it is inverted
+FEW, UNDERSHOOT = 0.01, 0.05  # of voxels; of bright tissue: interpolation makes a few voxels negative by less
 COUNTED_PARTS = 16
 PLANE = np.ones((3, 3, 1), bool)
 GREY_THRESHOLD = 12  # of 255: above what JPEG compression leaves in air
@@ -39,8 +40,13 @@ def check_units(scan: Scan, units: Units) -> None:
     got = f"but {scan.source} runs from {low:g} to {high:g}"
     if units == "hu":
         _check_hu(scan, got)
-    if units == "mri" and np.mean(scan.image < AIR_HU) > 0.01:
+    if units == "mri" and np.mean(scan.image < AIR_HU) > FEW:
         raise DataError(f"MRI must not be strongly negative, {got}, as CT in HU does. Look for the right file.")
+    if units == "mri" and (below := _far_below_0(scan.image, low)) > FEW:
+        raise DataError(
+            f"MRI must not be negative but for noise, {got}, and {below:.0%} of its voxels lie far below 0: it was "
+            "normalised, and what is negative would be taken for air. Give it as it was scanned."
+        )
     if units == "mri" and low < high and _is_dark_within(scan.image, low, high):
         raise DataError(
             f"Air must be darker than tissue, but the frame of {scan.source} is brighter than what it holds: it is "
@@ -52,6 +58,16 @@ def check_units(scan: Scan, units: Units) -> None:
         raise DataError(f"An image needs more than one value, {got}: it is empty. Fetch it again.")
     if units == "grey" and (air := _air(scan.image, GREY_THRESHOLD)) >= WHITE_AIR:
         raise DataError(f"Air must be dark, but that around {scan.source} is at {air:g} of 255: it is inverted.")
+
+
+def _far_below_0(image: NDArray[np.float32], low: float) -> float:
+    """Fraction of the voxels that are negative by more than interpolation makes them."""
+    if low >= 0:
+        return 0.0
+    above = image[image > 0]
+    if not above.size:
+        return 1.0
+    return float(np.mean(image < -UNDERSHOOT * np.percentile(above, 99, overwrite_input=True)))
 
 
 def _is_dark_within(image: NDArray[np.float32], low: float, high: float) -> bool:

@@ -1,8 +1,8 @@
 """New scans that a trained model is used on: found among a user's files, read, and cut as those of the set.
 
-A path is a NIfTI file, a picture (one slice), a BIDS root, or a folder, which is looked through to a depth of 6: each
-NIfTI file is a scan, the pictures of one folder are the slices of one, from the feet up by natural order of their
-names, and DICOM files are parted into series. Damaged DICOM files are a scan that cannot be prepared.
+A path is a NIfTI file, a picture (one slice), a BIDS root, or a folder, which is looked through to a depth of 6, links
+too: each NIfTI file is a scan, the pictures of one folder are the slices of one, from the feet up by natural order of
+their names, and DICOM files are parted into series. Damaged DICOM files are a scan that cannot be prepared.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from adbench_datasets.layouts import bids
 from adbench_datasets.layouts.discovery import NIFTI, files, listing, stem
 
 DEPTH = 6
+RESERVED = ("predictions.csv", "dataset_description.json")
+"""Names of files that are written beside the folders of scans."""
 DAMAGED = "damaged"
 """Name of DICOM files of which no series is known."""
 FEW_VALUES = 10
@@ -113,7 +115,7 @@ def _file(path: Path) -> Iterator[NewScan]:
 
 def _folder(path: Path) -> Iterator[NewScan]:
     dicom: list[Path] = []
-    for folder in _folders(path, DEPTH):
+    for folder in _folders(path, DEPTH, set()):
         for volume in files(folder):
             yield from _file(volume)
         if pictures := files(folder, SUFFIXES):
@@ -122,11 +124,18 @@ def _folder(path: Path) -> Iterator[NewScan]:
     yield from map(_series, find_series(dicom))
 
 
-def _folders(path: Path, depth: int) -> Iterator[Path]:
+def _folders(path: Path, depth: int, met: set[str]) -> Iterator[Path]:
+    """A folder and all below it, each once, wherever links lead. Raises DataError where some lie too deep."""
+    if realpath(path) in met:
+        return
+    met.add(realpath(path))
     yield path
-    for entry in listing(path) if depth else ():
-        if isdir(entry) and not entry.is_symlink():
-            yield from _folders(entry, depth - 1)
+    for entry in filter(isdir, listing(path)):
+        if not depth:
+            raise DataError(
+                f"Folders are looked through to a depth of {DEPTH}, but {entry} lies deeper: name it itself."
+            )
+        yield from _folders(entry, depth - 1, met)
 
 
 def _series(series: Series) -> NewScan:
@@ -138,7 +147,7 @@ def _series(series: Series) -> NewScan:
 def _named(scans: Sequence[NewScan]) -> list[NewScan]:
     """Names as folders: plain characters, and a number where the name is not a file's or is there before."""
     named: list[NewScan] = []
-    taken: set[str] = set()
+    taken = set(RESERVED)
     for scan in scans:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", scan.name).strip("-.") or "scan"
         numbered = scan.candidate is not None or scan.name in ("pictures", DAMAGED)

@@ -38,6 +38,11 @@ def data(name: str, content: bytes) -> Callable[[Path], Path]:
     return write
 
 
+def too_deep(folder: Path) -> Path:
+    (folder / "1/2/3/4/5/6/7").mkdir(parents=True)
+    return folder
+
+
 def cut(folder: Path) -> Path:
     nib.save(image(head(1)), folder / "scan.nii.gz")
     whole = (folder / "scan.nii.gz").read_bytes()
@@ -121,6 +126,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "blank": (nifti(np.full(SHAPE, 7, np.int16)), "is blank"),
     "a mask": (nifti((head(1) > 310).astype(np.uint8)), "it is a mask, and no scan"),
     "CT in HU": (nifti(CT), "MRI must not be strongly negative"),
+    "z-scores": (nifti((head(1) - 300.0) / 150), "it was normalised"),
+    "too deep": (too_deep, "depth of 6"),
     "sheared": (nifti(head(1), SHEARED), "is sheared"),
     "metres": (nifti(head(1), xyzt_units=1), "lengths must be in mm"),
     "voxels of zero size": (nifti(head(1), pixdim=[1, 0, 1, 1, 1, 1, 1, 1]), "must be positive numbers"),
@@ -155,6 +162,21 @@ def test_what_cannot_be_right_is_refused_in_words(fault, model, tmp_path):
     write, words = FAULTS[fault]
     with pytest.raises(AdbenchError, match=words):
         model.predict(write(tmp_path))
+
+
+def test_folders_that_are_links_are_looked_through_once_each(model, tmp_path):
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+        nib.save(image(head(1)), tmp_path / name / f"{name}.nii.gz")
+    (tmp_path / "here" / "linked").symlink_to("../elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to("../here")
+    assert [scan.name for scan in model.find([tmp_path / "here"])] == ["here", "elsewhere"]
+
+
+def test_a_scan_does_not_take_the_name_of_what_lies_beside_the_scans(model, tmp_path):
+    nib.save(image(head(1)), tmp_path / "predictions.csv.nii.gz")
+    (scan,) = model.find([tmp_path])
+    assert scan.name == "predictions.csv-2"
 
 
 def test_what_another_modality_shows_is_scored_when_forced_and_says_so(model, tmp_path):

@@ -302,6 +302,8 @@ def test_unknown_and_unsupported_points_are_refused(model, trained):
         model.predict(trained.patient, at=(0.02,))
     with pytest.raises(ConfigError, match="needs 20 healthy subjects"):
         model.predict(trained.patient, at=(0.001,))
+    with pytest.raises(ConfigError, match="needs an operating point"):
+        model.predict(trained.patient, at=())
 
 
 def test_one_scan_at_a_time_and_only_what_is_one(model, trained, tmp_path):
@@ -309,8 +311,15 @@ def test_one_scan_at_a_time_and_only_what_is_one(model, trained, tmp_path):
         nib.save(image(head(seed)), tmp_path / f"{seed}.nii.gz")
     with pytest.raises(DataError, match="holds 2"):
         model.predict(tmp_path)
-    with pytest.raises(DataError, match="a path or an image of nibabel, not ndarray"):
+    with pytest.raises(DataError, match="a path or a NIfTI image of nibabel, not ndarray"):
         model.predict(head(1))
+    with pytest.raises(DataError, match="not MGHImage: convert it"):
+        model.predict(nib.MGHImage(head(1).astype(np.float32), affine()))
+
+
+def test_an_image_of_two_files_is_scored_as_that_of_one(model):
+    one, two = (model.predict(kind(head(1), affine())) for kind in (nib.Nifti1Image, nib.Nifti1Pair))
+    assert np.array_equal(one.scores.get_fdata(), two.scores.get_fdata())
 
 
 def test_a_model_of_ct_takes_dicom_in_hu_and_refuses_mri(tmp_path):

@@ -94,7 +94,7 @@ def test_bits_that_draw_something_are_no_pixels(tmp_path):
     np.testing.assert_array_equal(read_series(overlaid).values, read_series(plain).values)
 
 
-@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID", "SeriesNumber"])
+@pytest.mark.parametrize("tag", ["PatientID", "SeriesNumber"])
 def test_series_of_one_uid_that_are_of_others_are_not_one(tag, tmp_path):
     def between(k: int, data: Any) -> None:
         setattr(data, tag, "7")
@@ -103,6 +103,13 @@ def test_series_of_one_uid_that_are_of_others_are_not_one(tag, tmp_path):
     write_series(tmp_path / "a", head(1), affine())
     write_series(tmp_path / "b", head(2), affine(), between)
     assert len(find_series(sorted(tmp_path.rglob("*[0-9]")))) == 2
+
+
+def test_a_study_of_each_file_as_itk_makes_it_parts_nothing(tmp_path):
+    def own(k: int, data: Any) -> None:
+        data.StudyInstanceUID = f"1.2.{k}"
+
+    assert len(found_in(tmp_path / "s", own)) == 1
 
 
 def test_orientations_that_differ_by_rounding_are_one(tmp_path):
@@ -124,7 +131,7 @@ def test_direction_cosines_of_few_digits_change_no_size(tmp_path):
     ("fields", "words"),
     [
         ({"LossyImageCompression": "01"}, "with loss"),
-        ({"SpacingBetweenSlices": 4.0}, "8 mm apart, but the files say 4"),
+        ({"SpacingBetweenSlices": 4.0, "SliceThickness": 4.0}, "8 mm apart, but the files say 4"),
     ],
 )
 def test_what_may_be_wrong_is_said(fields, words, tmp_path):
@@ -132,7 +139,9 @@ def test_what_may_be_wrong_is_said(fields, words, tmp_path):
     assert any(words in note for note in read_series(series).notes)
 
 
-@pytest.mark.parametrize("fields", [{"LossyImageCompression": "00"}, {"SpacingBetweenSlices": 8.0}])
+@pytest.mark.parametrize(
+    "fields", [{"LossyImageCompression": "00"}, {"SpacingBetweenSlices": 8.0}, {"SpacingBetweenSlices": 1.0}]
+)
 def test_what_is_right_needs_no_note(fields, tmp_path):
     (series,) = found_in(tmp_path / "s", says(**fields))
     assert read_series(series).notes == ()

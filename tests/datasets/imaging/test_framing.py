@@ -165,7 +165,7 @@ def shifted(offset: float) -> np.ndarray:
         (255 - padded(brain(), (8, 8), (8, 8)).clip(0, 255), "grey", "it is inverted"),
         (padded(255 - brain().clip(0, 255), (8, 8), (8, 8), 255), "mri", "Air must be darker than tissue"),
         (padded(brain(), (8, 8), (8, 8), 255), "mri", "Air must be darker than tissue"),
-        (np.full((H, W, Z), -3.0) - brain() / 100, "mri", "none was found"),
+        (np.full((H, W, Z), -3.0) - brain() / 100, "mri", "must not be negative"),
     ],
 )
 def test_values_that_are_shifted_windowed_or_inverted_are_refused(image: np.ndarray, units: Units, words: str) -> None:

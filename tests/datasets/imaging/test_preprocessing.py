@@ -174,12 +174,27 @@ def test_grey_values_of_a_window_are_divided_by_255():
     assert made.images.max() == pytest.approx(0.2)
 
 
+def normalised(given: Scan, within: np.ndarray | None = None) -> Scan:
+    """Mean 0 and spread 1, of all voxels or of some beside which the rest is 0."""
+    values = given.image if within is None else given.image[within]
+    scores = (given.image - values.mean()) / values.std()
+    return replace(given, image=(scores if within is None else np.where(within, scores, 0)).astype(np.float32))
+
+
+def test_what_interpolation_makes_negative_is_no_fault():
+    edge = ndimage.binary_dilation(BRAIN) & ~BRAIN
+    given = scan()
+    prepare(replace(given, image=np.where(edge, -3, given.image).astype(np.float32)), config(), "mri")
+
+
 @pytest.mark.parametrize(
     ("given", "units", "message"),
     [
         (scan(), "hu", r"CT must be in HU.*scan.nii.gz runs from 0 to"),
         (scan(image=np.where(BRAIN, 80, -1000).astype(np.float32)), "hu", "bone above 200"),
         (ct(), "mri", "MRI must not be strongly negative.*as CT in HU does"),
+        (normalised(scan()), "mri", "not be negative but for noise.*it was normalised"),
+        (normalised(scan(), BRAIN), "mri", "not be negative but for noise.*it was normalised"),
         (ct(), "grey", "grey values from 0 to 255"),
         (scan(image=np.zeros(SHAPE, np.float32)), "mri", "it is empty"),
         (
