@@ -29,7 +29,7 @@ from adbench_datasets.layouts.discovery import (
 from adbench_datasets.layouts.reported import reported_on
 from adbench_datasets.layouts.scan_config import LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
-from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of, tell_unread
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, split_of, subject_in, tell_unread
 
 IMAGES = ("images", "image", "ct", "CT", "scans", "data", "imagesTr")
 MASKS = ("masks", "mask", "labels", "label", "lesions", "segmentations", "labelsTr")
@@ -90,7 +90,7 @@ class Bleeds(ScanDataset[BleedsConfig]):
         image = named_file(table, line, "image", row, root)
         clean = row["mask"].lower() in NO_BLEED
         mask = None if clean else named_file(table, line, "mask", row, root)
-        return self._case(required(table, line, "subject", row), image, mask, clean, split, row["image"])
+        return self._case(subject_in(table, line, row), image, mask, clean, split, row["image"])
 
     def _from_folders(self, place: Path) -> list[Case]:
         folders = _folders(place)

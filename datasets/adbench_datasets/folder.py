@@ -22,6 +22,7 @@ is the name of the file, or the part of it that `subject_pattern` says.
 from __future__ import annotations
 
 import dataclasses
+import re
 from os.path import isdir, isfile, realpath
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -29,7 +30,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from adbench.contracts.dataset import DataRuntime, DatasetInfo
-from adbench.errors import DataError
+from adbench.errors import DataError, counted
 from adbench_datasets.imaging.cases import Case, FileRef, chosen_labels
 from adbench_datasets.imaging.pictures import SUFFIXES, is_picture
 from adbench_datasets.imaging.region import Units
@@ -41,6 +42,7 @@ from adbench_datasets.layouts.discovery import (
     by_stem,
     check_all_read,
     check_names,
+    files,
     find,
     listing,
     some_names,
@@ -48,10 +50,13 @@ from adbench_datasets.layouts.discovery import (
 )
 from adbench_datasets.layouts.scan_config import PRESETS, LesionValues, ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
-from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, required, split_of, tell_unread
+from adbench_datasets.layouts.tables import all_or_none, named_file, read_table, split_of, subject_in, tell_unread
 
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
+LIKE_PARTS = re.compile("train|val|test", re.IGNORECASE)
+LAST_NUMBER = re.compile(r"(?:[-_. ]*[a-z]+)?[-_. ]*\d+$", re.IGNORECASE)
+"""With the word before it: slice_12, -z7, .3."""
 ANY = (*NIFTI, *SUFFIXES)
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods")
 
@@ -111,9 +116,12 @@ class Folder(ScanDataset[FolderConfig]):
         place = self._find(root)
         layout = self._layout(place)
         if layout == "table":
-            return self._from_table(place / self.config.table, root)
-        self._check_no_table(place)
-        return self._from_folders(place) if layout == "folders" else self._from_bids(place)
+            cases = self._from_table(place / self.config.table, root)
+        else:
+            self._check_no_table(place)
+            cases = self._from_folders(place) if layout == "folders" else self._from_bids(place)
+        self._check_used(layout, cases)
+        return cases
 
     def release(self, root: Path) -> str:
         """The layout."""
@@ -139,6 +147,20 @@ class Folder(ScanDataset[FolderConfig]):
             return "folders"
         return "BIDS" if next(bids.images(place, self.config.suffix, self.config.entity), None) else None
 
+    def _check_used(self, layout: str | None, cases: list[Case]) -> None:
+        """Raise DataError where a setting was given that means nothing here."""
+        pictures = any(is_picture(case.image) for case in cases if isinstance(case.image, FileRef))
+        unused = {
+            "subject_pattern": ""
+            if layout == "folders"
+            else f"in the layout {layout} names of files are not looked at",
+            "channel": "" if pictures else "no image is a picture",
+            "pixel_mm": "" if pictures else "no image is a picture, and NIfTI says how large its voxels are",
+        }
+        for name, why in unused.items():
+            if why and getattr(self.config, name) is not None:
+                raise DataError(f"data.{name} means nothing here: {why}. Leave it out.")
+
     def _check_no_table(self, place: Path) -> None:
         """Raise DataError where something lies there that was meant to be the table."""
         name = Path(self.config.table)
@@ -155,27 +177,43 @@ class Folder(ScanDataset[FolderConfig]):
         splits = [split_of(table, line, row["split"]) for line, row in enumerate(rows, start=2)]
         all_or_none(table, splits)
         cases: list[Case] = []
-        drawn: dict[str, tuple[int, str]] = {}
+        drawn: dict[str, int] = {}
         for line, (row, split) in enumerate(zip(rows, splits, strict=True), start=2):
             image = named_file(table, line, "image", row, root)
             clean = row["lesion"].lower() in ("", "none")
             lesion = None if clean else named_file(table, line, "lesion", row, root)
             brain = named_file(table, line, "brain", row, root) if row["brain"] else None
-            subject = required(table, line, "subject", row)
-            if lesion is not None:
-                first, owner = drawn.setdefault(realpath(lesion.path), (line, subject))
-                if owner != subject:
-                    raise DataError(
-                        f"{table}: a lesion mask is of one subject, but {row['lesion']!r} is that of {owner!r} in row "
-                        f"{first} and of {subject!r} in row {line}: mend one of them."
-                    )
+            subject = subject_in(table, line, row)
+            if lesion is not None and (first := drawn.setdefault(realpath(lesion.path), line)) != line:
+                raise DataError(
+                    f"{table}: a lesion mask is of one image, but {row['lesion']!r} stands in rows {first} and {line}: "
+                    "mend one of them."
+                )
             cases.append(self._case(subject, image, lesion, clean, split, brain=brain, session=row["image"]))
+        self._tell_beside(cases)
         return cases
+
+    def _tell_beside(self, cases: list[Case]) -> None:
+        """Say which files in the folders of the table's images no row names."""
+        named = {
+            realpath(ref.path)
+            for case in cases
+            for ref in (case.image, case.lesion, case.brain)
+            if isinstance(ref, FileRef)
+        }
+        folders = sorted({case.image.path.parent for case in cases if isinstance(case.image, FileRef)})
+        beside = [path for folder in folders for path in files(folder, ANY) if realpath(path) not in named]
+        if beside:
+            self.runtime.notify(
+                f"{self.config.table}: no row names {counted(len(beside), 'file')} beside its images: "
+                f"{some_names(beside)}"
+            )
 
     def _from_folders(self, place: Path) -> list[Case]:
         for part in (*(part for part, _ in PARTS), "test/images", "test/lesions"):
             check_all_read(place / part, ANY)
         self._check_test(place / "test")
+        self._check_parts(place)
         cases = [
             self._case(self._subject(name), FileRef(path), None, True, split, session=name)
             for part, split in PARTS
@@ -186,7 +224,30 @@ class Folder(ScanDataset[FolderConfig]):
         for name, path in test.items():
             lesion = FileRef(masks[name]) if name in masks else None
             cases.append(self._case(self._subject(name), FileRef(path), lesion, False, "test", session=name))
+        if self.config.subject_pattern is None:
+            self._tell_alike([case.session for case in cases if case.split != "test"], list(test))
         return cases
+
+    def _tell_alike(self, healthy: list[str], tested: list[str]) -> None:
+        """Say where names of images to train on and to test on, which differ in a last number, may be of one person."""
+        owners = {first for name in healthy if (first := LAST_NUMBER.sub("", name)) and re.search(r"\d", first)}
+        if alike := sorted(name for name in tested if LAST_NUMBER.sub("", name) in owners):
+            self.runtime.notify(
+                f"each file is of a subject of its own, but {counted(len(alike), 'name')} of images to test on begin "
+                f"as those to train on, first {alike[0]!r}: where both are of one person, set data.subject_pattern"
+            )
+
+    def _check_parts(self, place: Path) -> None:
+        """Raise DataError where images lie beside the folders that are read, in one that is named like them."""
+        for path in listing(place):
+            if path.name in (*(part for part, _ in PARTS), "test") or not (isdir(path) and by_stem(path, ANY)):
+                continue
+            if LIKE_PARTS.match(path.name):
+                raise DataError(
+                    f"Images lie in train, val, test/images and test/lesions, but {path} is named like one of them: "
+                    "rename or move it."
+                )
+            self.runtime.notify(f"the images of {path} are not read")
 
     @staticmethod
     def _check_test(test: Path) -> None:
@@ -203,6 +264,11 @@ class Folder(ScanDataset[FolderConfig]):
 
     def _from_bids(self, place: Path) -> list[Case]:
         found = list(bids.images(place, self.config.suffix, self.config.entity))
+        self._check_contrast()
+        if without := bids.without(place, found):
+            self.runtime.notify(
+                f"{counted(len(without), 'subject')} left out, without a {self.config.suffix}: {some_names(without)}"
+            )
         if alone := bids.of_no_image(place, found):
             self._leave_out(alone)
         cases = []
@@ -211,6 +277,16 @@ class Folder(ScanDataset[FolderConfig]):
             image = FileRef(each.image)
             cases.append(self._case(each.subject, image, lesion, False, None, brain=brain, session=each.session))
         return cases
+
+    def _check_contrast(self) -> None:
+        """Raise DataError where the suffix of the images names another contrast than the user does."""
+        suffix, modality = self.config.suffix, self.config.modality
+        contrasts = bids.CONTRASTS.get(suffix.lower())
+        if contrasts is not None and modality not in ("MRI", *contrasts):
+            raise DataError(
+                f"data.modality={modality} and images named *_{suffix} (data.suffix) are of two contrasts: correct one "
+                "of them."
+            )
 
     def _leave_out(self, masks: list[Path]) -> None:
         """Say which masks are of no image that is read. Raises DataError unless `unmatched` is "skip"."""

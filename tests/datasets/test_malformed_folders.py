@@ -6,6 +6,7 @@ import bz2
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import nibabel as nib
@@ -70,6 +71,13 @@ NOT_FOUND: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: replaced(r, "test/x1.png", lambda p: iio.imwrite(p, MASK)),
         "folders images and lesions alone, but there is .*x1.png",
     ),
+    **{
+        f"images in {folder}": (
+            lambda r, folder=folder: (r / folder).mkdir() or (r / "train/t1.png").rename(r / folder / "t1.png"),
+            f"{folder} is named like one of them",
+        )
+        for folder in ("valid", "Val", "train2", "Training", "testing")
+    },
     "a table in capitals": (
         lambda r: (r / "Cases.csv").write_text("image\n"),
         "is cases.csv, but .*Cases.csv",
@@ -110,6 +118,46 @@ def test_an_image_without_a_mask_is_healthy_or_skipped_only_where_the_user_says_
     (tmp_path / "test/lesions/x2.png").unlink()
     assert sorted(lesion_px(tmp_path, unmatched="healthy")) == [0, 0, BLOB.sum()]
     assert lesion_px(tmp_path, unmatched="skip", max_skipped_fraction=0.5) == [BLOB.sum()]
+
+
+def test_images_in_a_folder_of_another_name_and_beside_those_of_a_table_are_said(tmp_path: Path) -> None:
+    put(pictures(tmp_path) / "originals/t0.png", head(0))
+    said: list[str] = []
+    load(tmp_path, said)
+    assert [text for text in said if text.endswith("originals are not read")] == said
+    rows = [f"train/t{i}.png,,,t{i},train" for i in range(5)]
+    rows += [f"test/images/x{i}.png,test/lesions/x{i}.png,,x{i},test" for i in range(2)]
+    (tmp_path / "cases.csv").write_text("\n".join(["image,lesion,brain,subject,split", *rows]))
+    said.clear()
+    load(tmp_path, said)
+    assert len(said) == 1
+    assert re.search("no row names 1 file beside its images: .*x2.png", said[0])
+
+
+@pytest.mark.parametrize(("form", "of_one"), [("p{}_slice{}", True), ("sub-{}-{}", True), ("p{}", False)])
+def test_test_images_that_may_be_of_people_to_train_on_are_said(tmp_path: Path, form: str, of_one: bool) -> None:
+    pictures(tmp_path)
+    for i in range(5):
+        (tmp_path / f"train/t{i}.png").rename(tmp_path / "train" / f"{form.format(i, 10)}.png")
+    for i in range(3):
+        for folder in ("images", "lesions"):
+            name = form.format(i if of_one else i + 7, 11)
+            (tmp_path / f"test/{folder}/x{i}.png").rename(tmp_path / f"test/{folder}" / f"{name}.png")
+    said: list[str] = []
+    load(tmp_path, said)
+    assert any("3 names of images to test on begin as those to train on" in text for text in said) == of_one
+    if of_one:
+        with pytest.raises(DataError, match="belongs to one split"):
+            load(tmp_path, subject_pattern=r"(\d+)")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"window_width_hu": 80.0}, {"window_centre_hu": 50.0}, {"modality": "CT", "upper_percentile": 99.0}],
+)
+def test_a_setting_of_a_scale_that_no_image_has_is_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"means nothing here: no image is"):
+        load(pictures(tmp_path), **settings)
 
 
 def test_what_lies_beside_images_is_no_image(tmp_path: Path) -> None:
@@ -175,6 +223,12 @@ BIDS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: nifti(r / "sub-00/anat/sub-00_acq-3d_FLAIR.nii.gz", np.ones((4, 4, 4), "u1")),
         "choose by --set data.entity",
     ),
+    "image beside anat": (lambda r: moved(r, RAW, "sub-00/sub-00_FLAIR.nii.gz"), "lie in sub-.*does not: move it"),
+    "image in a folder of its own": (
+        lambda r: moved(r, RAW, "sub-00/ses-1/FLAIR/sub-00_FLAIR.nii.gz"),
+        "lie in sub-.*does not: move it",
+    ),
+    "subject in capitals": (lambda r: (r / "sub-00").rename(r / "Sub-00"), "Folders of subjects are named sub-"),
     "image packed otherwise": (lambda r: moved(r, RAW, RAW.replace(".gz", ".bz2")), "is not: convert it"),
 }
 
@@ -309,6 +363,30 @@ def test_a_bids_set_whose_masks_or_images_are_not_clear_is_refused(tmp_path: Pat
     change(bids(tmp_path))
     with pytest.raises(DataError, match=words):
         Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1)).load_test()
+
+
+def test_a_subject_without_the_image_is_said(tmp_path: Path) -> None:
+    nifti(bids(tmp_path) / "sub-04/anat/sub-04_T1w.nii.gz", np.ones((4, 4, 4), "u1"))
+    said: list[str] = []
+    Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1, notify=said.append)).load_test()
+    assert [text for text in said if "1 subject left out, without a FLAIR" in text and "sub-04" in text] == said
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"modality": "T1"}, r"data.modality=T1 and images named \*_FLAIR"),
+        ({"modality": "CT"}, r"data.modality=CT and images named \*_FLAIR"),
+        ({"subject_pattern": "(.*)"}, "in the layout BIDS names of files are not looked at"),
+        ({"pixel_mm": 0.5}, "NIfTI says how large its voxels are"),
+        ({"channel": 1}, "no image is a picture"),
+    ],
+)
+def test_settings_that_contradict_the_files_or_mean_nothing_are_refused(
+    tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        Folder(FolderConfig(size=64, **settings), bids(tmp_path), DataRuntime(workers=1)).load_test()
 
 
 def test_one_of_several_acquisitions_is_chosen_by_name_and_a_dseg_may_be_named_a_lesion(tmp_path: Path) -> None:

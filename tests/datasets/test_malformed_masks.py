@@ -88,6 +88,26 @@ def test_a_mask_damaged_by_jpeg_is_thresholded_and_that_is_said(
     assert any("damaged as JPEG" in text for text in said)
 
 
+def test_white_is_chosen_in_jpeg_as_it_is_read_there_and_no_other_value(tmp_path: Path) -> None:
+    masks_of(tmp_path, lambda p: Image.fromarray(MASK).save(p, quality=95, subsampling=0), "x{}.jpg")
+    said: list[str] = []
+    test = load(tmp_path, said, lesion_values=(255,)).test
+    assert [int(lesion.sum()) for lesion in test.lesions] == [int(BLOB.sum())] * 3
+    assert test.ignores is None or not test.ignores.any()
+    assert any("damaged as JPEG" in text for text in said)
+    with pytest.raises(DataError, match=r"names 254, 255, but the mask is JPEG"):
+        load(tmp_path, lesion_values=(254, 255))
+
+
+@pytest.mark.parametrize("rest", [0, 1])
+def test_tissue_or_background_beside_the_chosen_values_is_refused(tmp_path: Path, rest: int) -> None:
+    """No metric would count a pixel of the brain."""
+    classes = np.where(BLOB, 4, np.where(head(0) > 0, 1 + (X % 3), rest)).astype(np.uint8)
+    masks_of(tmp_path, lambda p: iio.imwrite(p, classes))
+    with pytest.raises(DataError, match="the mask values that are no lesion cover 9"):
+        load(tmp_path, lesion_values=(4,))
+
+
 LOSSLESS: dict[str, Callable[[Path, np.ndarray], object]] = {
     "imageio.png": iio.imwrite,
     "imageio.tif": iio.imwrite,
@@ -190,6 +210,15 @@ PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
         "16 bits|mode",
     ),
     "two pages": (lambda p: by_tifffile(p, np.stack([MASK, MASK]), photometric="minisblack"), "2 pages"),
+    "a stack in one page": (lambda p: by_tifffile(p, np.stack([MASK] * 3), truncate=True), "a stack in one page"),
+    "a volume in one page": (
+        lambda p: by_tifffile(p, np.stack([MASK] * 16), volumetric=True, tile=(16, 16, 16)),
+        "a stack in one page",
+    ),
+    "a large stack of ImageJ": (
+        lambda p: by_tifffile(p, MASK, description="ImageJ=1.53t\nimages=3\nslices=3\nloop=false\n", metadata=None),
+        "a stack in one page",
+    ),
     "turned": (
         lambda p: Image.fromarray(MASK).save(
             p, format="PNG", exif=b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
@@ -231,6 +260,18 @@ def test_a_mask_whose_values_are_not_clear_is_refused(tmp_path: Path, name: str)
     masks_of(tmp_path, write, "x{}.tif")
     with pytest.raises(DataError, match=words):
         load(tmp_path)
+
+
+def test_an_outline_of_a_lesion_is_said(tmp_path: Path) -> None:
+    wide = (Y - 36) ** 2 + (X - 28) ** 2
+    said: list[str] = []
+    masks_of(tmp_path, lambda p: iio.imwrite(p, ((wide < 100) & (wide > 70)).astype("u1") * 255))
+    load(tmp_path, said)
+    assert any("masks may be outlines" in text for text in said)
+    said.clear()
+    masks_of(tmp_path, lambda p: iio.imwrite(p, (wide < 100).astype("u1") * 255))
+    load(tmp_path, said)
+    assert said == []
 
 
 def test_a_lesion_beside_the_head_is_said(tmp_path: Path) -> None:

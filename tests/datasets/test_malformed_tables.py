@@ -39,7 +39,7 @@ TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
         "row 2 has 4 cells for 5 columns: add the missing ones",
     ),
     "one file twice": (
-        lambda r: table(r, [*rows(), "./test/images/x0.png,test/lesions/x0.png,,x0,test"]),
+        lambda r: (table(r, [*rows(), "./test/images/x0.png,y0.png,,x0,test"]), put(r / "y0.png", MASK)),
         "x0.png.* hold the same pixels",
     ),
     "one file of two subjects": (
@@ -64,9 +64,20 @@ TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one mask of two subjects": (
         lambda r: table(r, [row.replace("lesions/x1.png", "lesions/../lesions/x0.png") for row in rows()]),
-        "a lesion mask is of one subject, but .* 'x0' in row 7 and of 'x1' in row 8",
+        "a lesion mask is of one image, but .* stands in rows 7 and 8",
     ),
     "zeros that a spreadsheet takes away": (lambda r: table(r, rows(t0="MS-007", x0="MS-7")), "leading zeros"),
+    "one mask of two images of a subject": (
+        lambda r: table(r, [row.replace("lesions/x1.png", "lesions/x0.png") for row in rows(x1="x0")]),
+        "a lesion mask is of one image, but .* stands in rows 7 and 8",
+    ),
+    "a number with decimals in one of its rows": (lambda r: table(r, rows(t0="7", x0="7.0")), "has one spelling"),
+    "hyphens and underscores": (lambda r: table(r, rows(t0="MS-B 4", x0="ms_b_4")), "has one spelling"),
+    "a number that a spreadsheet rounded": (lambda r: table(r, rows(t0="1.2E+11", t1="1.2E+11")), "has rounded"),
+    **{
+        f"{word} for a subject": (lambda r, word=word: table(r, rows(t0=word, t1=word)), "says that it is missing")
+        for word in ("nan", "n/a", "N/A", "#N/A", "#REF!", "#DIV/0!", "None", "null", "unknown", "?", "-", ".")
+    },
     "paths of Windows": (lambda r: table(r, [row.replace("/", "\\") for row in rows()]), "names 'train.*t0.png'"),
     "Excel's line of the delimiter": (lambda r: table(r, [HEADER, *rows()], "sep=,"), "lacks image"),
     "not known, as BIDS says it": (

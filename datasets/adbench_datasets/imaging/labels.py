@@ -39,10 +39,11 @@ def read_labels(mask: NDArray[np.float32], name: str, labels: Labels, lossy: boo
         lesion = _read_grey(mask, name, labels.threshold)
         between = (mask > 0) & (mask < mask.max())
         return lesion, None, (THRESHOLDED.format(labels.threshold),) if between.any() else ()
-    if labels.others == "lesion" and _is_damaged(mask):
+    if labels.others != "error" and _is_damaged(mask):
         if lossy:
-            return _black_and_white(mask, name)
-        _check_written(mask, name)
+            return _black_and_white(mask, name, labels)
+        if labels.others == "lesion":
+            _check_written(mask, name)
     whole = _whole(mask, name)
     lesion, ignore = _among(whole, labels.lesion), _among(whole, labels.ignore)
     rest = _among(whole, labels.lesion | labels.ignore | labels.background)
@@ -106,7 +107,13 @@ def _check_written(mask: NDArray[np.float32], name: str) -> None:
         )
 
 
-def _black_and_white(mask: NDArray[np.float32], name: str) -> Truth:
+def _black_and_white(mask: NDArray[np.float32], name: str, labels: Labels) -> Truth:
+    if labels.others == "ignore" and labels.lesion != {255}:
+        raise CaseError(
+            name,
+            f"data.lesion_values names {', '.join(map(str, sorted(labels.lesion)))}, but the mask is JPEG, which "
+            "changes values: white (255) alone can be told. Save the mask as PNG.",
+        )
     lesion = mask >= WHITE
     between = np.count_nonzero((mask > NEAR) & (mask < 255 - NEAR))
     if 2 * between > np.count_nonzero(mask >= 255 - NEAR):

@@ -12,6 +12,7 @@ always, and programs that write 1 bit so mean white by it), and TIFF with more c
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ GREY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 COLOUR = ("RGB", "RGBA", "LA")
 ORIENTATION = 0x0112  # the EXIF tag
 PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, SAMPLE_FORMAT = 262, 258, 277, 339  # TIFF tags
+IMAGE_DEPTH, DESCRIPTION = 32997, 270
+STACKED = re.compile(r'"truncated": true|^images=(?!1$)\d+', re.MULTILINE)
+"""What tifffile and ImageJ say of a TIFF file whose further slices follow the first without a page of their own."""
 WHITE_IS_ZERO = 0
 BIG_ENDIAN = b"MM"
 SIGNED = 2
@@ -151,6 +155,8 @@ def _check(ref: FileRef, picture: Image.Image, max_pixels: int) -> None:
     pages = getattr(picture, "n_frames", 1)
     if pages != 1:
         raise CaseError(ref, f"one slice a file is needed, but this has {pages} pages. Split it.")
+    if tags.get(IMAGE_DEPTH, 1) != 1 or STACKED.search(str(tags.get(DESCRIPTION, ""))):
+        raise CaseError(ref, "one slice a file is needed, but this TIFF is a stack in one page. Split it.")
     turned = picture.getexif().get(ORIENTATION, 1)
     if turned != 1:
         raise CaseError(ref, f"the picture is marked as turned (EXIF orientation {turned}). Save it upright.")

@@ -27,7 +27,16 @@ from adbench_datasets.imaging.region import Units, check_units, region_of
 
 MOST_LESION = 0.5
 """Of a brain or head: a mask that covers more is one of the brain or of tissue. Real ones reach 0.22."""
+LEAST_SIDE = 8
+"""Fewer voxels along a side of an axial slice show nothing."""
+LENGTH_MM = (80.0, 300.0)
+"""Of a brain or head in axial slices, those of infants too."""
+UNLIKELY = (
+    f"the brain or head is less than {LENGTH_MM[0]:g} or more than {LENGTH_MM[1]:g} mm long in its slices: the voxel "
+    "sizes may be wrong, so that it is shown too small, or cut off"
+)
 OUTSIDE = "the lesion lies outside the brain or head that was found: it counts, though the image is 0 there"
+OUTLINE = "masks may be outlines: they enclose more than they mark, and only what is marked counts as lesion"
 VERSION = 3
 """Raise it when the same scan and config would give other slices."""
 EIGHT = np.ones((3, 3), bool)
@@ -63,14 +72,21 @@ class Prepared:
 
 
 def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArray[np.bool_] | None = None) -> Prepared:
-    """Turn a scan into slices. Raises DataError where it is of the wrong modality, empty, or cannot be resampled.
+    """Turn a scan into slices. Raises DataError where it is of the wrong modality, empty, not axial, or cannot
+    be resampled.
 
     `region` is that of the scan where it was found, and the modality checked, before.
     """
+    width, height, _ = scan.image.shape
+    if min(width, height) < LEAST_SIDE:
+        raise DataError(
+            f"Axial slices are needed, but those of {scan.source} have {width} x {height} voxels: it is a single "
+            "sagittal or coronal slice, or its header names the axes wrongly. Give the whole scan."
+        )
     if region is None:
         check_units(scan, units)
         region = region_of(scan, units)
-    notes = (*scan.notes, *_lesion_notes(scan, region))
+    notes = (*scan.notes, *_lesion_notes(scan, region), *_length_notes(scan, region))
     area = region.sum(axis=(0, 1))
     z = _kept(scan, area, config)
     placement = placement_of(scan, region, z, config)
@@ -107,17 +123,50 @@ def prepare(scan: Scan, config: PreprocessingConfig, units: Units, region: NDArr
 
 
 def _lesion_notes(scan: Scan, region: NDArray[np.bool_]) -> tuple[str, ...]:
-    """What is to be said of where the lesion lies. Raises DataError where it covers most of the brain or head."""
+    """What is to be said of where the lesion lies.
+
+    Raises DataError where it, or what no metric counts, covers most of the brain or head.
+    """
+    if scan.ignore is not None and (share := _share(scan.ignore, region)) > MOST_LESION:
+        raise DataError(
+            f"What no metric counts covers at most {MOST_LESION:.0%} of a brain or head, but the mask values that are "
+            f"no lesion cover {share:.0%} of {scan.source}: they are tissue or background, which the mask of a lesion "
+            "has as 0. Save it so."
+        )
     if scan.lesion is None or not scan.lesion.any():
         return ()
-    covered = sum(int(np.count_nonzero(scan.lesion[..., k] & region[..., k])) for k in range(region.shape[2]))
-    share = covered / np.count_nonzero(region)
+    share = _share(scan.lesion, region)
     if share > MOST_LESION:
         raise DataError(
             f"A lesion covers at most {MOST_LESION:.0%} of a brain or head, but that of {scan.source} covers "
             f"{share:.0%}: its mask is one of the brain or of tissue. Take the mask of the lesion."
         )
-    return () if covered else (OUTSIDE,)
+    return (*(() if share else (OUTSIDE,)), *((OUTLINE,) if _is_outline(scan.lesion) else ()))
+
+
+def _is_outline(lesion: NDArray[np.bool_]) -> bool:
+    """Whether the holes of its slices are larger than it is."""
+    marked = enclosed = 0
+    for k in np.flatnonzero(lesion.any(axis=(0, 1))):
+        size = int(np.count_nonzero(lesion[..., k]))
+        marked += size
+        enclosed += int(np.count_nonzero(ndimage.binary_fill_holes(lesion[..., k]))) - size
+    return enclosed > marked
+
+
+def _share(mask: NDArray[np.bool_], region: NDArray[np.bool_]) -> float:
+    """How much of a region a mask covers."""
+    covered = sum(int(np.count_nonzero(mask[..., k] & region[..., k])) for k in range(region.shape[2]))
+    return covered / int(np.count_nonzero(region))
+
+
+def _length_notes(scan: Scan, region: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What is to be said of how large a brain or head is, where that is known."""
+    if scan.spacing_mm is None:
+        return ()
+    box = ndimage.find_objects(region.any(axis=2).view(np.uint8))[0]
+    length = max((part.stop - part.start) * mm for part, mm in zip(box, scan.spacing_mm[:2], strict=True))
+    return () if LENGTH_MM[0] <= length <= LENGTH_MM[1] else (UNLIKELY,)
 
 
 Scale = Callable[[NDArray[np.float32]], NDArray[np.float32]]

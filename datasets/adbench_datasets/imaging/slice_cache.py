@@ -34,8 +34,8 @@ from adbench_datasets.imaging.shards import prepare_all, usable
 from adbench_datasets.imaging.slice_jobs import GROUPS, Job, Make, key_of, writing
 from adbench_datasets.imaging.stacks import assemble
 
-VERSION = 3
-"""Raise it when the layout of the files changes, or what a mask is read as."""
+VERSION = 4
+"""Raise it when the layout of the files changes, or what is refused, said, or read of a mask."""
 
 
 class _DamagedError(Exception):

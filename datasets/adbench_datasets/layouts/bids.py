@@ -39,6 +39,8 @@ OWN_SPACES = ("orig", "individual", "scanner", "native")
 TELLING = ("ses", "acq", "run", "rec", "ce", "dir")
 """Entities that tell two images of a subject apart."""
 NO_ANATOMY = ("func", "dwi", "fmap", "perf", "eeg", "meg", "pet")
+CONTRASTS = {"flair": ("FLAIR",), "t1w": ("T1", "T1c"), "t2w": ("T2",), "pdw": ("PD",)}
+"""Suffix in lower case -> what it may be a contrast of."""
 OWNER = ("sub", "ses")
 """Entities that a mask may not name otherwise than its image."""
 
@@ -60,9 +62,10 @@ def images(place: Path, suffix: str, entity: str | None = None) -> Iterator[Foun
     `entity`, such as acq-3d, chooses among several. Raises DataError where it is not clear which image or which mask is
     meant, where a mask of a lesion belongs to no image, and where an image is of a type that is not read.
     """
-    subjects = [path for path in listing(place) if path.name.startswith("sub-") and isdir(path)]
+    subjects = _subjects(place)
     found, every = [], []
     for subject in subjects:
+        _check_anat(subject, suffix)
         sessions = [path for path in listing(subject) if path.name.startswith("ses-")]
         for folder in (subject, *sessions):
             here = _images_in(folder / "anat", suffix)
@@ -79,6 +82,32 @@ def images(place: Path, suffix: str, entity: str | None = None) -> Iterator[Foun
         subject_name = image.relative_to(place).parts[0]
         lesion, brain = _one([mask for mask in derived if _belongs(mask, image, place)], image)
         yield Found(subject_name, _session(image, subject_name), image, lesion, brain)
+
+
+def without(place: Path, found: Sequence[Found]) -> list[Path]:
+    """Folders of subjects of whom no image was found."""
+    read = {each.subject for each in found}
+    return [path for path in _subjects(place) if path.name not in read]
+
+
+def _subjects(place: Path) -> list[Path]:
+    folders = [path for path in listing(place) if path.name.lower().startswith("sub-") and isdir(path)]
+    for path in folders:
+        if not path.name.startswith("sub-"):
+            raise DataError(f"Folders of subjects are named sub-..., but {path} is not: rename it.")
+    return folders
+
+
+def _check_anat(subject: Path, suffix: str) -> None:
+    """Raise DataError where an image of a subject lies elsewhere than in anat."""
+    named = re.compile(rf"_{suffix}\.nii", re.IGNORECASE)
+    for folder, inner, names in os.walk(subject):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        stray = sorted(name for name in names if named.search(name) and not name.startswith("."))
+        if stray and Path(folder).name != "anat":
+            raise DataError(
+                f"Images of BIDS lie in sub-*/[ses-*/]anat, but {Path(folder) / stray[0]} does not: move it."
+            )
 
 
 def _images_in(anat: Path, suffix: str) -> list[Path]:

@@ -40,6 +40,14 @@ from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
 from adbench_datasets.layouts.subjects import LEAST, MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
 
 PARTS = ("image", "lesion", "brain")
+SCALES: Mapping[str, Units] = {
+    "window_centre_hu": "hu",
+    "window_width_hu": "hu",
+    "lower_percentile": "mri",
+    "upper_percentile": "mri",
+}
+"""Settings that only images of one scale have."""
+WHY = {"hu": "no image is CT in HU", "mri": "no image is MRI"}
 TRAITED = 12
 """Scans that are read to say what those of a split are like."""
 
@@ -196,6 +204,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         root = self._root()
         cases = self._cases = [skipped.judged(case, self.config) for case in self.cases(root)]
         check_cases(cases)
+        self._check_scales({self.units(case) for case in cases})
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
         role = dict.fromkeys((case.subject for case in unknown), "train") | role  # to be listed as skipped
@@ -212,6 +221,12 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         make = partial(_prepare_case, type(self), self.config, root)
         folder = self._cache_root() / f"{type(self).__name__.lower()}-{key}"
         return SliceCache.get(folder, jobs, self.config.size, make, self.runtime)
+
+    def _check_scales(self, units: set[Units]) -> None:
+        """Raise DataError where a setting was given of a scale that no image has."""
+        for name, unit in SCALES.items():
+            if unit not in units and getattr(self.config, name) != type(self.config).model_fields[name].default:
+                raise DataError(f"data.{name} means nothing here: {WHY[unit]}. Leave it out.")
 
     def _job(self, case: Case, role: str, root: Path, hashes: Mapping[FileRef, str]) -> Job:
         """The key holds all that decides the pixels; roles are in the key of the whole cache."""

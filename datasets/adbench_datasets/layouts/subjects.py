@@ -17,6 +17,9 @@ LEAST = {"train": 1, "validation": 2, "test": 1}
 """Subjects of each split, where there are enough: thresholds come from others than those that are calibrated on."""
 LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 """Spreadsheets take them from numbers."""
+DECIMALS = re.compile(r"(?<=\d)\.0+$")
+"""Programs append them to whole numbers, where a column has an empty cell."""
+BETWEEN = re.compile(r"[-_ ]+")
 
 
 def split_subjects(cases: Iterable[Case], config: ScanConfig, own_split: bool = True) -> dict[str, str]:
@@ -73,17 +76,22 @@ def check_cases(cases: Sequence[Case]) -> None:
     for case in cases:
         for name in (case.subject, case.session, *(str(ref) for ref in refs_of(case.image) + refs_of(case.lesion))):
             check_name(name)
-        first = spelt.setdefault(LEADING_ZEROS.sub("", same_name(case.subject)), case.subject)
+        first = spelt.setdefault(_spelling(case.subject), case.subject)
         if first != case.subject:
             raise DataError(
-                f"A subject has one spelling, but {first!a} and {case.subject!a} differ only in case, in spaces, in "
-                "leading zeros or in how characters are stored: write them alike, or give different people different "
-                "names."
+                f"A subject has one spelling, but {first!a} and {case.subject!a} differ only in case, in spaces, "
+                "hyphens or underscores, in leading zeros, in .0 or in how characters are stored: write them alike, or "
+                "give different people different names."
             )
         other = seen.setdefault((case.subject, case.session), case)
         if other is not case:
             a, b = refs_of(other.image)[0], refs_of(case.image)[0]
             raise DataError(f"Each examination must occur once, but {case.subject!r} is both {a} and {b}: remove one.")
+
+
+def _spelling(subject: str) -> str:
+    """What spellings of a subject share."""
+    return LEADING_ZEROS.sub("", BETWEEN.sub(" ", DECIMALS.sub("", same_name(subject))))
 
 
 def check_name(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from os.path import isfile, realpath
@@ -14,6 +15,9 @@ from adbench.errors import DataError
 from adbench_datasets.imaging.cases import FileRef
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
+NO_NAME = re.compile(r"#?n/?a!?|nan|none|null|nil|unknown|missing|[?.\-_]+|#[A-Z]+[/0A-Z]*[!?]?", re.IGNORECASE)
+"""What programs write where nothing is known, or where a formula failed."""
+ROUNDED = re.compile(r"\d+([.,]\d*)?E\+\d+", re.IGNORECASE)
 MAX_TABLE_BYTES = 256 << 20
 
 
@@ -111,6 +115,22 @@ def required(table: Path, line: int, column: str, row: Mapping[str, str]) -> str
     if not row[column]:
         raise DataError(f"{table}, row {line}: {column} may not be empty: fill it in.")
     return row[column]
+
+
+def subject_in(table: Path, line: int, row: Mapping[str, str]) -> str:
+    """The subject of a row. Raises DataError where it is missing, or a spreadsheet made one number of several."""
+    subject = required(table, line, "subject", row)
+    if NO_NAME.fullmatch(subject):
+        raise DataError(
+            f"{table}, row {line}: subject must name the person, but {subject!r} says that it is missing, and all such "
+            "rows would be of one. Fill it in."
+        )
+    if ROUNDED.fullmatch(subject):
+        raise DataError(
+            f"{table}, row {line}: {subject!r} is a number that a spreadsheet has rounded, so that several people "
+            "may share it. Write subjects as text."
+        )
+    return subject
 
 
 def named_file(table: Path, line: int, column: str, row: Mapping[str, str], root: Path) -> FileRef:

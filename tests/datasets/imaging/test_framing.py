@@ -171,3 +171,17 @@ def shifted(offset: float) -> np.ndarray:
 def test_values_that_are_shifted_windowed_or_inverted_are_refused(image: np.ndarray, units: Units, words: str) -> None:
     with pytest.raises(DataError, match=words):
         prepare(scan(image), PreprocessingConfig(size=64), units)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_single_sagittal_or_coronal_slice_is_refused(axis: int) -> None:
+    image = np.moveaxis(padded(brain(), (9, 9), (9, 9))[..., :1], 2, axis)
+    with pytest.raises(DataError, match="Axial slices are needed, but those of"):
+        prepare(scan(image), PreprocessingConfig(size=64), "mri")
+
+
+@pytest.mark.parametrize(("mm", "said"), [(0.3, True), (1.6, False), (2.5, False), (6.0, True), (None, False)])
+def test_a_head_of_an_unlikely_size_is_said(mm: float | None, said: bool) -> None:
+    spacing = None if mm is None else (mm, mm, 5.0)
+    prepared = prepare(scan(padded(brain(), (9, 9), (9, 9)), spacing), PreprocessingConfig(size=64), "mri")
+    assert any("the voxel sizes may be wrong" in note for note in prepared.facts["notes"]) == said
