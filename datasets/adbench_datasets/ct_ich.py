@@ -20,7 +20,7 @@ from adbench.contracts.dataset import DatasetInfo
 from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef, Labels
 from adbench_datasets.imaging.region import Units
-from adbench_datasets.layouts.discovery import by_stem, check_names, files, find, listing
+from adbench_datasets.layouts.discovery import by_stem, check_all_read, check_names, files, find, listing
 from adbench_datasets.layouts.scan_config import ScanConfig
 from adbench_datasets.layouts.scans import ScanDataset
 from adbench_datasets.layouts.tables import read_table
@@ -32,7 +32,7 @@ FOLDERS = (
     "CT-ICH",
     "ct_ich",
 )
-MASK = "_HGE_Seg"
+MASK, JPEG = "_HGE_Seg", (".jpg", ".jpeg")
 COLUMNS = ("PatientNumber", "SliceNumber", "No_Hemorrhage")
 WHOLE, FLAG = re.compile(r"[0-9]{1,9}(\.0*)?"), re.compile(r"[01](\.0*)?")
 JPEGS, NIFTIS = "1.0.0 to 1.2.0 (JPEG slices)", "1.3.x (NIfTI)"
@@ -99,13 +99,17 @@ def _slices(place: Path, healthy: bool) -> list[Case]:
     clean = clean_slices(place / "hemorrhage_diagnosis.csv")
     cases: list[Case] = []
     for patient in (folder for folder in listing(place / "Patients_CT") if folder.name.isdecimal()):
-        found = by_stem(patient / "brain", (".jpg", ".jpeg"))
+        check_all_read(patient / "brain", JPEG)
+        found = by_stem(patient / "brain", JPEG)
+        for name, path in found.items():
+            if not name.removesuffix(MASK).isdecimal():
+                raise DataError(f"Slices are <n>.jpg and their masks <n>{MASK}.jpg, but {path} is neither: rename it.")
         check_names([name.removesuffix(MASK) for name in found if name.endswith(MASK)], found, patient / "brain")
         images: list[FileRef] = []
         masks: list[FileRef | None] = []
         unknown: list[FileRef] = []
         for name, path in found.items():
-            if not name.isdecimal():
+            if name.endswith(MASK):
                 continue
             mask = found.get(f"{name}{MASK}")
             if mask is None and not healthy and (int(patient.name), int(name)) not in clean:

@@ -239,15 +239,13 @@ class Folder(ScanDataset[FolderConfig]):
 
     def _check_parts(self, place: Path) -> None:
         """Raise DataError where images lie beside the folders that are read, in one that is named like them."""
+        known = {"test", *(part for part, _ in PARTS)}
         for path in listing(place):
-            if path.name in (*(part for part, _ in PARTS), "test") or not (isdir(path) and by_stem(path, ANY)):
-                continue
-            if LIKE_PARTS.match(path.name):
+            if path.name not in known and LIKE_PARTS.match(path.name) and by_stem(path, ANY):
                 raise DataError(
                     f"Images lie in train, val, test/images and test/lesions, but {path} is named like one of them: "
                     "rename or move it."
                 )
-            self.runtime.notify(f"the images of {path} are not read")
 
     @staticmethod
     def _check_test(test: Path) -> None:
@@ -265,10 +263,6 @@ class Folder(ScanDataset[FolderConfig]):
     def _from_bids(self, place: Path) -> list[Case]:
         found = list(bids.images(place, self.config.suffix, self.config.entity))
         self._check_contrast()
-        if without := bids.without(place, found):
-            self.runtime.notify(
-                f"{counted(len(without), 'subject')} left out, without a {self.config.suffix}: {some_names(without)}"
-            )
         if alone := bids.of_no_image(place, found):
             self._leave_out(alone)
         cases = []

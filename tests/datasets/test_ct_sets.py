@@ -44,6 +44,17 @@ def test_a_table_says_which_scans_are_free_of_bleeds_and_what_is_tested(tmp_path
     assert not set(splits.train.subjects) & set(splits.test.subjects)
 
 
+@pytest.mark.parametrize("name", ["{}_HGE_seg.jpg", "{}_HGE_Seg (1).jpg", "{}_HGE_Seg.png", "{}_mask.jpg"])
+def test_a_mask_of_ct_ich_under_another_name_is_refused_though_slices_without_one_are_said_to_be_healthy(
+    tmp_path, name
+):
+    layouts_ct.make_ct_ich(tmp_path, "1.0.0")
+    mask = sorted(tmp_path.rglob("*_HGE_Seg.jpg"))[0]
+    mask.rename(mask.with_name(name.format(mask.name.split("_")[0])))
+    with pytest.raises(DataError, match=r"is neither: rename it|is not: convert or move it"):
+        make(CTICH, tmp_path, unmatched="healthy").load_test()
+
+
 @pytest.mark.parametrize("cls", [KCH, Chronic])
 def test_sets_that_are_only_tested_on_say_so(tmp_path, cls):
     layouts_ct.make_bleeds(tmp_path, "csv")

@@ -136,3 +136,15 @@ def test_every_slice_has_a_head_and_half_of_them_are_healthy(real_slices):
     assert share.min() > 0.02
     assert np.mean(share > 0.75) < 0.03
     assert 0.3 < real_slices.lesions.any(axis=(1, 2, 3)).mean() < 0.5
+
+
+def test_a_folder_or_slice_that_is_named_otherwise_is_said(tmp_path):
+    make_tcga_lgg(tmp_path, n=9)
+    folders = sorted(path.parent for path in tmp_path.rglob("TCGA_*_1.tif"))
+    copy = folders[0].rename(folders[0].with_name(f"{folders[0].name} (1)"))
+    last = max(folders[1].glob("*_mask.tif"), key=lambda path: int(path.name.split("_")[-2]))
+    slices = [path.rename(path.with_suffix(".TIF")) for path in (last, Path(str(last).replace("_mask", "")))]
+    said: list[str] = []
+    TCGALGG(ScanConfig(**KEEP), tmp_path, DataRuntime(workers=1, notify=said.append)).load_test()
+    told = next(text for text in said if "images that are not read" in text)
+    assert all(str(path) in told for path in (copy, *slices))

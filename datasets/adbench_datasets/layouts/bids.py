@@ -84,12 +84,6 @@ def images(place: Path, suffix: str, entity: str | None = None) -> Iterator[Foun
         yield Found(subject_name, _session(image, subject_name), image, lesion, brain)
 
 
-def without(place: Path, found: Sequence[Found]) -> list[Path]:
-    """Folders of subjects of whom no image was found."""
-    read = {each.subject for each in found}
-    return [path for path in _subjects(place) if path.name not in read]
-
-
 def _subjects(place: Path) -> list[Path]:
     folders = [path for path in listing(place) if path.name.lower().startswith("sub-") and isdir(path)]
     for path in folders:

@@ -36,8 +36,10 @@ from adbench_datasets.imaging.slice_cache import SliceCache
 from adbench_datasets.imaging.slice_jobs import CONTENTS, Job, key_of
 from adbench_datasets.imaging.traits import traits_of
 from adbench_datasets.layouts import new_scans, skipped
+from adbench_datasets.layouts.discovery import some_names
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
 from adbench_datasets.layouts.subjects import LEAST, MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
+from adbench_datasets.layouts.unread import unread
 
 PARTS = ("image", "lesion", "brain")
 SCALES: Mapping[str, Units] = {
@@ -204,6 +206,8 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         root = self._root()
         cases = self._cases = [skipped.judged(case, self.config) for case in self.cases(root)]
         check_cases(cases)
+        if beside := unread(cases, root):
+            self.runtime.notify(f"{self._name}: images that are not read, beside those that are: {some_names(beside)}")
         self._check_scales({self.units(case) for case in cases})
         unknown = [case for case in cases if case.lesion is None and not case.lesion_free]
         role = split_subjects([case for case in cases if case.lesion or case.lesion_free], self.config, self.own_split)
