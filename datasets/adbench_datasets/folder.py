@@ -262,7 +262,7 @@ class Folder(ScanDataset[FolderConfig]):
 
     def _from_bids(self, place: Path) -> list[Case]:
         found = list(bids.images(place, self.config.suffix, self.config.entity))
-        self._check_contrast()
+        self._check_contrast(bids.unlike(found))
         if alone := bids.of_no_image(place, found):
             self._leave_out(alone)
         cases = []
@@ -272,8 +272,16 @@ class Folder(ScanDataset[FolderConfig]):
             cases.append(self._case(each.subject, image, lesion, False, None, brain=brain, session=each.session))
         return cases
 
-    def _check_contrast(self) -> None:
-        """Raise DataError where the suffix of the images names another contrast than the user does."""
+    def _check_contrast(self, unlike: dict[str, list[str]]) -> None:
+        """Raise DataError where images are of several contrasts, or of another than the user says."""
+        if unlike.pop("ce", None):
+            raise DataError(
+                "Images are of one contrast, but some are named as with a contrast agent (ce-...) and others not: keep "
+                "one kind, or choose by data.entity."
+            )
+        for key, values in unlike.items():
+            names = ", ".join(f"{key}-{value}" if value else f"none of {key}" for value in values)
+            self.runtime.notify(f"images differ in how they were made: {names}")
         suffix, modality = self.config.suffix, self.config.modality
         contrasts = bids.CONTRASTS.get(suffix.lower())
         if contrasts is not None and modality not in ("MRI", *contrasts):

@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Callable[[Path], object], int, str]] = {
     ),
     "masks in another folder": (lambda r: (r / "test/lesions").rename(r / "test/masks"), 2, "images and lesions alone"),
     "a table in capitals": (lambda r: (r / "Cases.csv").write_text("image\n"), 2, "The table is cases.csv"),
-    "one mask of two subjects": (lambda r: table(r, ("lesions/s5", "lesions/s4")), 2, "is of one subject"),
+    "one mask of two subjects": (lambda r: table(r, ("lesions/s5", "lesions/s4")), 2, "is of one image"),
     "one subject in train and test": (lambda r: table(r, (",s4,", ",s0,")), 2, "belongs to one split"),
     "one subject in two spellings": (lambda r: table(r, (",s4,", ",S0,")), 2, "has one spelling"),
     "a character that is not seen": (lambda r: table(r, (",s4,", ",s\u200b4,")), 2, "visible characters alone"),

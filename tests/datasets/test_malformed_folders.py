@@ -230,6 +230,10 @@ BIDS: dict[str, tuple[Callable[[Path], object], str]] = {
         "lie in sub-.*does not: move it",
     ),
     "subject in capitals": (lambda r: (r / "sub-00").rename(r / "Sub-00"), "Folders of subjects are named sub-"),
+    "contrast agent in some": (
+        lambda r: moved(r, RAW, RAW.replace("_FLAIR", "_ce-gad_FLAIR")),
+        "some are named as with a contrast agent",
+    ),
     "image packed otherwise": (lambda r: moved(r, RAW, RAW.replace(".gz", ".bz2")), "is not: convert it"),
 }
 
@@ -372,6 +376,13 @@ def test_a_subject_without_the_image_is_said(tmp_path: Path) -> None:
     Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1, notify=said.append)).load_test()
     assert len(said) == 1
     assert re.search("folder: images that are not read, beside those that are: .*sub-04$", said[0])
+
+
+def test_images_that_were_made_in_unlike_ways_are_said(tmp_path: Path) -> None:
+    moved(bids(tmp_path), RAW, RAW.replace("_FLAIR", "_acq-3d_FLAIR"))
+    said: list[str] = []
+    Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1, notify=said.append)).load_test()
+    assert said == ["images differ in how they were made: none of acq, acq-3d"]
 
 
 @pytest.mark.parametrize(

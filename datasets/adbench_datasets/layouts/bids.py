@@ -41,6 +41,8 @@ TELLING = ("ses", "acq", "run", "rec", "ce", "dir")
 NO_ANATOMY = ("func", "dwi", "fmap", "perf", "eeg", "meg", "pet")
 CONTRASTS = {"flair": ("FLAIR",), "t1w": ("T1", "T1c"), "t2w": ("T2",), "pdw": ("PD",)}
 """Suffix in lower case -> what it may be a contrast of."""
+PREPARED = ("ce", "acq", "rec", "desc", "space")
+"""Entities that say how an image was made."""
 OWNER = ("sub", "ses")
 """Entities that a mask may not name otherwise than its image."""
 
@@ -82,6 +84,13 @@ def images(place: Path, suffix: str, entity: str | None = None) -> Iterator[Foun
         subject_name = image.relative_to(place).parts[0]
         lesion, brain = _one([mask for mask in derived if _belongs(mask, image, place)], image)
         yield Found(subject_name, _session(image, subject_name), image, lesion, brain)
+
+
+def unlike(found: Sequence[Found]) -> dict[str, list[str]]:
+    """Entity that only some of the images have, or in which they differ -> its values, "" for none of it."""
+    named = [_entities(each.image.name) for each in found]
+    values = {key: sorted({entities.get(key, "") for entities in named}) for key in PREPARED}
+    return {key: some for key, some in values.items() if len(some) > 1}
 
 
 def _subjects(place: Path) -> list[Path]:
