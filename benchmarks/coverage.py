@@ -136,7 +136,7 @@ def pooled(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
 
 
 RATE = 0.01
-HEALTHY = (4, 20)
+HEALTHY = (3, 4, 20)
 """Healthy subjects that a threshold comes from."""
 AT_POINT = {"dice": "Dice at 1 %", "subject_dice": "subject Dice at 1 %", "sensitivity": "sensitivity at 1 %"}
 
@@ -164,10 +164,10 @@ def at_point(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
         healthy = pixels(shape, rng, some)
         healthy[0] = 0
         reference = ScoreHistogram.from_counts(BINS, [f"{i:03d}" for i in range(some)], healthy)
-        joined = ScoreHistogram.from_counts(BINS, ["all"], healthy.sum(axis=1, keepdims=True))  # of one: not resampled
-        as_is = draws_at(test, joined, RATE, np.ones((1, n), np.int64))
+        as_is = draws_at(test, reference, RATE, np.ones((1, n), np.int64))
+        sizes = counts[0].sum(axis=1)
         for key, draws in draws_at(test, reference, RATE, weights).items():
-            interval = interval_at(key, float(as_is[key][0][0]), draws, counts[0].sum(axis=1)).interval
+            interval = interval_at(key, float(as_is[key].test[0][0]), draws, sizes, some).interval
             held[f"{AT_POINT[key]}, {some} healthy subjects"] = interval, truth_at_point(shape)[key]
     return held
 
@@ -238,7 +238,8 @@ def ranked(shape: str, rng: Rng, n: int, weights: NDArray[np.int64]) -> Held:
 
 
 SIMULATED: dict[str, tuple[tuple[Callable[[str, Rng, int, NDArray[np.int64]], Held], tuple[str, ...]], ...]] = {
-    "pixels": ((pooled, tuple(PIXELS)), (at_point, tuple(PIXELS))),
+    "pixels": ((pooled, tuple(PIXELS)),),
+    "points": ((at_point, tuple(PIXELS)),),
     "lesions": ((counted, tuple(COMPONENTS)),),
     "means": (
         (means("mean over subjects of fractions", FRACTIONS, "fraction"), tuple(FRACTIONS)),

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from adbench.metrics.flagged import FlaggedCounts
 from adbench.metrics.histogram import ScoreHistogram
 from adbench.metrics.images import ImageMetrics, image_metrics
-from adbench.metrics.intervals import Bounded, Bounds, bootstrap, resample_weights
+from adbench.metrics.intervals import Bounded, bootstrap, resample_weights
 from adbench.metrics.maps import Maps, Reread
 from adbench.metrics.pixels import PixelMetrics, pixel_metrics
 from adbench.metrics.points import FROC_RATES, POINTS
-from adbench.metrics.resampled_thresholds import draws_at
+from adbench.metrics.resampled_thresholds import Draws, draws_at
 from adbench.metrics.thresholds import HealthyThreshold, healthy_thresholds
 
 IMAGE_QUANTILE = 0.99
@@ -125,8 +125,8 @@ class Evidence:
         return counts
 
     @cached_property
-    def draws_at(self) -> Callable[[float], dict[str, Bounds]]:
-        """By rate: numbers at its threshold in resamples of test and healthy subjects (`RESAMPLED`)."""
+    def draws_at(self) -> Callable[[float], dict[str, Draws]]:
+        """By rate: numbers at its threshold in resamples of test and of healthy subjects (`RESAMPLED`)."""
         return cache(lambda rate: draws_at(self.histogram, self.healthy_counts, rate, self.weights))
 
 

@@ -46,7 +46,16 @@ def t_interval(value: float, error: float, n: int, scale: Scale, freedom: float 
     """
     if n < FEWEST or error == 0:
         return None
-    reach = _quantile(n - 1 if freedom is None else freedom) * error
+    return around(value, reach_of(error, n - 1 if freedom is None else freedom), scale)
+
+
+def reach_of(error: float, freedom: float) -> float:
+    """How far Student's t lets a number with this standard error lie from its truth."""
+    return _quantile(freedom) * error
+
+
+def around(value: float, reach: float, scale: Scale) -> Interval:
+    """The ends in this reach of a number, symmetric on its scale."""
     if scale == "difference":
         return value - reach, value + reach
     if scale == "count":

@@ -23,6 +23,13 @@ from adbench.results.scan_metrics import SCAN_METRICS, estimate, numbers
 from adbench.results.timing import TimingFile
 
 Described = TypeVar("Described", Record, TimingFile, MethodCard | None, "Numbers")
+RATES = {
+    "rate_met_on_reference": "healthy images of the threshold",
+    "rate_in_subjects_without_lesion": "test subjects without lesion",
+    "rate_in_clean_slices_of_patients": "slices of patients without lesion",
+    "rate_outside_lesions": "outside lesions, slices with one",
+}
+"""Field of a point -> the pixels of which it is the rate that is flagged."""
 Row = Mapping[str, Any]
 """One row of the frame: values by key of the column."""
 
@@ -91,6 +98,23 @@ def _undefined_on_scans(record: Record) -> str:
     return canonical({each.point: each.undefined for each in scans.volumes if each.undefined} if scans else {})
 
 
+def _largest(record: Record, field: str) -> float | None:
+    return max(getattr(record.measurement, field).values(), default=None) if record.measurement else None
+
+
+def _rates(record: Record) -> str:
+    """At the points that healthy images support."""
+    points = record.measurement.points if record.measurement else []
+    return canonical(
+        {point.key: {kind: getattr(point, kind) for kind in RATES} for point in points if not point.missing}
+    )
+
+
+def _froc(record: Record) -> str:
+    points = record.measurement.froc if record.measurement else []
+    return canonical({f"{point.rate:g}": [point.lesion_recall, point.false_components] for point in points})
+
+
 _RUN: tuple[Column[Record], ...] = (
     Column("record", "string", "path of the record below the folder of results", lambda r: r.path.as_posix()),
     Column("config_hash", "string", "of all that decides the numbers but the seed", lambda r: r.config_hash),
@@ -138,6 +162,36 @@ _RUN: tuple[Column[Record], ...] = (
     Column("not_estimable", "string", "operating point -> why it has no threshold, JSON", _not_estimable),
     Column(
         "undefined_on_scans", "string", "operating point -> number -> subjects without it, JSON", _undefined_on_scans
+    ),
+    Column(
+        "unseen_lesion_fraction",
+        "float64",
+        "of the lesion voxels of scans, those that no image shows",
+        lambda r: r.measurement.scans.unseen_lesion_fraction if r.measurement and r.measurement.scans else None,
+    ),
+    Column(
+        "thresholds_on_grid",
+        "boolean",
+        "whether the thresholds of scans come from healthy scans on their own grid; missing for sets of pictures",
+        lambda r: r.measurement.scans.thresholds_on_grid if r.measurement and r.measurement.scans else None,
+    ),
+    Column("reference_images", "Int64", "healthy images that thresholds come from", _measured("reference_images")),
+    Column("reference_subjects", "Int64", "subjects of these", _measured("reference_subjects")),
+    Column("images_left_out", "Int64", "of image-level metrics: no lesion counts", _measured("images_left_out")),
+    Column("error_bound", "float64", "how far bins can move any value", lambda r: _largest(r, "error_bound")),
+    Column(
+        "interval_error_bound",
+        "float64",
+        "how far they can move an end of any interval",
+        lambda r: _largest(r, "interval_error_bound"),
+    ),
+    Column("rates", "string", "operating point -> kind of pixels -> rate flagged, JSON", _rates),
+    Column("froc", "string", "rate of healthy pixels -> lesion recall, false components a slice, JSON", _froc),
+    Column(
+        "too_old_intervals",
+        "string",
+        "metrics without interval, as the record is older than the rule for it, JSON",
+        lambda r: canonical(r.too_old_intervals),
     ),
     Column("reported_source", "string", "of the published values", lambda r: r.reported_source or ""),
     Column("scored_on", "string", "type of device and precision of scoring: rows of a table share them", _scored_on),

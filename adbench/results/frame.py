@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.catalogue.at_points import BOTH
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results.collection import uncollected
@@ -83,7 +84,9 @@ def strata(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _shown(estimate: Estimate, record: Record, key: str) -> Estimate:
-    """With its interval where the metric of all sizes has one."""
+    """With its interval where the metric of all sizes has one, and that by test subjects alone as here."""
+    if METRICS[key].resampled == BOTH:
+        return Estimate(value=estimate.value)
     return estimate.among(record.lesion_subjects, METRICS[key].fewest)
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from adbench.errors import RecordError, first_fault
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.catalogue.at_points import BOTH
 from adbench.metrics.estimate import Estimate
 from adbench.metrics.strata import Stratum
 from adbench.storage.files import write_atomic, writing
@@ -215,8 +216,21 @@ class Record(Frozen):
     """UTC, ISO 8601 to the second."""
 
     def shown(self, key: str) -> Estimate:
-        """A metric, with its interval only where there are subjects enough for it; its value is None where unknown."""
-        return self.metrics.get(key, Estimate(value=None)).among(self.lesion_subjects, METRICS[key].fewest)
+        """A metric, with its interval only where it can be relied on; its value is None where unknown.
+
+        There must be subjects enough for it, and the record no older than the rule for it.
+        """
+        estimate = self.metrics.get(key, Estimate(value=None)).among(self.lesion_subjects, METRICS[key].fewest)
+        return Estimate(value=estimate.value) if self._is_too_old(key) else estimate
+
+    @property
+    def too_old_intervals(self) -> list[str]:
+        """Metrics whose intervals took the threshold for certain, as records without a bound for them did."""
+        return [key for key, of in self.metrics.items() if of.low is not None and self._is_too_old(key)]
+
+    def _is_too_old(self, key: str) -> bool:
+        known = self.measurement.interval_error_bound if self.measurement else {}
+        return METRICS[key].resampled == BOTH and key not in known
 
     @property
     def lesion_subjects(self) -> int:

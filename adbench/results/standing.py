@@ -80,7 +80,9 @@ def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tupl
     comparison = compare(means, [of.mean(axis=1) for of in seeds])
     keys = [row_key(row) for row in rows_of(rows[["method", "config_hash"]])]
     rows["beaten_by"] = [[keys[j] for j in comparison.better(i)] for i in range(len(rows))]
-    single = ((rows["parameters"] > 0) & (rows["records"].map(len) == 1)).any()
+    trained = rows[rows["parameters"] > 0]
+    once = trained["method"][trained["records"].map(len) == 1]
+    single = len(once) > 0
     if not single:
         rows = rows.assign(rank=comparison.ranks).sort_values(["rank"], kind="stable")
     how = (
@@ -88,9 +90,16 @@ def standing(rows: pd.DataFrame, values: Values, rank_by: str = PRIMARY) -> tupl
         f"{counted(pairs, 'pair')}: a true difference of {formats.number(comparison.detectable)} would be found in "
         "four of five such tests, a smaller one less often."
     )
-    ranked = "No ranks: a method that trains has one training." if single else RANK
+    ranked = _no_ranks(list(once), len(trained)) if single else RANK
     leader = _leader(list(rows["method"]), comparison, single, METRICS[rank_by].title)
     return rows, f"{leader} {how} {ranked}"
+
+
+def _no_ranks(once: list[str], trained: int) -> str:
+    if len(once) == trained:
+        return "No ranks: each method that trains has one training."
+    named = ", ".join(f"`{name}`" for name in once)
+    return f"No ranks: {named} {'have' if len(once) > 1 else 'has'} one training, for which alone the intervals hold."
 
 
 def row_key(row: Row) -> tuple[str, str]:

@@ -64,7 +64,7 @@ def summary(
     conditions, seconds = seconds_of(variant.rows)
     rows[SECONDS] = [_mean([seconds[record] for record in of if record in seconds]) for of in rows["records"]]
     order = f"In the order of {METRICS[rank_by].title}."
-    times = f"Seconds on {conditions}." if conditions else ""
+    times = f"Seconds on {conditions}." if conditions else "No times were measured here."
     said = [order, stands, _trainings(rows), times, _sources(rows), _budget(rows), *marks_said(rows["knowledge"])]
     shown, few = rows_of(rows), _few(variant.facts)
     table = _table(rows, shown, metrics, rank_by)
@@ -200,6 +200,12 @@ def _without_interval(rows: pd.DataFrame, n: int) -> str:
             f"Not shown: intervals of {', '.join(titles)}, which held the truth in less than nine of ten simulations "
             f"of {n} or more subjects with lesions."
         )
+    if old := {key for of in rows["too_old_intervals"] for key in json.loads(of)}:
+        titles = dict.fromkeys(METRICS[key].title for key in METRICS if key in old)
+        said.append(
+            f"Not shown: intervals of {', '.join(titles)} at thresholds, which must hold for other healthy subjects "
+            "too: these records keep no counts of such."
+        )
     lows, highs = (rows[[f"{key}_{end}" for key in METRICS]].to_numpy(np.float64).ravel() for end in ("low", "high"))
     if any(map(formats.is_everything, lows, highs)):
         said.append("Intervals that would be 0 to 1 are not printed.")
@@ -211,9 +217,11 @@ def _trainings(rows: pd.DataFrame) -> str:
     counts = rows[rows["parameters"] > 0]["records"].map(len).unique()
     if len(counts) != 1:
         return ""
-    several = f"trained {counts[0]} times: mean ± standard deviation" if counts[0] > 1 else "trained once"
     presets = rows["preset"].unique()
-    return f"Methods that train were {several}" + (f" (preset `{presets[0]}`)." if len(presets) == 1 else ".")
+    preset = f" (preset `{presets[0]}`)" * (len(presets) == 1)
+    if counts[0] > 1:
+        return f"Methods that train were trained {counts[0]} times{preset}: mean ± standard deviation."
+    return f"Methods that train were trained once{preset}: intervals hold for these trainings."
 
 
 def _sources(rows: pd.DataFrame) -> str:

@@ -35,7 +35,7 @@ def measurement(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
         "best_threshold": 0.5,
         "error_bound": {"auprc": 0.001},
-        "interval_error_bound": {"auprc": 0.002},
+        "interval_error_bound": {"auprc": 0.002, "dice_1pct": 0.0, "subject_dice_1pct": 0.0},
         "images_left_out": 0,
         "reference_images": 10,
         "reference_subjects": 10,

@@ -71,7 +71,8 @@ def at_resampled_threshold(of: Evidence, key: str, rate: float) -> tuple[float |
         "subject_dice": np.mean(list(dice_by_subject(of, of.index(rate)).values())),
         "sensitivity": hits / lesion,
     }[key]
-    return float(value), interval_at(key, float(value), of.draws_at(rate)[key], counts[counts[:, 2] > 0, 2])
+    sizes, healthy = counts[counts[:, 2] > 0, 2], of.thresholds[rate].subjects
+    return float(value), interval_at(key, float(value), of.draws_at(rate)[key], sizes, healthy)
 
 
 def _at_resampled_threshold(key: str) -> Callable[[Evidence, OperatingPoint, int], Estimate]:

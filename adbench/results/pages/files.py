@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from adbench.errors import RecordError
 from adbench.metrics.catalogue import METRICS
 from adbench.results.card import read_cards
 from adbench.results.collection import uncollected
+from adbench.results.columns import rows_of
 from adbench.results.figures import FOLDER, figure_of, key_of
 from adbench.results.frame import frame, strata
 from adbench.results.method_card import read_method_cards
@@ -20,7 +23,7 @@ from adbench.results.pictures import Picture, picture_path, read_picture
 from adbench.results.record import read_records, write_bytes, write_text
 from adbench.results.speed import speed_of
 from adbench.results.standing import PRIMARY, best_first
-from adbench.results.subjects import values_below
+from adbench.results.subjects import read_subjects, subjects_path, values_below
 from adbench.results.timing import read_timings
 from adbench.results.variants import variants
 
@@ -78,12 +81,20 @@ def _expected(out: Path, rank_by: str) -> tuple[dict[Path, str], dict[Path, Draw
     drawn = _drawings(results, out)
     values = values_below(out, results["record"].unique(), rank_by)
     notes = {path.stem: _noted(path) for path in sorted((out / "notes").glob("*.md"))}
-    extras = Extras(notes, drawn, values, read_cards(out), methods, _published(out))
+    extras = Extras(notes, drawn, values, _sizes(results, out), read_cards(out), methods, _published(out))
     pages = render(results, strata(records), extras, rank_by)
     return (
         {out / path: text for path, text in pages.items()},
         {out / FOLDER / name: drawing for name, drawing in drawn.items()},
     )
+
+
+def _sizes(results: pd.DataFrame, out: Path) -> dict[tuple[str, str], NDArray[np.int64]]:
+    """Fingerprint and region of each set -> lesion pixels that count, a number a subject."""
+    measured = results[results["status"] == "ok"].drop_duplicates(["fingerprint", "region"])
+    paths = {(row["fingerprint"], row["region"]): subjects_path(out / row["record"]) for row in rows_of(measured)}
+    subjects = {of: read_subjects(path) for of, path in paths.items() if path.is_file()}
+    return {of: rows["lesion_pixels"].to_numpy(np.int64) for of, rows in subjects.items() if "lesion_pixels" in rows}
 
 
 def _published(out: Path) -> dict[str, pd.DataFrame]:

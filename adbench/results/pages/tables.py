@@ -11,9 +11,10 @@ import pandas as pd
 from adbench.contracts.dataset import Reported
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.points import FROC_RATES, POINTS
 from adbench.metrics.strata import STRATUM_FRACTIONS
 from adbench.results import formats, markdown
-from adbench.results.columns import Row, in_time_table, reported_title, rows_of
+from adbench.results.columns import RATES, Row, in_time_table, reported_title, rows_of
 from adbench.results.scan_metrics import FIELDS, SCAN_METRICS
 from adbench.results.summary import QUALITY
 from adbench.results.variants import image_size
@@ -49,10 +50,15 @@ def facts(row: Mapping[str, Any]) -> str:
         "image size": image_size(row),
         "region measured": row["region"],
         "lesions": formats.NONE if undefined else f"{100 * row['prevalence']:.3f} % of the pixels measured",
+        "left out of image-level metrics": _left_out(row["images_left_out"]),
         "settings": _settings(row["dataset_config"]),
         "protocol": _settings(row["protocol"]),
     }
     return markdown.table(["", ""], list(values.items()), left=2)
+
+
+def _left_out(images: int | None) -> str:
+    return f"{counted(images, 'image')}, of which no lesion counts" if images else formats.NONE
 
 
 def _trained_on(row: Mapping[str, Any]) -> str:
@@ -87,6 +93,15 @@ def quality(rows: Sequence[Row], point: str = "") -> str:
     return _table(rows, [*cells, ("record", _links)], left=2)
 
 
+def bins(rows: Sequence[Row]) -> str:
+    """How far counting in bins can move numbers and intervals, in a sentence."""
+    value, ends = (pd.Series([row[key] for row in rows]).max() for key in ("error_bound", "interval_error_bound"))
+    return (
+        f"Scores are counted in bins, which can move a value by {value:.1g} at most and an end of an interval by "
+        f"{ends:.1g}; ⌈DICE⌉ is exact."
+    )
+
+
 def not_estimable(rows: Sequence[Row], point: str) -> str:
     """Why methods have no numbers at an operating point, in a sentence; empty where all have."""
     reasons: dict[str, list[str]] = {}
@@ -95,6 +110,35 @@ def not_estimable(rows: Sequence[Row], point: str) -> str:
             reasons.setdefault(reason, []).append(row["label"])
     said = [f"{'all' if len(of) == len(rows) else ', '.join(of)} ({reason})" for reason, of in reasons.items()]
     return f"Not estimable for {'; '.join(said)}." if said else ""
+
+
+def rates(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """The rates of pixels really flagged at each operating point, by kind of pixels, one row a record; or nothing."""
+    if all(json.loads(text) == {} for text in rows["rates"]):
+        return ""
+    cells = _run(names)
+    for point in POINTS:
+        for kind, title in RATES.items():
+
+            def text(row: Row, point: str = point.key, kind: str = kind) -> str:
+                return formats.number(json.loads(row["rates"]).get(point, {}).get(kind), 4)
+
+            cells.append((f"{100 * point.rate:g} %: {title}", text))
+    return _table(rows_of(rows), [*cells, ("record", _link)], left=2)
+
+
+def froc(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """Lesion recall and false components at each rate of healthy pixels, one row a record; empty without any."""
+    if all(json.loads(text) == {} for text in rows["froc"]):
+        return ""
+    cells = _run(names)
+    for rate in FROC_RATES:
+
+        def text(row: Row, rate: str = f"{rate:g}") -> str:
+            return " / ".join(map(formats.number, json.loads(row["froc"]).get(rate, [None])))
+
+        cells.append((f"{100 * rate:g} %", text))
+    return _table(rows_of(rows), [*cells, ("record", _link)], left=2)
 
 
 def undefined(rows: Sequence[Row], point: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 from scipy.stats import norm
 from scipy.stats import t as student
 from score_maps import fill, make_maps, rereader
@@ -185,19 +186,32 @@ def test_intervals_at_a_rate_draw_test_and_healthy_subjects_within_their_bound(s
     for one in healthy:
         counted.add(*one)
     weights = resample_weights(test.subjects, 20)
-    drawn = resample_weights(counted.subjects, 20, HEALTHY_SEED)
-    draws = []
-    for row, other in zip(weights, drawn, strict=True):
-        (at,) = healthy_thresholds(rereader(repeat(healthy, other)), [0.1])
-        draws.append(at_threshold(repeat(maps, row), at.threshold))
+    (as_is,) = healthy_thresholds(rereader(healthy), [0.1])
+    value = at_threshold(maps, as_is.threshold)
+    of_test = [at_threshold(repeat(maps, row), as_is.threshold) for row in weights]
+    of_healthy = []
+    for row in resample_weights(counted.subjects, 20, HEALTHY_SEED):
+        (other,) = healthy_thresholds(rereader(repeat(healthy, row)), [0.1])
+        of_healthy.append(at_threshold(maps, other.threshold))
     found = draws_at(test, counted, 0.1, weights)
     for key in RESAMPLED:
-        value = draws[0][key]
-        bounded = interval_at(key, value, found[key], test.by_subject()[0].sum(axis=1))
-        freedom = None if key == "subject_dice" else by_size(maps)
-        away = np.abs(np.array(bounded.interval) - expected(value, [draw[key] for draw in draws], 5, freedom)).max()
-        assert away <= bounded.error_bound + 1e-12
+        bounded = interval_at(key, value[key], found[key], test.by_subject()[0].sum(axis=1), 6)
+        freedom = 4 if key == "subject_dice" else by_size(maps)
+        over_test = student.ppf(0.975, freedom) * np.std([draw[key] for draw in of_test], ddof=1) * (5 / 4) ** 0.5
+        over_healthy = student.ppf(0.975, 5) * np.std([draw[key] for draw in of_healthy], ddof=1) * (6 / 5) ** 0.5
+        reach = np.hypot(over_test, over_healthy) / (value[key] * (1 - value[key]))
+        ends = expit(logit(value[key]) + np.array([-reach, reach]))
+        assert np.abs(bounded.interval - ends).max() <= bounded.error_bound + 1e-12
         assert (bounded.error_bound == 0) == (shape == "few values")
+
+
+def test_two_healthy_subjects_say_nothing_of_other_thresholds() -> None:
+    test, weights = fill(make_maps("few values", 0, subjects=5)), resample_weights(EACH[:5], 20)
+    counted = ScoreHistogram(test.bins)
+    for one in make_maps("few values", 1, subjects=2, lesion=0.0):
+        counted.add(*one)
+    for key, draws in draws_at(test, counted, 0.1, weights).items():
+        assert interval_at(key, 0.5, draws, test.by_subject()[0].sum(axis=1), 2) == Bounded(None)
 
 
 def test_image_metrics_are_those_of_scikit_learn_with_intervals_around_them() -> None:

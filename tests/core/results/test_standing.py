@@ -61,6 +61,14 @@ def test_single_trainings_have_no_rank_but_what_can_be_said_is_said():
     assert "or more of subject AUPRC, given these trainings." in said
     records, values = table({"one": 0.2, "two": 0.2}, 30, parameters=10)
     assert "not separated from" in standing(rows(*records), values)[1]
+    assert said.endswith("No ranks: each method that trains has one training.")
+
+
+def test_methods_of_one_training_beside_others_of_several_are_named():
+    records, values = table({"thrice": 0.2}, 30, seeds=3, parameters=10)
+    more, of_more = table({"once": 0.1}, 30, parameters=10)
+    said = standing(rows(*records, *more), values | of_more)[1]
+    assert said.endswith("No ranks: `once` has one training, for which alone the intervals hold.")
 
 
 def test_several_trainings_have_ranks():
