@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from adbench.config.options import AskedPrecision, RunOptions
 from adbench.storage.spec import canonical_hash
@@ -25,8 +26,7 @@ class Folders:
         return str(self.out.resolve())
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One method on one dataset with one seed; several regions and post-processings are measured in one job."""
 
     method: str
@@ -49,7 +49,7 @@ class Job:
 
     def key(self, folders: Folders) -> str:
         """12 hex digits of the job and the folder of its records: what is known of it is kept by them."""
-        return canonical_hash({**vars(self), "out": folders.resolved_out})[:12]
+        return canonical_hash({**self._asdict(), "out": folders.resolved_out})[:12]
 
     def options(self, folders: Folders, device: str) -> RunOptions:
         """Of its run; tuned settings are not in them."""

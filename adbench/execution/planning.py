@@ -77,7 +77,7 @@ def plan(
     Raises nothing on the input of single jobs: those that a run would refuse have the reason.
     """
     known = Known(measured)
-    groups = groupby(jobs, key=lambda job: replace(job, method="", seed=0))
+    groups = groupby(jobs, key=lambda job: job._replace(method="", seed=0))
     return [each for _, group in groups for each in _planned(list(group), folders, device, reporter, known)]
 
 
@@ -105,11 +105,11 @@ def _together(
     cells: dict[str, list[Cell]] = {method: [] for method in methods}
     for cell in build_cells(methods, dataset, options, reporter):
         cells[cell.method].append(cell)
-    own = {method: _own_settings(replace(jobs[0], method=method)) for method in methods}
+    own = {method: _own_settings(jobs[0]._replace(method=method)) for method in methods}
     return [
         PlannedJob(
             job,
-            replace(job, settings=own[job.method]),
+            job._replace(settings=own[job.method]),
             [of_cell(cell.with_seed(job.seed), known) for cell in cells[job.method]],
         )
         for job in jobs

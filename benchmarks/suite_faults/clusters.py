@@ -19,7 +19,7 @@ sys.path.append(str(REPOSITORY / "tests" / "core"))
 
 from slurm_node import Node, missing, slurm_node  # noqa: E402
 
-START_S = 60.0
+START_S = 300.0
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",

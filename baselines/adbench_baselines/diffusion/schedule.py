@@ -151,7 +151,8 @@ def spaced(low: int, high: int, n: int) -> list[int]:
     """`n` evenly spaced steps of range(low, high), its ends among them (for n = 1 the first); all where n is larger."""
     if n >= high - low:
         return list(range(low, high))
-    return [round(low + i * (high - 1 - low) / max(1, n - 1)) for i in range(n)]
+    span, gaps = high - 1 - low, max(1, n - 1)
+    return [round(low + i * span / gaps) for i in range(n)]
 
 
 def descent(start: int, n: int) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def _plugins(tmp_path, monkeypatch):
 
 
 def job(method: str, seed: int = 0, **more: object) -> Job:
-    return replace(Job(method, "toy", seed, "smoke", settings=QUICK), **more)
+    return Job(method, "toy", seed, "smoke", settings=QUICK)._replace(**more)
 
 
 def planned(tmp_path: Path, *jobs: Job, measured: bool = False) -> list[PlannedJob]:
