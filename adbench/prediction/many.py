@@ -141,8 +141,11 @@ def _one(
         before = _scored(files, earlier)
     if before is not None:
         reporter.message(f"{scan.name}: scored before with this model: masks and report are made anew")
-    elif files.report.is_file():
-        reporter.message(f"{scan.name}: {files.report} is of another scan, model or setting: it is replaced")
+    else:
+        if files.report.is_file():
+            reporter.message(f"{scan.name}: {files.report} is of another scan, model or setting: it is replaced")
+        with _writing(files.scores.parent):
+            files.remove()  # now: should this scan fail, what is there of another would pass for its own
     prediction = model.predict_scan(scan, at, force, before)
     _write_prediction(files, prediction, made)
     for warning in prediction.report.warnings:

@@ -44,6 +44,10 @@ class Outputs:
         """Those that are there, of whatever points."""
         return list(self.scores.parent.glob(self.pattern))
 
+    def remove(self) -> None:
+        for path in (self.report, self.scores, self.sheet, *self.masks()):
+            path.unlink(missing_ok=True)
+
     def are_there(self) -> bool:
         return all(path.is_file() for path in (self.report, self.scores, self.sheet, *self.lesions.values()))
 

@@ -241,6 +241,15 @@ def test_a_broken_scan_stops_no_other_and_what_is_done_is_not_done_again(model, 
     assert written["report"]["model"]["sha256"] == model.sha256
 
 
+def test_of_another_scan_of_the_name_nothing_is_left_where_this_one_fails(model, trained, tmp_path):
+    path, out = tmp_path / "p.nii.gz", tmp_path / "out"
+    path.write_bytes(trained.patient.read_bytes())
+    predict_all(model, model.find([path]), out, (0.01,), False, Silent())
+    path.write_bytes(b"no scan")
+    assert predict_all(model, model.find([path]), out, (0.01,), False, Silent())
+    assert not list((out / "p").iterdir())
+
+
 @pytest.mark.parametrize("axes", [("R", "A", "S"), ("P", "I", "L")])
 def test_other_points_are_those_of_the_same_scores_which_are_not_computed_again(
     axes, model, trained, tmp_path, monkeypatch
