@@ -67,7 +67,7 @@ SHOWN = {
         "lesion recall", "mean fraction of the lesions (26-connected) of which any voxel is flagged."
     ),
     "lesion_precision": Shown("lesion precision", "mean fraction of the components that touch a lesion."),
-    "lesion_f1": Shown("lesion F1", "mean F1 of that recall and of the fraction of components that touch a lesion."),
+    "lesion_f1": Shown("lesion F1", "mean F1 of that recall and of that precision; a mask of ones has 1."),
     "lesion_f1_one_to_one": Shown(
         "one-to-one F1", "mean F1 where components and lesions of an IoU of 0.1 are matched."
     ),

@@ -15,7 +15,7 @@ from adbench.metrics.intervals import Bounded, ratio, resample_weights
 from adbench.metrics.metric import Metric
 from adbench.metrics.points import OperatingPoint
 from adbench.metrics.resampled_thresholds import interval_at
-from adbench.metrics.student import FEWEST, NEVER, Scale, resampled_error, t_interval
+from adbench.metrics.student import Scale, resampled_error, t_interval
 
 Counts = NDArray[np.int64]
 BOTH = "test subjects and healthy subjects"
@@ -36,7 +36,6 @@ class Measure:
     unit: str = ""
     by_subject: str = ""
     """The column in the files of subjects, without the point."""
-    fewest: int = FEWEST
 
     def at(self, point: OperatingPoint) -> Metric:
         """The metric at a point, undefined where healthy images do not support it."""
@@ -56,7 +55,6 @@ class Measure:
             unit=self.unit,
             point=point.key,
             by_subject=self.by_subject and f"{point.key}:{self.by_subject}",
-            fewest=self.fewest,
         )
 
 
@@ -156,7 +154,6 @@ MEASURES = (
         "pixels",
         _at_resampled_threshold("sensitivity"),
         resampled=BOTH,
-        fewest=NEVER,
     ),
     Measure(
         "lesion_recall",

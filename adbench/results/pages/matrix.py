@@ -8,6 +8,7 @@ import pandas as pd
 
 from adbench.errors import counted
 from adbench.metrics.catalogue import METRICS
+from adbench.metrics.student import FEWEST
 from adbench.results import formats
 from adbench.results.method_card import marked, marks_said
 from adbench.results.pages.families import families
@@ -39,7 +40,8 @@ def matrix(
         yield (
             f"{METRICS[SHOWN].title} of each method's best row in the first table of the set's page; bold: the best of "
             f"a column of at least {FEW} subjects. Methods that were measured on most sets come first, then those of "
-            f"the better mean place by {METRICS[rank_by].title}. n: test subjects. The pages have the rest."
+            f"the better mean place by {METRICS[rank_by].title}. n: test subjects; fewer than "
+            f"{FEWEST} with lesions have no intervals, and a page without ranks says why. The pages have the rest."
         )
         cards = results.drop_duplicates("method").set_index("method")[["family", "knowledge"]]
         yield _table(columns, few, rank_by, cards).markdown()
