@@ -6,7 +6,7 @@ sheet of slices. Results go to stdout, progress to stderr, as everywhere.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +53,7 @@ def check(
     cache: Cache = None,
     verify_data: VerifyData = False,
     show_all: Annotated[bool, typer.Option("--all", help="Print every problem.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print facts and problems as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print facts, notes and problems as JSON.")] = False,
 ) -> None:
     """Say what is in the data folder and what is wrong with it; fail where a problem must be mended first."""
     options = _options(preset, settings, cache, data_root, verify_data)
@@ -62,6 +62,7 @@ def check(
 
     with console.working() as reporter:
         (source,) = _sources(_find([dataset]), options, reporter)
+        said = _overheard(source.dataset)
         with naming(source):
             findings = source.dataset.inspect()
     name = source.name
@@ -69,13 +70,27 @@ def check(
     if as_json:
         listed = [asdict(problem) for problem in sorted(problems, key=lambda problem: (problem.skipped, problem.file))]
         alike = [asdict(one) for one in findings.alike()]
-        console.say_json({"dataset": name, "facts": findings.facts, "problems": listed, "kinds": alike})
+        found = {"facts": findings.facts, "notes": said, "problems": listed, "kinds": alike}
+        console.say_json({"dataset": name, **found})
     else:
         console.show_findings(name, findings, len(problems) if show_all else SHOWN)
     stopping = sum(not problem.skipped for problem in problems)
     if stopping:
         console.complain(f"{stopping} of {counted(len(problems), 'problem')} must be mended before {name} can be used")
         raise typer.Exit(console.FAILED)
+
+
+def _overheard(dataset: Dataset[Any]) -> list[str]:
+    """What the dataset says from now on, such as what it assumes while it reads; the user sees it too."""
+    said: list[str] = []
+    tell = dataset.runtime.notify
+
+    def both(text: str) -> None:
+        said.append(text)
+        tell(text)
+
+    dataset.runtime = replace(dataset.runtime, notify=both)
+    return said
 
 
 @app.command(cls=SeveralCommand)

@@ -219,6 +219,15 @@ def test_a_brain_mask_of_the_table_is_used(images):
     assert (scan.brain == head.brain).all()
 
 
+@pytest.mark.parametrize("brain", [np.ones, lambda shape: np.full(shape, 0.01)])
+def test_a_brain_mask_of_the_whole_frame_is_refused(images, brain):
+    head_files.write_nifti(images / "brains" / "s4.nii.gz", brain(head_files.SHAPE))
+    table(images, "test/images/s4.nii.gz,test/lesions/s4.nii.gz,brains/s4.nii.gz,s4,test\n")
+    data = folder(images)
+    with pytest.raises(DataError, match="a brain does not reach all four edges"):
+        data.read(data.cases(images)[0])
+
+
 def bids(root: Path, **config: Any) -> Folder:
     layouts_folder.make_folder(root, "bids")
     return folder(root, **config)

@@ -42,12 +42,7 @@ def read_case(case: Case, root: Path, channel: int | None = None, first_volume: 
         placed = _on_grid(image, mask, notes)
         lesion, ignore, said = read_labels(placed, mask.name, case.labels, mask.lossy)
         notes += said
-        if (lesion[[0, -1]].all(axis=(0, 1)) & lesion[:, [0, -1]].all(axis=(0, 1))).any():
-            raise CaseError(
-                mask.name,
-                "a lesion does not reach all four edges of a slice along their whole length, but this mask does: it "
-                "covers the whole frame, or is inverted. Correct it, or leave out the case.",
-            )
+        _check_edges(lesion, mask.name, "lesion")
         if case.shows_lesion and (empty := _empty(case.lesion, lesion)):
             raise CaseError(empty[0], EMPTY_MASK)
     elif not case.lesion_free:
@@ -64,6 +59,7 @@ def read_case(case: Case, root: Path, channel: int | None = None, first_volume: 
             raise CaseError(
                 mask.name, f"the brain mask of {image.name} is empty. Make it again, or leave out the case."
             )
+        _check_edges(brain, mask.name, "brain")
     sized = case.spacing_mm is not None or not _in_slices(case.image)
     return dataclasses.replace(
         as_scan(image, case.subject, sized), lesion=lesion, brain=brain, ignore=ignore, notes=tuple(notes)
@@ -127,6 +123,15 @@ def check_values(image: Stored) -> None:
     least = image.values.min()
     if least == image.values.max():
         raise CaseError(image.name, f"the image is blank: all values are {least:g}. Fetch it again, or leave it out.")
+
+
+def _check_edges(mask: NDArray[np.bool_], name: str, what: str) -> None:
+    if (mask[[0, -1]].all(axis=(0, 1)) & mask[:, [0, -1]].all(axis=(0, 1))).any():
+        raise CaseError(
+            name,
+            f"a {what} does not reach all four edges of a slice along their whole length, but this mask does: it "
+            "covers the whole frame, or is inverted. Correct it, or leave out the case.",
+        )
 
 
 def _on_grid(image: Stored, mask: Stored, notes: list[str]) -> NDArray[np.float32]:

@@ -97,9 +97,18 @@ def test_check_ends_well_where_all_problems_are_skipped_cases(data, monkeypatch)
     assert data("check", "toy-sick", *MANY)[0] == 0
 
 
-def test_check_as_json_holds_everything(data):
-    code, out, _ = data("check", "toy-sick", "--json", *MANY)
+def test_check_as_json_holds_everything(data, monkeypatch):
+    inspect = toys.ToySick.inspect
+
+    def telling(self):
+        self.runtime.notify("read as LAS")
+        return inspect(self)
+
+    monkeypatch.setattr(toys.ToySick, "inspect", telling)
+    code, out, err = data("check", "toy-sick", "--json", *MANY)
     found = json.loads(out)
+    assert found["notes"] == ["read as LAS"]
+    assert "read as LAS" in err
     assert code == 1
     assert found["dataset"] == "toy-sick"
     assert found["facts"] == {"subjects": "2", "a fact": "second"}
