@@ -114,6 +114,8 @@ def show(
 
 
 def _rows(card: ModelCard) -> list[tuple[str, str]]:
+    from adbench.prediction.card import NOTICE
+
     of = card.trained_on
     rows = [
         ("method", f"{card.method}, preset {card.preset}, seed {card.seed} ({card.distribution})"),
@@ -131,4 +133,4 @@ def _rows(card: ModelCard) -> list[tuple[str, str]]:
     if card.calibration:
         rows.append(("points from", f"{card.calibration.scans} healthy scans by 'adbench calibrate'"))
     rows += [(key, "not defined" if value is None else f"{value:.4g}") for key, value in card.metrics.items()]
-    return [*rows, ("versions", ", ".join(f"{name} {v}" for name, v in card.packages.items())), ("", card.notice)]
+    return [*rows, ("versions", ", ".join(f"{name} {v}" for name, v in card.packages.items())), ("", NOTICE)]

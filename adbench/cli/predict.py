@@ -37,6 +37,7 @@ def predict(
 
     Pictures of scans with the skull on show faces, as does a map of them: treat the output as the scans themselves.
     """
+    from adbench.prediction.card import NOTICE
     from adbench.prediction.many import predict_all
     from adbench.prediction.model import DEFAULT_AT, load_model
     from adbench.prediction.names import check_names, told, write_names
@@ -53,7 +54,7 @@ def predict(
             reporter.message(told(scan))
         failures = predict_all(loaded, scans, out, tuple(at or DEFAULT_AT), force, reporter)
     console.say(f"{len(scans) - len(failures)} of {counted(len(scans), 'scan')} predicted: {out / 'predictions.csv'}")
-    console.say(loaded.card.notice)
+    console.say(NOTICE)
     for failure in failures:
         console.complain(f"failed: {failure.name}: {failure.reason}")
     if failures:

@@ -113,6 +113,7 @@ def _unit(values: NDArray[Any], scale: tuple[float, float]) -> NDArray[np.float6
 def _write_start(sheet: Image.Image, text: str, at: tuple[int, int]) -> None:
     """Write one line, its end left out where it is too long."""
     font, width = ImageFont.load_default(FONT_PX), sheet.width - 2 * MARGIN_PX
+    text = text[:width]  # a letter takes a pixel or more
     while text and font.getlength(text) > width:
         text = text.removesuffix("...")[:-1] + "..." if len(text) > 4 else ""
     ImageDraw.Draw(sheet).text(at, text, "black", font)

@@ -76,7 +76,9 @@ class FolderConfig(ScanConfig):
     )
     channel: int | None = Field(None, ge=0, description="channel of colour pictures; null: they must be grey")
     lesion_values: LesionValues = None
-    table: str = Field("cases.csv", min_length=1, description="name of the table below the data root")
+    table: str = Field(
+        "cases.csv", min_length=1, pattern=r"^[^/\\~]", description="name of the table below the data root"
+    )
     suffix: str = Field("FLAIR", pattern="[0-9A-Za-z]+", description="BIDS suffix of the images")
     entity: str | None = Field(
         None, pattern="[a-z]+-[0-9A-Za-z]+", description="BIDS: part of the name that chooses an image, such as acq-3d"

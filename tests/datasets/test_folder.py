@@ -277,3 +277,8 @@ def test_another_bids_suffix_may_be_named(tmp_path):
     with pytest.raises(DataError, match=r"sub-04_label-lesion_mask\.nii\.gz"):
         data.cases(tmp_path)
     assert len(folder(tmp_path, suffix="T1w", unmatched="skip").cases(tmp_path)) == 1
+
+
+def test_the_table_is_named_from_the_root_on_since_records_and_models_hold_its_name():
+    with pytest.raises(ValidationError, match="table"):
+        FolderConfig(table="/home/someone/patients/cases.csv")

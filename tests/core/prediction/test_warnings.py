@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from prediction_options import options
 from scipy import ndimage
 
 from adbench.config.options import Silent
+from adbench.prediction import sheet
 from adbench.prediction.export import export
 from adbench.prediction.model import load_model
 
@@ -98,3 +100,9 @@ def test_intensities_of_another_kind_of_image(trained_so):
     grey = np.random.default_rng(0).random(SHAPE) ** 6 * 800
     other = nib.Nifti1Image(np.where(inside, grey + 20, 0).astype(np.int16), alike.affine)
     assert any(text.startswith("intensities are unlike") for text in trained_so.warnings(other))
+
+
+def test_a_warning_of_any_length_is_cut_to_its_line_at_once():
+    picture = Image.new("RGB", (400, 30), "white")
+    sheet._write_start(picture, "x" * 10_000_000, (6, 6))
+    assert np.asarray(picture)[:, -6:].min() == 255
