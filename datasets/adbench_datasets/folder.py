@@ -42,7 +42,6 @@ from adbench_datasets.layouts.discovery import (
     by_stem,
     check_all_read,
     check_names,
-    files,
     find,
     listing,
     some_names,
@@ -192,24 +191,7 @@ class Folder(ScanDataset[FolderConfig]):
                     "mend one of them."
                 )
             cases.append(self._case(subject, image, lesion, clean, split, brain=brain, session=row["image"]))
-        self._tell_beside(cases)
         return cases
-
-    def _tell_beside(self, cases: list[Case]) -> None:
-        """Say which files in the folders of the table's images no row names."""
-        named = {
-            realpath(ref.path)
-            for case in cases
-            for ref in (case.image, case.lesion, case.brain)
-            if isinstance(ref, FileRef)
-        }
-        folders = sorted({case.image.path.parent for case in cases if isinstance(case.image, FileRef)})
-        beside = [path for folder in folders for path in files(folder, ANY) if realpath(path) not in named]
-        if beside:
-            self.runtime.notify(
-                f"{self.config.table}: no row names {counted(len(beside), 'file')} beside its images: "
-                f"{some_names(beside)}"
-            )
 
     def _from_folders(self, place: Path) -> list[Case]:
         for part in (*(part for part, _ in PARTS), "test/images", "test/lesions"):

@@ -131,8 +131,8 @@ def test_images_in_a_folder_of_another_name_and_beside_those_of_a_table_are_said
     (tmp_path / "cases.csv").write_text("\n".join(["image,lesion,brain,subject,split", *rows]))
     said.clear()
     load(tmp_path, said)
-    assert len(said) == 2
-    assert re.search("no row names 1 file beside its images: .*x2.png", said[0])
+    assert len(said) == 1
+    assert re.search("images that are not read, beside those that are: .*originals, .*x2.png$", said[0])
 
 
 @pytest.mark.parametrize(("form", "of_one"), [("p{}_slice{}", True), ("sub-{}-{}", True), ("p{}", False)])

@@ -171,3 +171,24 @@ def test_real_sessions_of_mslesseg_have_bright_lesions_that_are_not_mirrored():
     assert scan.lesion is not None
     other = scan.lesion[::-1] & ~scan.lesion & (scan.image > 0)
     assert scan.image[scan.lesion].mean() > scan.image[other].mean()
+
+
+@pytest.mark.parametrize("name", ["P1_T1_mask_final.nii.gz", "P1_T1_lesions.nii", "P1_T1_seg (1).nii.gz"])
+def test_an_image_is_not_called_healthy_where_a_mask_under_another_name_lies_beside_it(tmp_path, name):
+    layouts_ms.make_mslesseg(tmp_path)
+    mask = tmp_path / "train/P1/T1/P1_T1_MASK.nii.gz"
+    mask.rename(mask.with_name(name))
+    with pytest.raises(DataError, match=r"may be that of .*P1_T1_FLAIR"):
+        make(MSLesSeg, tmp_path, unmatched="healthy").load_test()
+    mask.with_name(name).unlink()
+    assert len(make(MSLesSeg, tmp_path, unmatched="healthy").load_test())
+
+
+def test_files_of_ixi_under_other_names_are_said(tmp_path):
+    layouts_ms.make_ixi(tmp_path)
+    image = next(tmp_path.rglob("IXI*-T2.nii.gz"))
+    other = image.with_name("ixi_900.nii.gz")
+    other.write_bytes(image.read_bytes())
+    notes: list[str] = []
+    make(IXI, tmp_path, notes, modality="T2").load_healthy()
+    assert [note for note in notes if "images that are not read" in note and str(other) in note]

@@ -39,7 +39,7 @@ from adbench_datasets.layouts import new_scans, skipped
 from adbench_datasets.layouts.discovery import some_names
 from adbench_datasets.layouts.scan_config import PRESETS, ConfigT, ScanConfig
 from adbench_datasets.layouts.subjects import LEAST, MIN_SUBJECTS, check_cases, order_of, refs_of, split_subjects
-from adbench_datasets.layouts.unread import unread
+from adbench_datasets.layouts.unread import check_healthy, unread
 
 PARTS = ("image", "lesion", "brain")
 SCALES: Mapping[str, Units] = {
@@ -204,8 +204,10 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
 
     def _prepare(self) -> SliceCache:
         root = self._root()
-        cases = self._cases = [skipped.judged(case, self.config) for case in self.cases(root)]
+        found = self.cases(root)
+        cases = self._cases = [skipped.judged(case, self.config) for case in found]
         check_cases(cases)
+        check_healthy((a for a, b in zip(found, cases, strict=True) if b.lesion_free and not a.lesion_free), cases)
         if beside := unread(cases, root):
             self.runtime.notify(f"{self._name}: images that are not read, beside those that are: {some_names(beside)}")
         self._check_scales({self.units(case) for case in cases})

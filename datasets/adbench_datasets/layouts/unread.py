@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from os.path import isdir
 from pathlib import Path
 
+from adbench.errors import DataError
 from adbench_datasets.imaging.cases import Case, FileRef
 from adbench_datasets.imaging.pictures import SUFFIXES
 from adbench_datasets.layouts.discovery import NIFTI, files, listing
 from adbench_datasets.layouts.subjects import refs_of
 
 PARTS = ("image", "lesion", "brain")
+ANY = (*NIFTI, *SUFFIXES)
+MASK = re.compile(
+    r"(?<![a-z])(?:lesions?|(?:lesion)?seg|segm(?:entation)?|masks?|labels?|roi|consensus|gold)(?![a-z])", re.IGNORECASE
+)
+"""Words in names of masks."""
 
 
 def unread(cases: Sequence[Case], root: Path) -> list[Path]:
-    """Folders with images beside those of two or more cases, and pictures beside the slices of a case, in order."""
-    read = {ref.path for case in cases for part in PARTS for ref in refs_of(getattr(case, part))}
+    """Folders with images beside those of two or more cases; images in a folder of several subjects, or of slices."""
+    read = _read(cases)
     used = {folder for path in read for folder in path.parents if folder.is_relative_to(root)}
-    return [*_folders(used, root), *_slices(cases, read)]
+    return [*_folders(used, root), *_images(cases, read)]
+
+
+def check_healthy(healthy: Iterable[Case], cases: Sequence[Case]) -> None:
+    """Raise DataError where an image without a mask that the user calls healthy has what may be its mask beside it."""
+    read = _read(cases)
+    for folder, image in {refs_of(case.image)[0].path.parent: refs_of(case.image)[0] for case in healthy}.items():
+        for path in files(folder, ANY):
+            if path not in read and MASK.search(path.name) and "brain" not in path.name.lower():
+                raise DataError(
+                    f"An image that has no mask is not healthy because data.unmatched says so where a mask lies beside "
+                    f"it, but {path} may be that of {image}: name it as the layout does, or move it away."
+                )
+
+
+def _read(cases: Iterable[Case]) -> set[Path]:
+    return {ref.path for case in cases for part in PARTS for ref in refs_of(getattr(case, part))}
 
 
 def _folders(used: set[Path], root: Path) -> Iterator[Path]:
@@ -33,9 +56,13 @@ def _folders(used: set[Path], root: Path) -> Iterator[Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(name.lower().endswith((*NIFTI, *SUFFIXES)) for _, _, names in os.walk(folder) for name in names)
+    return any(name.lower().endswith(ANY) for _, _, names in os.walk(folder) for name in names)
 
 
-def _slices(cases: Iterable[Case], read: set[Path]) -> Iterator[Path]:
-    folders = {case.image[0].path.parent for case in cases if not isinstance(case.image, FileRef)}
-    return (path for folder in sorted(folders) for path in files(folder, SUFFIXES) if path not in read)
+def _images(cases: Iterable[Case], read: set[Path]) -> Iterator[Path]:
+    subjects: dict[Path, set[str]] = {}
+    for case in cases:
+        of_slices = [] if isinstance(case.image, FileRef) else ["slices"]
+        subjects.setdefault(refs_of(case.image)[0].path.parent, set()).update([case.subject, *of_slices])
+    several = sorted(folder for folder, members in subjects.items() if len(members) > 1)
+    return (path for folder in several for path in files(folder, ANY) if path not in read)
