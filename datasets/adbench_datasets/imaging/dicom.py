@@ -1,10 +1,10 @@
 """DICOM series of MR and CT by pydicom, as volumes in HU or in the scanner's own units.
 
-Files of one folder are parted into series by what makes them one volume: UID, image type, orientation, echo,
-acquisition and moment, and time points by `dicom_times`. Slices are put in order by their positions along the normal,
+Files of one folder are parted into series by what makes them one volume: UID, image type, orientation, echo
+and moment, acquisitions by `dicom_acquisitions`, and time points by `dicom_times`. Slices are put in order by their positions along the normal,
 never by number or name, and the distance of slices comes from the positions. Refused, since a volume would be wrong in
-silence: gaps, two slices at one place, a tilted gantry, pixels of no or negative size, enhanced multi-frame files,
-inverted grey (MONOCHROME1), colour, and a series that a damaged file beside it may belong to.
+silence: gaps, two slices at one place, a tilted gantry, pixels of no or negative size, enhanced multi-frame files and
+mosaics, inverted grey (MONOCHROME1), colour, and a series that a damaged file beside it may belong to.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adbench.errors import DataError
 from adbench_datasets.imaging import dicom_counts
+from adbench_datasets.imaging.dicom_acquisitions import acquisitions
 from adbench_datasets.imaging.dicom_pixels import pixels_of
 from adbench_datasets.imaging.dicom_times import time_points
 from adbench_datasets.imaging.files import MAX_BYTES, CaseError
@@ -127,7 +128,13 @@ def _nothing_but(damaged: Sequence[_Damaged]) -> Series:
 
 
 def _parted(members: Sequence[tuple[Path, Any]]) -> Iterator[Series]:
-    """The series of one group: one, or as many as there are time points."""
+    """The series of one group: one, or as many as there are acquisitions and time points."""
+    for acquisition in acquisitions([header for _, header in members]):
+        yield from _points([members[i] for i in acquisition])
+
+
+def _points(members: Sequence[tuple[Path, Any]]) -> Iterator[Series]:
+    """The series of one acquisition: one, or as many as there are time points."""
     points = time_points([header for _, header in members])
     for number, point in enumerate(points, start=1):
         own = [members[i] for i in point]
@@ -215,8 +222,9 @@ def _group(header: Any, turns: list[NDArray[np.float64]]) -> tuple[Any, ...]:
     for tag, length in (("ImageOrientationPatient", 6), ("ImagePositionPatient", 3)):
         if (numbers := [float(value) for value in header.get(tag) or ()]) and len(numbers) != length:
             raise ValueError(f"{tag} has {len(numbers)} numbers, not {length}")
+    for tag in ("AcquisitionNumber", "TriggerTime", "SliceThickness"):  # that part it further
+        float(header.get(tag) or 0)
     echo = (header.get("EchoNumbers"), header.get("EchoTime"))
-    moment = (header.get("AcquisitionNumber"), header.get("TemporalPositionIdentifier"))
     around = _turn([float(value) for value in orientation], turns) if orientation else None
     image_type = tuple(header.get("ImageType") or ())
     frames = header.get("NumberOfFrames")
@@ -225,7 +233,7 @@ def _group(header: Any, turns: list[NDArray[np.float64]]) -> tuple[Any, ...]:
         header.get("Modality"),
         image_type,
         around,
-        *map(str, (*echo, *moment, *map(header.get, SHARED))),
+        *map(str, (*echo, *map(header.get, ("TemporalPositionIdentifier", *SHARED)))),
         frames,
     )
 
@@ -271,8 +279,10 @@ def _check(path: Path, header: Any) -> None:
         raise CaseError(path, f"a series must be MR or CT, not {header.get('Modality')!r}. Choose another series.")
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise CaseError(path, "enhanced multi-frame DICOM is not read. Convert it to NIfTI, as dcm2niix does.")
+    if "MOSAIC" in (header.get("ImageType") or ()):
+        raise CaseError(path, "holds all slices of a volume as tiles of one (MOSAIC). Convert it, as dcm2niix does.")
     grey = header.get("PhotometricInterpretation")
-    if int(header.get("SamplesPerPixel", 1)) != 1 or grey != "MONOCHROME2":
+    if int(header.get("SamplesPerPixel") or 1) != 1 or grey != "MONOCHROME2":
         raise CaseError(
             path, f"grey with 0 as black (MONOCHROME2) is needed, not {grey}. Convert it, or choose another."
         )

@@ -61,6 +61,7 @@ REFUSED = {
     "table of values": (by_table, "Modality LUT"),
     "bits elsewhere": (shifted_bits, "HighBit"),
     "more bits than said": (too_few_bits, "pixels have 8 bits"),
+    "tiles": (says(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), "tiles of one (MOSAIC)"),
     "gap": (says(3, ImagePositionPatient=[-76, -78, 500]), "slices must lie evenly"),
 }
 
@@ -140,7 +141,13 @@ def test_what_may_be_wrong_is_said(fields, words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"LossyImageCompression": "00"}, {"SpacingBetweenSlices": 8.0}, {"SpacingBetweenSlices": 1.0}]
+    "fields",
+    [
+        {"LossyImageCompression": "00"},
+        {"SamplesPerPixel": None},
+        {"SpacingBetweenSlices": 8.0},
+        {"SpacingBetweenSlices": 1.0},
+    ],
 )
 def test_what_is_right_needs_no_note(fields, tmp_path):
     (series,) = found_in(tmp_path / "s", says(**fields))
