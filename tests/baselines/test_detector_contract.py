@@ -85,8 +85,8 @@ OWN: dict[str, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 """Settings of the methods that learn too little, or take too long, with their preset `smoke`; see `settings_of`."""
-LONG = ("anoddpm", "cddpm", "mad-ad", "pddpm", "reflect", "thor")
-"""Tested among the slow, as f = 8 is: methods with the same networks are tested always."""
+LONG = ("anoddpm", "cddpm", "fanogan", "itermask2", "mad-ad", "mahalanobis", "pddpm", "reflect", "thor")
+"""Tested among the slow, as f = 8 is: methods with the same networks, or tests of their own, are tested always."""
 
 
 def settings_of(name: str) -> Mapping[str, Any]:

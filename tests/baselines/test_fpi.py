@@ -63,6 +63,7 @@ def test_the_score_is_a_blend_factor_of_the_image_as_it_is():
     assert 0 <= float(scores.min()) <= float(scores.max()) <= 1
 
 
+@pytest.mark.slow
 def test_after_training_more_is_seen_in_patches_than_beside_them():
     settings = {**SHORT, "channels": (16, 16), "steps": 300, "learning_rate": 5e-3, "ema_decay": 0.9}
     detector, images = fitted(FPI, settings), stack(16, 9)[:]

@@ -80,6 +80,7 @@ def test_another_seed_costs_what_the_first_one_was_measured_to_cost(tmp_path):
     assert in_all(costs(planned(tmp_path, jobs[0]))).seconds is None, "nothing was measured"
 
 
+@pytest.mark.slow
 def test_parts_and_score_maps_take_the_disk_that_was_planned(tmp_path):
     small = ("vqvae.channels=8", "vqvae.codes=8", "vqvae.steps=200", "vqvae.batch_size=1")
     job = Job("vqvae-residual", "phantom", 0, "smoke", settings=(*small, "data.n_train=8", "data.n_test=8", *QUICK))
