@@ -3,8 +3,8 @@
 Files of one folder are parted into series by what makes them one volume: UID, image type, orientation, echo and moment,
 acquisitions by `dicom_acquisitions`, and time points by `dicom_times`. Slices are put in order by their positions along
 the normal, never by number or name, and the distance of slices comes from the positions. Refused, since a volume would
-be wrong in silence: gaps, two slices at one place, a tilted gantry, pixels of no or negative size, enhanced multi-frame files and
-mosaics, inverted grey (MONOCHROME1), colour, and a series that a damaged file beside it may belong to.
+be wrong in silence: gaps, two slices at one place, a tilted gantry, pixels of no or negative size, enhanced multi-frame
+files and mosaics, inverted grey (MONOCHROME1), colour, and a series that a damaged file beside it may belong to.
 """
 
 from __future__ import annotations
