@@ -75,6 +75,12 @@ def test_what_would_be_wrong_in_silence_is_refused_in_its_own_words(fault, tmp_p
     assert "cannot be read (" not in str(error.value)
 
 
+def test_a_number_of_samples_that_is_empty_is_refused_in_words(tmp_path):
+    (series,) = found_in(tmp_path / "s", says(SamplesPerPixel=None))
+    with pytest.raises(CaseError, match="Samples per Pixel"):
+        read_series(series)
+
+
 @pytest.mark.parametrize("thickness", [None, 0, -5])
 def test_a_slice_alone_must_say_how_thick_it_is(thickness, tmp_path):
     (series,) = found_in(tmp_path / "s", says(SliceThickness=thickness))
@@ -144,7 +150,6 @@ def test_what_may_be_wrong_is_said(fields, words, tmp_path):
     "fields",
     [
         {"LossyImageCompression": "00"},
-        {"SamplesPerPixel": None},
         {"SpacingBetweenSlices": 8.0},
         {"SpacingBetweenSlices": 1.0},
     ],
