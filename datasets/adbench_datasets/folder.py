@@ -53,7 +53,7 @@ from adbench_datasets.layouts.tables import all_or_none, named_file, read_table,
 
 COLUMNS = ("image", "lesion", "brain", "subject", "split")
 PARTS = (("train", "train"), ("val", "validation"), ("validation", "validation"))
-LIKE_PARTS = re.compile("train|val|test", re.IGNORECASE)
+LIKE_PARTS = re.compile("train(?!e[dr])|val(?!ue)|test", re.IGNORECASE)
 LAST_NUMBER = re.compile(r"(?:[-_. ]*[a-z]+)?[-_. ]*\d+$", re.IGNORECASE)
 """With the word before it: slice_12, -z7, .3."""
 ANY = (*NIFTI, *SUFFIXES)
@@ -258,7 +258,7 @@ class Folder(ScanDataset[FolderConfig]):
 
     def _check_contrast(self, unlike: dict[str, list[str]]) -> None:
         """Raise DataError where images are of several contrasts, or of another than the user says."""
-        if unlike.pop("ce", None):
+        if "" in unlike.get("ce", ()):
             raise DataError(
                 "Images are of one contrast, but some are named as with a contrast agent (ce-...) and others not: keep "
                 "one kind, or choose by data.entity."

@@ -52,6 +52,14 @@ def test_every_release_is_recognised_and_read_with_its_labels(tmp_path, release)
             assert scan.ignore is None
 
 
+def test_what_macos_adds_to_archives_is_no_second_release(tmp_path):
+    for path in make_brats(tmp_path):
+        beside = tmp_path / "__MACOSX" / path.relative_to(tmp_path).with_name(f"._{path.name}")
+        beside.parent.mkdir(parents=True)
+        beside.write_bytes(bytes(200))
+    assert len(set(make(tmp_path).load_test().subjects)) == 4
+
+
 def test_label_3_is_no_label_before_2023_and_label_4_none_in_2023(tmp_path):
     for year, other in (("2021", "2023"), ("2023", "2021")):
         make_brats(tmp_path / year, year)

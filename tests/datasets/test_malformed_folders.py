@@ -120,19 +120,22 @@ def test_an_image_without_a_mask_is_healthy_or_skipped_only_where_the_user_says_
     assert lesion_px(tmp_path, unmatched="skip", max_skipped_fraction=0.5) == [BLOB.sum()]
 
 
-def test_images_in_a_folder_of_another_name_and_beside_those_of_a_table_are_said(tmp_path: Path) -> None:
-    put(pictures(tmp_path) / "originals/t0.png", head(0))
+@pytest.mark.parametrize("name", ["originals", "value_maps", "trained"])
+def test_images_in_a_folder_of_another_name_and_beside_those_of_a_table_are_said(tmp_path: Path, name: str) -> None:
+    put(pictures(tmp_path) / name / "t0.png", head(0))
+    (tmp_path / "__MACOSX" / "originals").mkdir(parents=True)
+    (tmp_path / "__MACOSX/originals/._t0.png").write_text("")
     said: list[str] = []
     load(tmp_path, said)
     assert len(said) == 1
-    assert re.search("folder: images that are not read, beside those that are: .*originals$", said[0])
+    assert re.search(f"folder: images that are not read, beside those that are: .*{name}$", said[0])
     rows = [f"train/t{i}.png,,,t{i},train" for i in range(5)]
     rows += [f"test/images/x{i}.png,test/lesions/x{i}.png,,x{i},test" for i in range(2)]
     (tmp_path / "cases.csv").write_text("\n".join(["image,lesion,brain,subject,split", *rows]))
     said.clear()
     load(tmp_path, said)
     assert len(said) == 1
-    assert re.search("images that are not read, beside those that are: .*originals, .*x2.png$", said[0])
+    assert re.search(f"images that are not read, beside those that are: .*{name}, .*x2.png$", said[0])
 
 
 @pytest.mark.parametrize(("form", "of_one"), [("p{}_slice{}", True), ("sub-{}-{}", True), ("p{}", False)])
@@ -378,11 +381,32 @@ def test_a_subject_without_the_image_is_said(tmp_path: Path) -> None:
     assert re.search("folder: images that are not read, beside those that are: .*sub-04$", said[0])
 
 
-def test_images_that_were_made_in_unlike_ways_are_said(tmp_path: Path) -> None:
-    moved(bids(tmp_path), RAW, RAW.replace("_FLAIR", "_acq-3d_FLAIR"))
+@pytest.mark.parametrize(
+    ("first", "others", "words"), [("acq-3d_", "", "none of acq, acq-3d"), ("ce-Gd_", "ce-gad_", "ce-Gd, ce-gad")]
+)
+def test_images_that_were_made_in_unlike_ways_are_said(tmp_path: Path, first: str, others: str, words: str) -> None:
+    for i, path in enumerate(sorted(bids(tmp_path).glob("sub-*/anat/*"))):
+        path.rename(path.with_name(path.name.replace("FLAIR", f"{others if i else first}FLAIR")))
     said: list[str] = []
     Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1, notify=said.append)).load_test()
-    assert said == ["images differ in how they were made: none of acq, acq-3d"]
+    assert said == [f"images differ in how they were made: {words}"]
+
+
+def test_an_image_of_one_run_need_not_be_numbered_where_one_of_several_is_chosen(tmp_path: Path) -> None:
+    moved(bids(tmp_path), RAW, RAW.replace("_FLAIR", "_run-1_FLAIR"))
+    nifti(tmp_path / RAW.replace("_FLAIR", "_run-2_FLAIR"), np.ones((4, 4, 4), "u1"))
+    cases = Folder(FolderConfig(entity="run-1"), tmp_path, DataRuntime(workers=1)).cases(tmp_path)
+    assert [str(case.image).endswith("_run-1_FLAIR.nii.gz") for case in cases] == [True, False, False, False]
+    with pytest.raises(DataError, match="0 have run-3"):
+        Folder(FolderConfig(entity="run-3"), tmp_path, DataRuntime(workers=1)).cases(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["label-GM_mask", "desc-deface_mask", "mod-T1w_defacemask", "desc-brain_mask"])
+def test_a_mask_of_tissue_beside_an_image_does_not_make_it_sick(tmp_path: Path, name: str) -> None:
+    (bids(tmp_path) / DERIVED).unlink()
+    nifti(tmp_path / RAW.replace("FLAIR", name), np.ones((4, 4, 4), "u1"))
+    data = Folder(FolderConfig(size=64, unmatched="healthy"), tmp_path, DataRuntime(workers=1))
+    assert len(set(data.load_test().subjects)) == 4
 
 
 @pytest.mark.parametrize(

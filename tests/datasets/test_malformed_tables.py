@@ -72,11 +72,35 @@ TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
         "a lesion mask is of one image, but .* stands in rows 7 and 8",
     ),
     "a number with decimals in one of its rows": (lambda r: table(r, rows(t0="7", x0="7.0")), "has one spelling"),
+    "decimals with a comma": (
+        lambda r: table(r, [row.replace("7.0", '"7,0"') for row in rows(t0="7", x0="7.0")]),
+        "has one spelling",
+    ),
     "hyphens and underscores": (lambda r: table(r, rows(t0="MS-B 4", x0="ms_b_4")), "has one spelling"),
+    "a hyphen that a text program made longer": (
+        lambda r: table(r, rows(t0="MS-4", x0="MS\u20134")),
+        "has one spelling",
+    ),
     "a number that a spreadsheet rounded": (lambda r: table(r, rows(t0="1.2E+11", t1="1.2E+11")), "has rounded"),
     **{
         f"{word} for a subject": (lambda r, word=word: table(r, rows(t0=word, t1=word)), "says that it is missing")
-        for word in ("nan", "n/a", "N/A", "#N/A", "#REF!", "#DIV/0!", "None", "null", "unknown", "?", "-", ".")
+        for word in (
+            "nan",
+            "n/a",
+            "N/A",
+            "#N/A",
+            "#REF!",
+            "#DIV/0!",
+            "None",
+            "null",
+            "unknown",
+            "?",
+            "-",
+            ".",
+            "<NA>",
+            "N.A.",
+            "\u2014",
+        )
     },
     "paths of Windows": (lambda r: table(r, [row.replace("/", "\\") for row in rows()]), "names 'train.*t0.png'"),
     "Excel's line of the delimiter": (lambda r: table(r, [HEADER, *rows()], "sep=,"), "lacks image"),
@@ -127,6 +151,14 @@ def test_a_table_or_name_that_is_not_clear_is_refused(tmp_path: Path, name: str)
     with pytest.raises(DataError, match=words) as caught:
         load(tmp_path)
     str(caught.value).encode()  # it can be printed
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("slice_5", "slice_-5"), ("1.2.840.5", "1.2.840.5.0"), ("12-3", "1-23"), ("2.1", "2.10"), ("#A", "#B")],
+)
+def test_names_of_two_people_are_no_spellings_of_one(tmp_path: Path, one: str, other: str) -> None:
+    assert len(lesion_px(table(tmp_path, rows(x0=one, x1=other)))) == 3
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

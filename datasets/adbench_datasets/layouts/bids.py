@@ -23,7 +23,9 @@ LESION = re.compile(
     re.IGNORECASE,
 )
 """What label or desc of a lesion mask is; L is BIDS's own word."""
-OTHER = re.compile(r"brain|head|skull|scalp|ribbon|BG|[CS]?GM|SCGM|(?:NA)?WM|CSF|BS|CBM|B|ST|NB", re.IGNORECASE)
+OTHER = re.compile(
+    r"brain|head|skull|scalp|(?:de)?face|ribbon|BG|[CS]?GM|SCGM|(?:NA)?WM|CSF|BS|CBM|B|ST|NB", re.IGNORECASE
+)
 """What it is of other masks, most of them BIDS's own words; of one named otherwise nobody knows what it shows."""
 NAMED_LESION = re.compile(r"lesions?_(?:mask|roi|dseg|seg)\.|_lesions?\.", re.IGNORECASE)
 READ = re.compile(r"_(?:mask|roi|dseg)\.nii(?:\.gz)?$", re.IGNORECASE)
@@ -123,6 +125,8 @@ def _images_in(anat: Path, suffix: str) -> list[Path]:
 
 
 def _chosen(here: Sequence[Path], entity: str | None) -> Path:
+    if entity is not None and len(here) == 1 and entity.partition("-")[0] not in _entities(here[0].name):
+        return here[0]  # such as an image of one run, which need not be numbered
     fit = [path for path in here if entity is None or f"_{entity}_" in path.name]
     if len(fit) != 1:
         among = f"of {some_names(here)}" + (f", {len(fit)} have {entity}" if entity else "")

@@ -17,6 +17,8 @@ from adbench.errors import DataError
 from adbench_datasets.imaging.cases import FileRef
 
 NIFTI = (".nii.gz", ".nii")
+LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir")
+"""Folders that macOS and Synology make beside files; what lies in them has the names of those."""
 
 
 def stem(path: Path) -> str:
@@ -34,17 +36,17 @@ def natural(path: Path) -> tuple[tuple[int, int, str], ...]:
 
 
 def listing(folder: Path) -> list[Path]:
-    """What lies in a folder, hidden files left out, in natural order; [] where it does not exist.
+    """What lies in a folder, hidden files and LEFT_BY_SYSTEMS left out, in natural order; [] where it does not exist.
 
     Raises DataError where the folder may not be read.
     """
     try:
-        entries = [Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        names = [name for name in os.listdir(folder) if not name.startswith(".") and name not in LEFT_BY_SYSTEMS]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise DataError(f"Cannot list {folder} ({error.strerror}): give yourself permission to read it.") from error
-    return sorted(entries, key=natural)
+    return sorted((Path(os.path.join(folder, name)) for name in names), key=natural)
 
 
 def files(folder: Path, suffixes: Sequence[str] = NIFTI) -> list[Path]:

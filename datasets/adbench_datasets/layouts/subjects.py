@@ -17,9 +17,11 @@ LEAST = {"train": 1, "validation": 2, "test": 1}
 """Subjects of each split, where there are enough: thresholds come from others than those that are calibrated on."""
 LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 """Spreadsheets take them from numbers."""
-DECIMALS = re.compile(r"(?<=\d)\.0+$")
+DECIMALS = re.compile(r"^([^.,]*\d)[.,]0+$")
 """Programs append them to whole numbers, where a column has an empty cell."""
-BETWEEN = re.compile(r"[-_ ]+")
+BETWEEN = re.compile(r"[-_ \u2010-\u2015\u2212]+")
+MINUS = re.compile(r"(?<=[_ ])-(?=\d)")
+"""Of a place, as in slice_-5."""
 
 
 def split_subjects(cases: Iterable[Case], config: ScanConfig, own_split: bool = True) -> dict[str, str]:
@@ -91,7 +93,7 @@ def check_cases(cases: Sequence[Case]) -> None:
 
 def _spelling(subject: str) -> str:
     """What spellings of a subject share."""
-    return LEADING_ZEROS.sub("", BETWEEN.sub(" ", DECIMALS.sub("", same_name(subject))))
+    return LEADING_ZEROS.sub("", BETWEEN.sub(" ", MINUS.sub("minus ", DECIMALS.sub(r"\1", same_name(subject)))))
 
 
 def check_name(name: str) -> None:

@@ -15,7 +15,9 @@ from adbench.errors import DataError
 from adbench_datasets.imaging.cases import FileRef
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
-NO_NAME = re.compile(r"#?n/?a!?|nan|none|null|nil|unknown|missing|[?.\-_]+|#[A-Z]+[/0A-Z]*[!?]?", re.IGNORECASE)
+NO_NAME = re.compile(
+    r"#?n[/.]?a[.!]?|<na>|nan|none|null|nil|undefined|unknown|missing|tbd|[\W_]+|#[A-Z]+(?:/0)?[!?]", re.IGNORECASE
+)
 """What programs write where nothing is known, or where a formula failed."""
 ROUNDED = re.compile(r"\d+([.,]\d*)?E\+\d+", re.IGNORECASE)
 MAX_TABLE_BYTES = 256 << 20

@@ -20,6 +20,11 @@ MASK = re.compile(
     r"(?<![a-z])(?:lesions?|(?:lesion)?seg|segm(?:entation)?|masks?|labels?|roi|consensus|gold)(?![a-z])", re.IGNORECASE
 )
 """Words in names of masks."""
+NO_LESION = re.compile(
+    r"(?<![a-z])(?:brain|head|skull|scalp|(?:de)?face|ribbon|GM|WM|CSF)[-_. ]*(?:masks?|roi|seg|labels?)(?![a-z])",
+    re.IGNORECASE,
+)
+"""What they say that they show otherwise."""
 
 
 def unread(cases: Sequence[Case], root: Path) -> list[Path]:
@@ -34,7 +39,7 @@ def check_healthy(healthy: Iterable[Case], cases: Sequence[Case]) -> None:
     read = _read(cases)
     for folder, image in {refs_of(case.image)[0].path.parent: refs_of(case.image)[0] for case in healthy}.items():
         for path in files(folder, ANY):
-            if path not in read and MASK.search(path.name) and "brain" not in path.name.lower():
+            if path not in read and MASK.search(path.name) and not NO_LESION.search(path.name):
                 raise DataError(
                     f"An image that has no mask is not healthy because data.unmatched says so where a mask lies beside "
                     f"it, but {path} may be that of {image}: name it as the layout does, or move it away."
@@ -56,7 +61,9 @@ def _folders(used: set[Path], root: Path) -> Iterator[Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(name.lower().endswith(ANY) for _, _, names in os.walk(folder) for name in names)
+    return any(
+        name.lower().endswith(ANY) and not name.startswith(".") for _, _, names in os.walk(folder) for name in names
+    )
 
 
 def _images(cases: Iterable[Case], read: set[Path]) -> Iterator[Path]:
