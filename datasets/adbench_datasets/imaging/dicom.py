@@ -40,6 +40,10 @@ MODALITIES = {"MR": "MRI", "CT": "CT"}
 SHARED = ("PatientID", "SeriesNumber")
 """What slices of a series share beside its UID, which anonymisers remove or give to several. Not the UID of its study,
 which ITK makes anew for each file unless it is told one."""
+OWN_SERIES = (
+    "each file names a series of its own (SeriesInstanceUID); they are read as one, since they lie as one volume"
+)
+"""Said of what ITK writes slice by slice, unless it is told a UID."""
 HEADER = (
     *("Modality", "SeriesInstanceUID", "ImageType", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
     *("Rows", "Columns", "EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
@@ -59,8 +63,8 @@ class Series:
     told: str
     """What it is, in words, without anything of the person; nothing where all files are damaged."""
     uid: str | None = None
-    lacks: str | None = None
-    """What its headers tell of files that are not there, though no gap shows it."""
+    doubt: str | None = None
+    """What its headers tell of files that are not there, though no gap shows it, or that name series of their own."""
     fault: CaseError | None = None
     """Why it cannot be read, where that is known before: a file that may belong to it is damaged."""
 
@@ -104,11 +108,33 @@ def find_series(paths: Iterable[Path]) -> list[Series]:
         for _, header in members:
             of_uid.setdefault(header.get("SeriesInstanceUID"), []).append(header)
     lacks = {uid: dicom_counts.lacking(headers) for uid, headers in of_uid.items()}
-    whole = [replace(series, lacks=lacks[series.uid]) for members in groups.values() for series in _parted(members)]
+    own = _of_own_series(groups)
+    whole = [replace(series, doubt=lacks[series.uid]) for members in groups.values() for series in _parted(members)]
+    whole += [replace(series, doubt=OWN_SERIES) for members in own for series in _parted(members)]
     alone = [each for each in damaged if not any(map(each.may_belong_to, whole))]
     folders = dict.fromkeys(each.path.parent for each in alone)
     found = [_with_fault(series, damaged) for series in whole]
     return [*found, *(_nothing_but([each for each in alone if each.path.parent == folder]) for folder in folders)]
+
+
+def _of_own_series(groups: dict[tuple[Any, ...], list[tuple[Path, Any]]]) -> list[list[tuple[Path, Any]]]:
+    """Take out of the groups files that each name a series of their own, and lie as the slices of one volume."""
+    alone: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for group, members in groups.items():
+        if len(members) == 1 and group[0]:
+            alone.setdefault((members[0][0].parent, *group[1:]), []).append(group)
+    return [[groups.pop(one)[0] for one in of] for of in alone.values() if _is_volume([groups[one][0] for one in of])]
+
+
+def _is_volume(members: Sequence[tuple[Path, Any]]) -> bool:
+    """Whether files lie evenly; of two, that says nothing."""
+    first = members[0][0]
+    try:
+        with _parsed(first):
+            _place(first, [header for _, header in members])
+    except CaseError:
+        return False
+    return len(members) > 2
 
 
 def _with_fault(series: Series, damaged: Sequence[_Damaged]) -> Series:

@@ -198,7 +198,7 @@ class Reader:
             anatomy=scan.image,
             stored=lambda array: to_source(array, scan),
             traits=traits_of(scan, units, region),
-            cautions=[*forced, *self._contrast(new), *self._unknown(new), *_lacking(new), *scan.notes],
+            cautions=[*forced, *self._contrast(new), *self._unknown(new), *_doubt(new), *scan.notes],
         )
 
     def _read(self, new: NewScan, force: bool) -> tuple[Scan, Units]:
@@ -238,9 +238,9 @@ class Reader:
         return [f"the modality of pictures (PNG, JPEG, TIFF) is unknown: nothing checks that they show {self.card}"]
 
 
-def _lacking(new: NewScan) -> list[str]:
-    """A caution where the headers of a series tell of slices that are not there."""
-    return [new.source.lacks] if isinstance(new.source, Series) and new.source.lacks else []
+def _doubt(new: NewScan) -> list[str]:
+    """A caution where the headers of a series tell of slices that are not there, or of several series."""
+    return [new.source.doubt] if isinstance(new.source, Series) and new.source.doubt else []
 
 
 def _first(case: Case) -> FileRef:

@@ -119,6 +119,23 @@ def test_a_study_of_each_file_as_itk_makes_it_parts_nothing(tmp_path):
     assert len(found_in(tmp_path / "s", own)) == 1
 
 
+def test_slices_that_each_name_a_series_of_their_own_as_itk_makes_them_are_read_as_one_and_said(tmp_path):
+    def own(k: int, data: Any) -> None:
+        data.SeriesInstanceUID = f"1.2.{k}"
+
+    (series,) = found_in(tmp_path / "s", own)
+    assert "a series of its own" in series.doubt
+    np.testing.assert_array_equal(np.asarray(read_series(series).values)[::-1, ::-1], head(1))
+
+
+def test_single_slices_of_series_that_lie_unevenly_stay_apart(tmp_path):
+    def own(k: int, data: Any) -> None:
+        data.SeriesInstanceUID = f"1.2.{k}"
+        data.ImagePositionPatient[2] = float(k * k)
+
+    assert len(found_in(tmp_path / "s", own)) == 10
+
+
 def test_orientations_that_differ_by_rounding_are_one(tmp_path):
     def jitter(k: int, data: Any) -> None:
         data.ImageOrientationPatient = [1, 0.0049 if k % 2 else 0.0051, 0, 0, 1, 0]
