@@ -232,6 +232,10 @@ BIDS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: moved(r, RAW, "sub-00/ses-1/FLAIR/sub-00_FLAIR.nii.gz"),
         "lie in sub-.*does not: move it",
     ),
+    "session in capitals": (
+        lambda r: nifti(r / "sub-00/Ses-2/anat/sub-00_FLAIR.nii.gz", np.ones((4, 4, 4), "u1")),
+        "lie in sub-.*does not: move it",
+    ),
     "subject in capitals": (lambda r: (r / "sub-00").rename(r / "Sub-00"), "Folders of subjects are named sub-"),
     "contrast agent in some": (
         lambda r: moved(r, RAW, RAW.replace("_FLAIR", "_ce-gad_FLAIR")),
@@ -399,6 +403,14 @@ def test_an_image_of_one_run_need_not_be_numbered_where_one_of_several_is_chosen
     assert [str(case.image).endswith("_run-1_FLAIR.nii.gz") for case in cases] == [True, False, False, False]
     with pytest.raises(DataError, match="0 have run-3"):
         Folder(FolderConfig(entity="run-3"), tmp_path, DataRuntime(workers=1)).cases(tmp_path)
+
+
+def test_a_brain_mask_in_another_space_is_not_that_of_the_image(tmp_path: Path) -> None:
+    brain = DERIVED.replace("label-lesion", "space-MNI152NLin6Asym_desc-brain")
+    nifti(bids(tmp_path) / brain, np.ones((4, 4, 4), "u1"))
+    nifti(tmp_path / brain.replace("00", "01").replace("space-MNI152NLin6Asym_", ""), np.ones((4, 4, 4), "u1"))
+    cases = Folder(FolderConfig(size=64), tmp_path, DataRuntime(workers=1)).cases(tmp_path)
+    assert [case.brain is not None for case in cases] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("name", ["label-GM_mask", "desc-deface_mask", "mod-T1w_defacemask", "desc-brain_mask"])

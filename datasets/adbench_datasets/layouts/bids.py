@@ -109,7 +109,9 @@ def _check_anat(subject: Path, suffix: str) -> None:
     for folder, inner, names in os.walk(subject):
         inner[:] = [name for name in inner if not name.startswith(".")]
         stray = sorted(name for name in names if named.search(name) and not name.startswith("."))
-        if stray and Path(folder).name != "anat":
+        session = Path(folder).parent
+        in_session = session == subject or (session.parent == subject and session.name.startswith("ses-"))
+        if stray and not (in_session and Path(folder).name == "anat"):
             raise DataError(
                 f"Images of BIDS lie in sub-*/[ses-*/]anat, but {Path(folder) / stray[0]} does not: move it."
             )
@@ -241,7 +243,7 @@ def _check_strays(derived: Sequence[Path], every: Sequence[Path], place: Path) -
 
 def _one(masks: list[Path], image: Path) -> tuple[Path | None, Path | None]:
     """The lesion and the brain mask of an image."""
-    brains = [mask for mask in masks if BRAIN.search(mask.name)]
+    brains = [mask for mask in masks if BRAIN.search(mask.name) and _is_on(mask, image)]
     here = [mask for mask in masks if _is_lesion(mask) and _is_read(mask) and _is_on(mask, image)]
     lesions = [mask for mask in here if _shown(mask)] or here
     if len(lesions) > 1:

@@ -207,7 +207,7 @@ class ScanDataset(Dataset[ConfigT], Generic[ConfigT]):
         found = self.cases(root)
         cases = self._cases = [skipped.judged(case, self.config) for case in found]
         check_cases(cases)
-        check_healthy((a for a, b in zip(found, cases, strict=True) if b.lesion_free and not a.lesion_free), cases)
+        check_healthy([b for a, b in zip(found, cases, strict=True) if skipped.called_healthy(a, b)], cases, root)
         if beside := unread(cases, root):
             self.runtime.notify(f"{self._name}: images that are not read, beside those that are: {some_names(beside)}")
         self._check_scales({self.units(case) for case in cases})

@@ -48,6 +48,13 @@ def judged(case: Case, config: ScanConfig) -> Case:
     return dataclasses.replace(case, lesion=lesion, shows_lesion=False, lesion_free=case.lesion_free or lesion is None)
 
 
+def called_healthy(case: Case, judged: Case) -> bool:
+    """Whether the user alone says that a case, or some of its slices, has no lesion."""
+    if judged.lesion is None:
+        return judged.lesion_free and not case.lesion_free
+    return judged is not case and not isinstance(judged.lesion, FileRef) and None in judged.lesion
+
+
 def tell(cache: SliceCache, runtime: DataRuntime) -> None:
     """Say which cases are left out, and what was assumed of the others."""
     if cache.skipped:

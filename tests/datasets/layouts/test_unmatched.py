@@ -76,11 +76,34 @@ def test_an_image_without_its_mask_is_named_and_refused_and_never_healthy_unless
     left = lesion_px(make(cls, tmp_path, unmatched="skip", max_skipped_fraction=0.5))
     assert sum(left.values()) < sum(before.values())
     assert all(pixels <= before[subject] for subject, pixels in left.items())
-    for other in mask.parent.glob("2-LesionSeg-*"):  # of other contrasts of ms-muslim: beside one nobody is healthy
+    # of other contrasts of ms-muslim, and of the other rater of isbi2015: beside one nobody is healthy
+    for other in (*mask.parent.glob("2-LesionSeg-*"), *mask.parent.glob("training02_01_mask2*")):
         other.unlink()
     declared = lesion_px(make(cls, tmp_path, unmatched="healthy"))
     assert declared.keys() == before.keys()
     assert sum(declared.values()) < sum(before.values())
+
+
+ELSEWHERE = {
+    "brats": "tumour.nii.gz",
+    "wmh": "wmh_mask.nii.gz",
+    "isbi2015": "training02_01_lesion.nii",
+    "mslesseg": "mask/P2_T1_MASK.nii.gz",
+    "ct-ich slices": "../masks/1_HGE_Seg.jpg",
+    "ct-ich volumes": "../mask/050.nii",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_nobody_is_called_healthy_whose_folder_or_the_one_beside_it_holds_a_mask_that_is_not_read(tmp_path, name):
+    cls, layout, release, pattern = SETS[name]
+    layout(tmp_path, release=release)
+    mask = sorted(tmp_path.rglob(pattern))[0]
+    other = mask.parent / ELSEWHERE[name]
+    other.parent.mkdir(exist_ok=True)
+    mask.rename(other)
+    with pytest.raises(DataError, match="may be that of"):
+        make(cls, tmp_path, unmatched="healthy").load_test()
 
 
 IMAGES = {
