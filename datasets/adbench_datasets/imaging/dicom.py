@@ -250,7 +250,8 @@ def _group(header: Any, turns: list[NDArray[np.float64]]) -> tuple[Any, ...]:
             raise ValueError(f"{tag} has {len(numbers)} numbers, not {length}")
     for tag in ("AcquisitionNumber", "TriggerTime", "SliceThickness"):  # that part it further
         float(header.get(tag) or 0)
-    echo = (header.get("EchoNumbers"), header.get("EchoTime"))
+    echo_ms = header.get("EchoTime")
+    echo = (header.get("EchoNumbers"), None if echo_ms is None else round(float(echo_ms), 2))
     around = _turn([float(value) for value in orientation], turns) if orientation else None
     image_type = tuple(header.get("ImageType") or ())
     frames = header.get("NumberOfFrames")

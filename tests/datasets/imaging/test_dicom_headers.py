@@ -136,6 +136,13 @@ def test_single_slices_of_series_that_lie_unevenly_stay_apart(tmp_path):
     assert len(found_in(tmp_path / "s", own)) == 10
 
 
+def test_echo_times_that_are_written_with_other_digits_are_one(tmp_path):
+    def digits(k: int, data: Any) -> None:
+        data.EchoTime = ("102", "102.0", "102.001")[k % 3]
+
+    assert len(found_in(tmp_path / "s", digits)) == 1
+
+
 def test_orientations_that_differ_by_rounding_are_one(tmp_path):
     def jitter(k: int, data: Any) -> None:
         data.ImageOrientationPatient = [1, 0.0049 if k % 2 else 0.0051, 0, 0, 1, 0]
