@@ -65,6 +65,13 @@ def test_every_value_of_a_mask_but_0_is_lesion(tmp_path: Path, coding: str, suff
     assert any("data.lesion_values" in text for text in said) == (coding in ("85 170 255", "1 2 4"))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_one_slice_that_imagej_calls_one_image_is_no_stack(tmp_path: Path, end: str) -> None:
+    said_of_it = end.join(["ImageJ=1.53t", "images=1", "loop=false", ""])
+    masks_of(tmp_path, lambda p: by_tifffile(p, MASK, description=said_of_it, metadata=None), "x{}.tif")
+    assert lesion_px(tmp_path) == [BLOB.sum()] * 3
+
+
 def test_chosen_values_are_lesion_and_others_are_ignored(tmp_path: Path) -> None:
     masks_of(tmp_path, lambda p: iio.imwrite(p, FEW_CLASSES))
     said: list[str] = []

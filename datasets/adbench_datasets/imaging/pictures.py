@@ -32,7 +32,7 @@ COLOUR = ("RGB", "RGBA", "LA")
 ORIENTATION = 0x0112  # the EXIF tag
 PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, SAMPLE_FORMAT = 262, 258, 277, 339  # TIFF tags
 IMAGE_DEPTH, DESCRIPTION = 32997, 270
-STACKED = re.compile(r'"truncated": true|^images=(?!1$)\d+', re.MULTILINE)
+STACKED = re.compile(r'"truncated": true|^images=(?!1\b)\d+', re.MULTILINE)
 """What tifffile and ImageJ say of a TIFF file whose further slices follow the first without a page of their own."""
 WHITE_IS_ZERO = 0
 BIG_ENDIAN = b"MM"
