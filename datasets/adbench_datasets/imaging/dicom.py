@@ -127,14 +127,18 @@ def _of_own_series(groups: dict[tuple[Any, ...], list[tuple[Path, Any]]]) -> lis
 
 
 def _is_volume(members: Sequence[tuple[Path, Any]]) -> bool:
-    """Whether files lie evenly; of two, that says nothing."""
-    first = members[0][0]
+    """Whether files lie as slices of one distance, few of them missing; of two, that says nothing."""
+    first, header = members[0]
     try:
         with _parsed(first):
-            _place(first, [header for _, header in members])
+            positions = np.array([header.ImagePositionPatient for _, header in members], np.float64)
+            apart = np.diff(np.sort(positions @ _normal(header.ImageOrientationPatient)))
     except CaseError:
         return False
-    return len(members) > 2
+    if len(apart) < 2 or apart.min() < MIN_APART_MM:
+        return False
+    steps = apart / np.median(apart)
+    return bool((np.abs(steps - np.maximum(1, np.round(steps))) <= MAX_UNEVEN).all())
 
 
 def _with_fault(series: Series, damaged: Sequence[_Damaged]) -> Series:

@@ -128,6 +128,16 @@ def test_slices_that_each_name_a_series_of_their_own_as_itk_makes_them_are_read_
     np.testing.assert_array_equal(np.asarray(read_series(series).values)[::-1, ::-1], head(1))
 
 
+def test_of_such_slices_a_missing_one_is_a_gap(tmp_path):
+    def own(k: int, data: Any) -> None:
+        data.SeriesInstanceUID = f"1.2.{k}"
+        data.ImagePositionPatient[2] = float(k + (k > 4))
+
+    (series,) = found_in(tmp_path / "s", own)
+    with pytest.raises(CaseError, match="files are missing"):
+        read_series(series)
+
+
 def test_single_slices_of_series_that_lie_unevenly_stay_apart(tmp_path):
     def own(k: int, data: Any) -> None:
         data.SeriesInstanceUID = f"1.2.{k}"
