@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,10 @@ POLL_S = 0.2
 def carry_out(arguments: Sequence[str], log: Path, hours: float | None) -> str:
     """On a worker: run `adbench ARGUMENTS`, and return why it failed, or nothing.
 
-    `ray.cancel` asks it to end at its next step; a second one ends it now.
+    `ray.cancel` asks it to end at its next step; a second one ends it now. A worker hears that by its handler of SIGINT,
+    which it has none of where Ray was begun in the background of a script.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun, child, asked = time.monotonic(), process.begin(arguments, log), False
     until = begun + hours * 3600 if hours else float("inf")
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path, mo
         "import sys, time\ntry:\n    print('asleep', flush=True)\n    time.sleep(1000)\n"
         "except KeyboardInterrupt:\n    print('saved')\n    sys.exit(130)\n"
     )
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
     runs = executor("ray", suite(num_cpus=1), tmp_path, 2, [], None)
     try:
         good, bad = runs.submit([task(tmp_path, "--version"), task(tmp_path, "info", "vea")])
@@ -85,3 +87,4 @@ def test_two_workers_run_tasks_side_by_side_and_end_them_on_request(tmp_path, mo
         assert log.read_text(encoding="utf-8") == "asleep\nsaved\n"
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGINT, heard)
