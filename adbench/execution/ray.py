@@ -24,8 +24,8 @@ POLL_S = 0.2
 def carry_out(arguments: Sequence[str], log: Path, hours: float | None) -> str:
     """On a worker: run `adbench ARGUMENTS`, and return why it failed, or nothing.
 
-    `ray.cancel` asks it to end at its next step; a second one ends it now. A worker hears that by its handler of SIGINT,
-    which it has none of where Ray was begun in the background of a script.
+    `ray.cancel` asks it to end at its next step; a second one ends it now. A worker hears that by its handler of
+    SIGINT, which it has none of where Ray was begun in the background of a script.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     begun, child, asked = time.monotonic(), process.begin(arguments, log), False
