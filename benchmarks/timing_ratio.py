@@ -1,6 +1,7 @@
 """DDPM (c) against DDIM (d) on HeadCT, in one run: their times against their recorded network passes.
 
-    python benchmarks/timing_ratio.py --data-root DATA [--preset smoke] [--cache DIR] [--slices 100] [--budget-s 120]
+    python benchmarks/timing_ratio.py --data-root DATA [--preset smoke] [--seed 0] [--cache DIR] [--slices 100]
+        [--budget-s 120]
 
 Parts come from the cache, or are trained into it. Both methods are timed as `adbench time` times them. Exit code 1
 where the ratio of their processor seconds (on other devices: of seconds by the clock) is not that of their network
@@ -40,6 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, default=None)
     parser.add_argument("--preset", default="smoke")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--slices", type=int, default=100)
@@ -49,6 +51,7 @@ def main() -> int:
     timing = (f"protocol.timing_slices={given.slices}", f"protocol.timing_budget_s={given.budget_s}")
     options = RunOptions(
         preset=given.preset,
+        seed=given.seed,
         device=given.device,
         settings=(*timing, *given.set),
         cache=given.cache,

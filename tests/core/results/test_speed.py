@@ -50,6 +50,14 @@ def test_times_of_a_busy_machine_or_another_device_are_no_points():
     assert len(speed_of(frame(RECORDS, [*TIMES, elsewhere])).methods) == 3
 
 
+def test_seconds_are_those_of_the_device_that_most_of_the_ten_best_methods_were_timed_on():
+    ranked = [make(f"m{i}", metrics={**metrics(), "subject_auprc": {"value": 0.9 - i / 50}}) for i in range(20)]
+    gpu = environment(device="cuda", device_name="Some GPU")
+    times = [timed(each, 1.0, gpu) for each in ranked[:3]] + [timed(each, 2.0) for each in ranked[8:]]
+    assert "Some GPU" in speed_of(frame(ranked, times)).conditions
+    assert "Some CPU" in speed_of(frame(ranked, times[1:])).conditions, "of as many of the best, that of more records"
+
+
 def test_the_page_shows_it_and_it_is_stale_when_a_time_changes(tmp_path):
     for each in RECORDS:
         write_record(each, tmp_path)
