@@ -3,18 +3,19 @@
     python benchmarks/suite_faults [--on local ray slurm] [--faults 200] [--minutes 25] [--seed 0]
 
 A suite of three tiny trainings on `phantom`, two of which share a part, is run by processes of this machine, by a
-cluster of Ray with two nodes, or by a SLURM of one node, both started for it here. Drivers, and jobs of this machine,
-are forked from this process, which has imported all that they need. Jobs write a checkpoint after every step, a driver
-of another host and a lease count as gone after some seconds, not a minute, and SLURM is asked for states every two
-seconds; nothing else differs from `adbench suite run`. Each trial has one to four faults, then `suite retry` and `suite
-run` finish the suite:
+cluster of Ray with two nodes, or by a SLURM of one node, both started for it here. Drivers and jobs are forks of this
+process, which has imported all that they need; the process of a job that Ray or SLURM begins waits for its fork and
+ends as that does. Jobs write a checkpoint after every step, a driver of another host and a lease count as gone after
+some seconds, not a minute, and SLURM is asked for states every two seconds; nothing else differs from `adbench suite
+run`. Each trial has one to six faults, then `suite retry` and `suite run` finish the suite:
 
 - its records are those of a run of one cell after another, but for date, environment and times;
 - no part was trained to its end twice;
 - every part, checkpoint and score map agrees with its hash, and every record can be read;
 - no process is left, no driver ended in a traceback, and one more `suite run` has nothing to do.
 
-Exit code 1 where one of these does not hold; the folder of such a trial is kept. It needs Linux and root.
+Exit code 1 where one of these does not hold; the folder of such a trial is kept. It needs Linux and root. A trial on a
+cluster waits more than it computes: several of this script, of different seeds, can run side by side.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from submitit import SlurmJob
 from trial import Trial, WrongError, check, run_serial, write_suite
 
 from adbench.errors import AdbenchError
-from adbench.execution import driver, ledger, process
+from adbench.execution import driver, ledger, process, ray  # noqa: F401  (drivers are forks that need not import it)
 from adbench.storage import leases
 
 ENGINES = ("local", "ray", "slurm")
-MOST = 4
+MOST = 6
 """Faults of one trial."""
 OWN = 3
 """How much more often than others what is of one executor alone."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from forking import carry_out
+from preloaded import preloaded
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.append(str(REPOSITORY / "tests" / "core"))
@@ -132,12 +134,12 @@ def cluster(name: str, folder: Path) -> Iterator[Cluster]:
     if name == "local":
         yield Local()
     elif name == "ray":
-        with _ray(folder) as ray:
+        with preloaded(folder, carry_out), _ray(folder) as ray:
             yield ray
     else:
         if why := missing():
             raise SystemExit(why)
-        with slurm_node(folder / "node") as node:
+        with preloaded(folder, carry_out), slurm_node(folder / "node") as node:
             os.environ.update(node.found)
             yield Slurm(node)
 

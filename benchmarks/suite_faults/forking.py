@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import striking
@@ -61,26 +62,33 @@ def fork(
     with log.open("ab") as file:
         if pid := os.fork():
             return Forked(pid)
-        code = 1
-        try:
-            os.setsid()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)
-            words = [str(each) for each in arguments]
-            os.chdir(Path(words[words.index("--cache") + 1]).parent)  # by which processes of a trial are found
-            prepare()
-            striking.arm(words)
-            sys.argv = ["adbench", *words]
-            app.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            with suppress(OSError):
-                sys.stdout.flush()
-            os._exit(code)
+        carry_out(arguments, [file.fileno()] * 2, prepare)
+
+
+def carry_out(
+    arguments: Sequence[object], streams: Sequence[int], prepare: Callable[[], object] = lambda: None
+) -> NoReturn:
+    """`adbench ARGUMENTS`, to its end, in this process, which is a fork; what it says goes to two open files."""
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for stream, file in enumerate(streams, start=1):
+            os.dup2(file, stream)
+        words = [str(each) for each in arguments]
+        os.chdir(Path(words[words.index("--cache") + 1]).parent)  # by which processes of a trial are found
+        prepare()
+        striking.arm(words)
+        sys.argv = ["adbench", *words]
+        app.main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
 
 
 def on_another_host() -> None:

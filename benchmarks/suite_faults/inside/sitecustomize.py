@@ -1,10 +1,10 @@
-"""Python imports this when a process of a cluster starts: what is to befall it is known before it begins."""
+"""Python imports this when a process of a cluster starts: jobs go on as forks of a process that has imported all."""
 
 import sys
 from pathlib import Path
 
 if sys.orig_argv[1:4] == ["-m", "adbench", "run"]:
     sys.path.append(str(Path(__file__).parents[1]))
-    from striking import arm
+    from preloaded import run_there
 
-    arm(sys.orig_argv[3:])
+    run_there(sys.orig_argv[3:])
