@@ -1,6 +1,6 @@
 """Kill workers, drivers and nodes of a suite, interrupt it, fill its disk; does it end as if nothing had been?
 
-    python benchmarks/suite_faults [--on local ray slurm] [--faults 200] [--minutes 25] [--seed 0]
+    python benchmarks/suite_faults [--on local ray slurm] [--faults 200] [--minutes 25] [--seed 0 1]
 
 A suite of three tiny trainings on `phantom`, two of which share a part, is run by processes of this machine, by a
 cluster of Ray with two nodes, or by a SLURM of one node, both started for it here. Drivers and jobs are forks of this
@@ -14,8 +14,8 @@ run`. Each trial has one to six faults, then `suite retry` and `suite run` finis
 - every part, checkpoint and score map agrees with its hash, and every record can be read;
 - no process is left, no driver ended in a traceback, and one more `suite run` has nothing to do.
 
-Exit code 1 where one of these does not hold; the folder of such a trial is kept. It needs Linux and root. A trial on a
-cluster waits more than it computes: several of this script, of different seeds, can run side by side.
+Exit code 1 where one of these does not hold; the folder of such a trial is kept. It needs Linux and root. A trial
+waits more than it computes, so executors and seeds are tried side by side, each with a cluster of its own.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, product
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch starts
 
-from clusters import Cluster, cluster
+from clusters import cluster
 from faults import COMMON, FULL, LAST, Fault, faults_of
 from forking import fork
 from submitit import SlurmJob
@@ -56,18 +58,27 @@ OWN = 3
 class Tally:
     """Of one executor, by fault."""
 
+    on: str
+    faults: list[str]
     struck: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     runs: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Of `suite run` that it took to finish."""
 
-    def rows(self, on: str, faults: Mapping[str, Fault]) -> list[str]:
+    def add(self, other: Tally) -> None:
+        """That of another seed."""
+        self.struck += other.struck
+        self.wrong += other.wrong
+        for name, runs in other.runs.items():
+            self.runs[name] += runs
+
+    def rows(self) -> list[str]:
         """Of a table in Markdown."""
         said = [
-            f"| {on} | {name} | {self.struck[name]} | {self.wrong[name]} | {max(self.runs[name], default='-')} |"
-            for name in faults
+            f"| {self.on} | {name} | {self.struck[name]} | {self.wrong[name]} | {max(self.runs[name], default='-')} |"
+            for name in self.faults
         ]
-        return [*said, f"| {on} | all | {self.struck.total()} | {self.wrong.total()} | |"]
+        return [*said, f"| {self.on} | all | {self.struck.total()} | {self.wrong.total()} | |"]
 
 
 def chosen(chance: random.Random, faults: Mapping[str, Fault]) -> list[str]:
@@ -103,20 +114,25 @@ def try_once(trial: Trial, faults: Mapping[str, Fault], serial: Path, tally: Tal
     trial.remove()
 
 
-def try_often(on: str, there: Cluster, root: Path, serial: Path, given: argparse.Namespace) -> Tally:
-    write_suite(root / "suite.toml", there.tables)
-    faults, tally = faults_of(there), Tally()
-    duration_s = undisturbed_s(Trial(_made(root / "undisturbed"), random.Random(), there.words), serial)
-    print(f"{on}, undisturbed: {duration_s:.1f} s", flush=True)
-    began = time.monotonic()
-    for n in count():
-        if time.monotonic() - began > 60 * given.minutes or tally.struck.total() >= given.faults:
-            break
-        chance = random.Random(f"{given.seed}-{on}-{n}")
-        try_once(Trial(_made(root / f"trial-{n}"), chance, there.words, duration_s), faults, serial, tally)
-        took_s = time.monotonic() - began
-        print(f"{on}: {tally.struck.total()} struck, {tally.wrong.total()} wrong, {took_s:.0f} s", flush=True)
-    return tally
+def try_often(on: str, seed: int, root: Path, serial: Path, given: argparse.Namespace) -> Tally:
+    """Trials on an executor that is started for them."""
+    folder = _made(root / f"{on}-{seed}")
+    with cluster(on, folder) as there:
+        write_suite(folder / "suite.toml", there.tables)
+        faults = faults_of(there)
+        tally = Tally(on, list(faults))
+        duration_s = undisturbed_s(Trial(_made(folder / "undisturbed"), random.Random(), there.words), serial)
+        print(f"{on}, undisturbed: {duration_s:.1f} s", flush=True)
+        began = time.monotonic()
+        for n in count():
+            if time.monotonic() - began > 60 * given.minutes or tally.struck.total() >= given.faults:
+                break
+            chance = random.Random(f"{seed}-{on}-{n}")
+            try_once(Trial(_made(folder / f"trial-{n}"), chance, there.words, duration_s), faults, serial, tally)
+            took_s = time.monotonic() - began
+            struck, wrong = tally.struck.total(), tally.wrong.total()
+            print(f"{on}, seed {seed}: {struck} struck, {wrong} wrong, {took_s:.0f} s", flush=True)
+        return tally
 
 
 def undisturbed_s(trial: Trial, serial: Path) -> float:
@@ -135,29 +151,28 @@ def _made(folder: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--on", nargs="+", choices=ENGINES, default=ENGINES)
-    parser.add_argument("--faults", type=int, default=200, help="of each executor")
-    parser.add_argument("--minutes", type=float, default=25.0, help="for each executor")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", type=int, default=200, help="of each executor and seed")
+    parser.add_argument("--minutes", type=float, default=25.0, help="for each executor and seed")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
     given = parser.parse_args()
-    root, rows, wrong = Path(tempfile.mkdtemp(prefix="adbench-faults-")), [], 0
+    root = Path(tempfile.mkdtemp(prefix="adbench-faults-"))
     process.begin = fork
     driver.POLL_S, ledger.SILENT_S = 0.05, 5.0
     leases.DURATION_S = 5.0
     SlurmJob.watcher._delay_s = 2
     serial = run_serial(root / "serial")
-    for on in given.on:
-        with cluster(on, _made(root / on)) as there:
-            tally = try_often(on, there, root / on, serial, given)
-            rows += tally.rows(on, faults_of(there))
-            wrong += tally.wrong.total()
-    print(
-        "\n".join(
-            ["| on | fault | struck | wrong | runs to finish, at most |", "| --- | --- | ---: | ---: | ---: |", *rows]
-        )
-    )
-    if not wrong:
-        shutil.rmtree(root)
-    return int(bool(wrong))
+    tried = list(product(given.on, given.seed))
+    with ProcessPoolExecutor(len(tried), get_context("fork")) as pool:
+        tallies = [pool.submit(try_often, *each, root, serial, given) for each in tried]
+    found: dict[str, Tally] = {}
+    for tally in (each.result() for each in tallies):
+        found.setdefault(tally.on, Tally(tally.on, tally.faults)).add(tally)
+    print("| on | fault | struck | wrong | runs to finish, at most |\n| --- | --- | ---: | ---: | ---: |")
+    print("\n".join(row for tally in found.values() for row in tally.rows()))
+    if any(tally.wrong for tally in found.values()):
+        return 1
+    shutil.rmtree(root)
+    return 0
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def _start_munge(node: Node) -> None:
 
 def _start_database(node: Node) -> None:
     folder = node.folder
-    where = ["--no-defaults", "--user=root", f"--datadir={folder}/mariadb"]
+    where = ["--no-defaults", "--user=root", f"--datadir={folder}/mariadb", f"--tmpdir={folder}"]  # /tmp is all nodes'
     node.run(["mariadb-install-db", *where, "--skip-test-db"])
     files = [f"--{name}={folder}/mariadb.{name.partition('-')[0]}" for name in ("socket", "pid-file")]
     node.start(
