@@ -163,13 +163,16 @@ def main() -> int:
     serial = run_serial(root / "serial")
     tried = list(product(given.on, given.seed))
     with ProcessPoolExecutor(len(tried), get_context("fork")) as pool:
-        tallies = [pool.submit(try_often, *each, root, serial, given) for each in tried]
+        ends = [pool.submit(try_often, *each, root, serial, given) for each in tried]
     found: dict[str, Tally] = {}
-    for tally in (each.result() for each in tallies):
-        found.setdefault(tally.on, Tally(tally.on, tally.faults)).add(tally)
+    for (on, seed), end in zip(tried, ends, strict=True):
+        if why := end.exception():
+            print(f"{on}, seed {seed}: {type(why).__name__}: {why}")
+            continue
+        found.setdefault(on, Tally(on, end.result().faults)).add(end.result())
     print("| on | fault | struck | wrong | runs to finish, at most |\n| --- | --- | ---: | ---: | ---: |")
     print("\n".join(row for tally in found.values() for row in tally.rows()))
-    if any(tally.wrong for tally in found.values()):
+    if any(end.exception() for end in ends) or any(tally.wrong for tally in found.values()):
         return 1
     shutil.rmtree(root)
     return 0
