@@ -125,11 +125,21 @@ def _run(methods: Sequence[str], datasets: Sequence[str], options: RunOptions, a
     console.say_left_out(options.out)
     written = pages.write_pages(options.out)
     if not as_json:
-        names = {record.dataset.name for record in records}
-        for path in written:
-            if path.suffix == ".png" and path.stem in names:
-                console.say(f"Score maps of the best methods: {path}")
+        _name_pictures(records, written, options.out)
     _report_failures(records)
+
+
+def _name_pictures(records: Sequence[Record], written: Sequence[Path], out: Path) -> None:
+    """Name the pictures beside the records, and the figures made from them."""
+    from adbench.results.pictures import picture_path
+
+    for record in records:
+        if (path := picture_path(out / record.path)).is_file():
+            console.say(f"Slices, lesions and score maps of {record.detector.name} on {record.dataset.name}: {path}")
+    names = {record.dataset.name for record in records}
+    for path in written:
+        if path.suffix == ".png" and path.stem in names:
+            console.say(f"Score maps of the best methods: {path}")
 
 
 def _report_failures(records: Sequence[Record]) -> None:

@@ -20,7 +20,8 @@ from adbench.contracts import registry
 from adbench.contracts.registry import DETECTORS, PluginEntry
 from adbench.errors import DataError
 from adbench.results.frame import frame
-from adbench.results.record import write_record
+from adbench.results.pictures import picture_path
+from adbench.results.record import record_path, write_record
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,15 @@ def test_a_failed_run_ends_with_one_and_one_line_while_the_others_are_shown(harn
 def test_the_pages_are_made_anew_after_a_run(harness, command, tmp_path):
     command("run", "--method", "ddpm", "--out", str(tmp_path / "o"))
     assert (tmp_path / "o/README.md").is_file()
+
+
+def test_a_run_ends_by_naming_the_pictures_beside_its_records(harness, command, tmp_path):
+    kept = picture_path(tmp_path / record_path("toy", "ddpm", "abcdef012345", 0))
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"")
+    _, out, _ = command("run", "--method", "ddpm", "ddim", "--out", str(tmp_path))
+    assert " ".join(out.split()).endswith(f"Slices, lesions and score maps of ddpm on toy: {kept}")
+    assert "maps of ddim" not in out, "it has no picture"
 
 
 def test_a_dry_run_prints_the_plan_and_runs_nothing(harness, command, tmp_path):
