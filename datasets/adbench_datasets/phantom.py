@@ -250,7 +250,7 @@ class Phantom(Dataset[PhantomConfig]):
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"n_train": 160, "n_validation": 64, "n_test": 16},
-        "demo": {"n_train": 1500, "n_validation": 128, "n_test": 56},
+        "demo": {"n_train": 1500, "n_validation": 128, "n_test": 56, "kinds": ("tumour", "infarct")},
         "small": {"n_train": 4000, "n_validation": 400, "n_test": 200},
         "standard": {"n_train": 4000, "n_validation": 400, "n_test": 200},
         "paper": {"size": 128, "n_train": 20_000, "n_validation": 1000, "n_test": 800},
