@@ -198,18 +198,21 @@ def real() -> Splits:
     return HeadCTSprites(HeadCTSpritesConfig(), real_source()).load()
 
 
+@pytest.mark.slow
 def test_the_real_set_has_9907_unique_images_split_into_9000_707_and_200(real):
     assert {name: len(split) for name, split in real.items()} == {"train": 9000, "validation": 707, "test": 200}
     hashes = {digest for _, split in real.items() for digest in split.hashes}
     assert len(hashes) == 9907
 
 
+@pytest.mark.slow
 def test_the_real_set_has_the_pixels_that_published_records_name(real):
     """Where other pixels or splits are meant, raise the adapter's `info.version` and change these."""
     assert real.train.image_fingerprint == "614f88deb921d5dc"
     assert real.test.fingerprint == "ea6f5d6e682025f3"
 
 
+@pytest.mark.slow
 def test_real_sprites_are_one_value_each_and_lie_on_the_head(real):
     for i in range(100):
         sample = real.test[i]

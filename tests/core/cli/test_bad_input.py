@@ -344,7 +344,7 @@ def test_a_seed_that_a_library_would_not_take_is_refused(adbench, seed):
         RunOptions(seed=seed)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     option=st.sampled_from(
         ["--method", "--dataset", "--train-on", "--seed", "--preset", "--device", "--set", "--tuned"]
