@@ -230,7 +230,7 @@ def _trainings(rows: pd.DataFrame) -> str:
     preset = f" (preset `{presets[0]}`)" * (len(presets) == 1)
     if counts[0] > 1:
         return f"Methods that train were trained {counts[0]} times{preset}: mean ± standard deviation."
-    return f"Methods that train were trained once{preset}: intervals hold for these trainings."
+    return f"Methods that train were trained once{preset}: numbers hold for these trainings alone."
 
 
 def _sources(rows: pd.DataFrame) -> str:

@@ -49,7 +49,7 @@ def write_all(out: Path, of: Record, quality: float) -> None:
     write_subjects(rows.assign(**{"1pct:pixel_dice": base / 2}), subjects_path(path))
     lesion = np.zeros((SUBJECTS, PX, PX), bool)
     lesion[:, 4:9, 4:10] = True
-    scores = (own.random(lesion.shape) * (1 - quality) + lesion * quality).astype(np.float32)
+    scores = (own.random(lesion.shape) * (1 - quality) + lesion * quality).round(2).astype(np.float32)  # few bins
 
     def maps() -> Any:
         return ((names[i], scores[i], lesion[i], None) for i in range(SUBJECTS))

@@ -21,6 +21,8 @@ from adbench.results.variants import image_size
 
 TextColumn = tuple[str, Callable[[Row], str]]
 """The heading of a column, and its text from a row."""
+NO_BOUND = 0.95
+"""From here on a bound of numbers from 0 to 1 says nothing: it would be printed as 1."""
 
 
 def _table(rows: Sequence[Row], cells: list[TextColumn], left: int) -> str:
@@ -96,10 +98,10 @@ def quality(rows: Sequence[Row], point: str = "") -> str:
 def bins(rows: Sequence[Row]) -> str:
     """How far counting in bins can move numbers and intervals, in a sentence."""
     value, ends = (pd.Series([row[key] for row in rows]).max() for key in ("error_bound", "interval_error_bound"))
-    return (
-        f"Scores are counted in bins, which can move a value by {value:.1g} at most and an end of an interval by "
-        f"{ends:.1g}; ⌈DICE⌉ is exact."
-    )
+    moved = f" and an end of an interval by {ends:.1g}" if ends else ""
+    if ends >= NO_BOUND:
+        moved = "; for the ends of some intervals there is no useful bound"
+    return f"Scores are counted in bins, which can move a value by {value:.1g} at most{moved}; ⌈DICE⌉ is exact."
 
 
 def not_estimable(rows: Sequence[Row], point: str) -> str:

@@ -67,7 +67,7 @@ def test_results_are_narrow(results, tmp_path):
         ("compare", "good", "fair", "--out", results, "--settings"),
         ("compare", results, tmp_path / "other"),
         ("verify", results),
-        ("data", "check", "phantom", "--preset", "smoke"),
+        ("data", "check", "phantom", "--preset", "smoke", "--set", "data.n_train=4"),
         ("run", "--method", "ddim", "intensity", "--dataset", "phantom", "--preset", "smoke", "--dry-run"),
         ("suite", "plan", SUITE),
     ]

@@ -62,3 +62,15 @@ def test_an_interval_that_took_its_threshold_for_certain_is_not_shown_and_the_pa
     assert "0.700 [0.690, 0.710]" in details(new, at)
     assert "0.700 [0.690, 0.710]" not in details(old, at)
     assert "0.600 [0.590, 0.610]" in details(old, at), "that of subject Dice names its bound"
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        (0.0, "by 0.001 at most; ⌈DICE⌉"),
+        (0.02, "by 0.001 at most and an end of an interval by 0.02; ⌈DICE⌉"),
+        (1.0, "by 0.001 at most; for the ends of some intervals there is no useful bound; ⌈DICE⌉"),
+    ],
+)
+def test_a_bound_that_says_nothing_is_not_given_as_a_number(bound: float, said: str):
+    assert said in details(page(interval_error_bound={"auprc": bound}), "All metrics that need no threshold")
