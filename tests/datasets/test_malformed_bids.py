@@ -93,64 +93,42 @@ def of_another_session(root: Path, name: str = "sub-00_ses-2_label-lesion_mask.n
     moved(root, DERIVED, f"derivatives/sub-00/ses-2/anat/{name}")
 
 
+def mask_at(path: str) -> Callable[[Path], None]:
+    """Moves the mask of sub-00 there."""
+    return lambda root: moved(root, DERIVED, path)
+
+
 NO_OTHER = "no image of its session has another"
 """Said of a mask of something unknown."""
 STRAY: dict[str, tuple[Callable[[Path], object], str]] = {
     "of a session with another contrast": (of_another_session, NO_OTHER),
-    "without a label, so": (
-        lambda r: of_another_session(r, "sub-00_ses-2_mask.nii.gz"),
-        NO_OTHER,
-    ),
+    "without a label, so": (lambda r: of_another_session(r, "sub-00_ses-2_mask.nii.gz"), NO_OTHER),
     "of a session with no image, without a label": (
-        lambda r: moved(r, DERIVED, "derivatives/sub-00/ses-2/anat/sub-00_ses-2_mask.nii.gz"),
+        mask_at("derivatives/sub-00/ses-2/anat/sub-00_ses-2_mask.nii.gz"),
         "no image is there",
     ),
-    "named as of another subject": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label", "sub-01_label")),
-        "no image is there",
-    ),
-    "named as of a session": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label", "sub-00_ses-2_label")),
-        "no image is there",
-    ),
-    "in no folder of a subject": (
-        lambda r: moved(r, DERIVED, "derivatives/lesions/sub-00_label-lesion_mask.nii.gz"),
-        "no image is there",
-    ),
+    "named as of another subject": (mask_at(DERIVED.replace("sub-00_label", "sub-01_label")), "no image is there"),
+    "named as of a session": (mask_at(DERIVED.replace("sub-00_label", "sub-00_ses-2_label")), "no image is there"),
+    "in no folder of a subject": (mask_at("derivatives/lesions/sub-00_label-lesion_mask.nii.gz"), "no image is there"),
     "beside its image": (
-        lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/")),
+        mask_at(DERIVED.removeprefix("derivatives/")),
         "lies in derivatives and is of an image that is read, in its space",
     ),
     "in another folder": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("derivatives", "masks")),
+        mask_at(DERIVED.replace("derivatives", "masks")),
         "lies in derivatives and is of an image that is read, in its space",
     ),
-    "without a label, of another type": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask.nii.gz", "mask.mha")),
-        "rename it",
-    ),
-    "named as nobody knows what": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "desc-manual")),
-        NO_OTHER,
-    ),
+    "without a label, of another type": (mask_at(DERIVED.replace("label-lesion_mask.nii.gz", "mask.mha")), "rename it"),
+    "named as nobody knows what": (mask_at(DERIVED.replace("label-lesion", "desc-manual")), NO_OTHER),
     "of something beside its image": (
-        lambda r: moved(r, DERIVED, DERIVED.removeprefix("derivatives/").replace("label-lesion", "label-penumbra")),
+        mask_at(DERIVED.removeprefix("derivatives/").replace("label-lesion", "label-penumbra")),
         NO_OTHER,
     ),
-    "as another program names a segmentation": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "FLAIR_seg")),
-        NO_OTHER,
-    ),
-    "without its subject": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("sub-00_label-lesion_mask", "wmh")),
-        NO_OTHER,
-    ),
-    "in another space": (
-        lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion", "space-MNI152NLin6Asym_label-lesion")),
-        NO_OTHER,
-    ),
-    "as probabilities": (lambda r: moved(r, DERIVED, DERIVED.replace("mask", "probseg")), "rename it"),
-    "as a segmentation": (lambda r: moved(r, DERIVED, DERIVED.replace("label-lesion_mask", "lesion_seg")), "rename it"),
+    "as another program names a segmentation": (mask_at(DERIVED.replace("label-lesion_mask", "FLAIR_seg")), NO_OTHER),
+    "without its subject": (mask_at(DERIVED.replace("sub-00_label-lesion_mask", "wmh")), NO_OTHER),
+    "in another space": (mask_at(DERIVED.replace("label-lesion", "space-MNI152NLin6Asym_label-lesion")), NO_OTHER),
+    "as probabilities": (mask_at(DERIVED.replace("mask", "probseg")), "rename it"),
+    "as a segmentation": (mask_at(DERIVED.replace("label-lesion_mask", "lesion_seg")), "rename it"),
     "of an image of another subject": (
         lambda r: moved(r, RAW, RAW.replace("sub-00_FLAIR", "sub-01_FLAIR")),
         "is of sub-01 by its name, not of sub-00",
